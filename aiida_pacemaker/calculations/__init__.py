@@ -1,0 +1,1 @@
+"""Calculation jobs, one per file, and the drivers that run on the computer."""

@@ -1,0 +1,1 @@
+"""AiiDA nodes: dataset, potential, active set."""

@@ -1,0 +1,1 @@
+"""What a set of structures is: columns, checks, content hashes, shards, import and export. Plain Python, no AiiDA."""

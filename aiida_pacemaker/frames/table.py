@@ -108,7 +108,7 @@ class Frames:
 
     def source_of(self, frame: int) -> str:
         """Return the key of the source of one frame."""
-        return self.source_keys[self.source[frame]]
+        return self.source_keys[int(self.source[frame])]
 
     def slices(self) -> Iterator[slice]:
         """Iterate over the slice of the atom columns that each frame occupies."""

@@ -1,0 +1,1 @@
+"""Parsers, one per calculation job: glue over `aiida_pacemaker.engine`."""

@@ -1,0 +1,1 @@
+"""Restart chains, labelling and the active-learning loop."""
