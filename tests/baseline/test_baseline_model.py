@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from ase.data import chemical_symbols, covalent_radii, reference_states
+
+from aiida_pacemaker.baseline.lj import default_pair, lj
+from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, LJPair, ZBLBaseline
+
+PAIR = {'elements': ['O', 'Mg'], 'epsilon': 0.02, 'sigma': 1.9, 'cutoff': 5.0}
+
+
+def nearest_distances() -> dict[str, float]:
+    """Return the bond lengths and nearest-neighbour distances of the elements that ASE has cells of."""
+    lengths = {'U': 2.75}  # alpha uranium (orthorhombic): C. S. Barrett et al., Phys. Rev. 129, 625 (1963)
+    for symbol, state in zip(chemical_symbols, reference_states, strict=False):
+        if state is None or ('a' not in state and 'd' not in state):
+            continue
+        of_symmetry = {
+            'diatom': lambda s: s['d'],
+            'sc': lambda s: s['a'],
+            'fcc': lambda s: s['a'] / math.sqrt(2),
+            'bcc': lambda s: s['a'] * math.sqrt(3) / 2,
+            'diamond': lambda s: s['a'] * math.sqrt(3) / 4,
+            'hcp': lambda s: s['a'] * min(1, math.sqrt(1 / 3 + s['c/a'] ** 2 / 4)),
+        }
+        if state['symmetry'] in of_symmetry:
+            lengths[symbol] = of_symmetry[state['symmetry']](state)
+    return lengths
+
+
+@pytest.mark.parametrize('mode', ['delta', 'core', 'both'])
+@pytest.mark.parametrize('lj', [False, True])
+def test_a_baseline_survives_json(mode, lj):
+    baseline = DeltaBaseline.for_elements(['O', 'H', 'Mg'], lj=lj, mode=mode)
+    again = DeltaBaseline.model_validate(json.loads(json.dumps(baseline.model_dump(mode='json'))))
+    assert again == baseline
+    assert hash(again) == hash(baseline)
+
+
+def test_the_order_of_elements_and_pairs_does_not_matter():
+    assert DeltaBaseline.for_elements(['O', 'Mg'], lj=True) == DeltaBaseline.for_elements(['Mg', 'O', 'Mg'], lj=True)
+    pairs = DeltaBaseline.for_elements(['O', 'Mg'], lj=True).lj.pairs
+    turned = tuple(pair.model_copy(update={'elements': pair.elements[::-1]}).model_dump() for pair in reversed(pairs))
+    assert LJBaseline(pairs=turned) == LJBaseline(pairs=pairs)
+
+
+def test_mode_says_what_is_subtracted_and_what_the_engine_does():
+    delta, core, both = (DeltaBaseline.for_elements(['O'], lj=True, mode=mode) for mode in ('delta', 'core', 'both'))
+    assert delta.subtracted() == both.subtracted() == (delta.zbl, delta.lj)
+    assert core.subtracted() == (core.lj,)
+    assert [baseline.engine_repulsion for baseline in (delta, core, both)] == [False, True, False]
+    assert [baseline.engine_inner_cutoff is None for baseline in (delta, core, both)] == [True, True, False]
+    assert DeltaBaseline.for_elements(['O'], mode='core').cutoff == 0
+
+
+def test_default_zbl_is_zero_where_elements_bond():
+    lengths = nearest_distances()
+    assert len(lengths) > 60
+    for symbol, length in lengths.items():
+        assert DeltaBaseline.for_elements([symbol]).zbl.outer < length, symbol
+
+
+def test_default_zbl_follows_the_smallest_atom():
+    assert DeltaBaseline.for_elements(['U', 'H', 'O']).zbl == DeltaBaseline.for_elements(['H']).zbl
+
+
+def test_default_lj_has_its_minimum_at_the_sum_of_the_covalent_radii():
+    epsilon, sigma, cutoff = (np.array([value]) for value in default_pair('Mg', 'O'))
+    bond = np.array([covalent_radii[12] + covalent_radii[8]])
+    energy, slope = lj(bond, epsilon, sigma, cutoff, shift=False)
+    np.testing.assert_allclose(energy, -epsilon, rtol=1e-6)
+    assert abs(slope[0]) < 1e-4
+    assert (
+        lj(bond * 0.99, epsilon, sigma, cutoff, shift=False)[1] < 0 < lj(bond * 1.01, epsilon, sigma, cutoff, False)[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({}, r'zbl\n.*Field required'),
+        ({'zbl': None}, r'zbl\n.*valid dictionary'),
+        ({'zbl': {'inner': 2, 'outer': 1}}, 'between inner=2 and outer=1 angstrom; inner must be the smaller one'),
+        ({'zbl': {'inner': 2, 'outer': 2}}, 'inner must be the smaller one'),
+        ({'zbl': {'inner': 0, 'outer': 2}}, 'greater than 0'),
+        ({'zbl': {'inner': 1, 'outer': math.inf}}, 'finite'),
+        ({'zbl': {'inner': 1, 'outer': 2}, 'modus': 'delta'}, r'modus\n.*not permitted'),
+        ({'zbl': {'inner': 1, 'outer': 2}, 'mode': 'off'}, "'delta', 'core' or 'both'"),
+        ({'zbl': {'inner': 1, 'outer': 2}, 'lj': {'pairs': []}}, 'at least 1 item'),
+        ({'zbl': {'inner': 1, 'outer': 2}, 'lj': {'pairs': [{**PAIR, 'sigma': -1}]}}, 'greater than 0'),
+        (
+            {'zbl': {'inner': 1, 'outer': 2}, 'lj': {'pairs': [{**PAIR, 'elements': ['Mg', 'Ox']}]}},
+            "'Ox' is not the symb",
+        ),
+        (
+            {'zbl': {'inner': 1, 'outer': 2}, 'lj': {'pairs': [PAIR, {**PAIR, 'elements': ['Mg', 'O']}]}},
+            'LJ parameters are given more than once for Mg-O',
+        ),
+    ],
+)
+def test_wrong_parameters_are_explained(values, message):
+    with pytest.raises(ValueError, match=message):
+        DeltaBaseline.model_validate(values)
+
+
+def test_parameters_cannot_change():
+    baseline = DeltaBaseline.for_elements(['O'])
+    with pytest.raises(ValueError, match='frozen'):
+        baseline.zbl.inner = 1.0
+
+
+@pytest.mark.parametrize(
+    ('elements', 'message'),
+    [
+        ([], 'there are no elements'),
+        (['Mg', 'X'], "'X' is not the symbol"),
+        (['mg'], "'mg' is not the symbol"),
+        (['O', 'Bk'], 'covalent radius of Bk is not known .*explicitly'),
+    ],
+)
+def test_there_is_no_default_without_a_radius(elements, message):
+    with pytest.raises(ValueError, match=message):
+        DeltaBaseline.for_elements(elements)
+
+
+def test_parameters_of_all_pairs_of_elements():
+    baseline = DeltaBaseline.for_elements(['O', 'Mg', 'H'], lj=True).lj
+    assert [pair.elements for pair in baseline.pairs_of(['O', 'Mg'])] == [('Mg', 'Mg'), ('Mg', 'O'), ('O', 'O')]
+    only = LJBaseline(pairs=(LJPair(**PAIR),))
+    with pytest.raises(ValueError, match=r'no parameters for Mg-Mg, O-O \(it has Mg-O\)'):
+        only.pairs_of(['O', 'Mg'])
+
+
+@pytest.mark.engine
+def test_in_mode_both_the_engine_switches_ace_off_where_the_repulsion_is_on():
+    from ase import Atoms
+    from pyace import ACEBBasisSet, PyACECalculator, create_multispecies_basis_config
+
+    baseline = DeltaBaseline(mode='both', zbl=ZBLBaseline(inner=0.7, outer=1.1))
+    bonds = {'radbase': 'SBessel', 'radparameters': [5.25], 'rcut': 5, 'dcut': 0.01, 'NameOfCutoffFunction': 'cos'}
+    configuration = create_multispecies_basis_config(
+        {
+            'deltaSplineBins': 0.001,
+            'elements': ['Mg', 'O'],
+            'embeddings': {'ALL': {'npot': 'FinnisSinclairShiftedScaled', 'fs_parameters': [1, 1], 'ndensity': 1}},
+            'bonds': {'ALL': bonds | baseline.engine_inner_cutoff},
+            'functions': {
+                'number_of_functions_per_element': 3,
+                'ALL': {'nradmax_by_orders': [3], 'lmax_by_orders': [0]},
+            },
+        }
+    )
+    configuration.set_all_coeffs(np.ones(len(configuration.get_all_coeffs())))
+    calculator = PyACECalculator(ACEBBasisSet(configuration))
+    energies = [
+        calculator.get_potential_energy(Atoms('MgO', [[0, 0, 0], [0, 0, r]])) for r in (0.3, 0.69, 0.75, 1.0, 1.2)
+    ]
+    assert energies[:2] == [0, 0]
+    assert all(abs(energy) > 1e-6 for energy in energies[2:])
