@@ -1,0 +1,263 @@
+"""Which frames cannot be trained on, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from .neighbours import face_distances, pair_blocks, searchable
+from .table import BoolArray, FloatArray, Frames
+
+#: In angstrom. The shortest bond there is, that of H2, is 0.74; what is closer than this is an accident (atoms listed
+#: twice, wrong units), and the engine stops on it. Compressed dimers, which teach the repulsion, stay above.
+MIN_DISTANCE = 0.5
+
+#: Heaviest element with a name.
+MAX_NUMBER = 118
+
+
+class Reason(str, Enum):
+    """Why a frame is refused, the most basic reason first."""
+
+    EMPTY = 'empty'
+    POSITIONS = 'positions_not_finite'
+    CELL = 'cell_not_finite'
+    FLAT_CELL = 'cell_degenerate'
+    ELEMENT = 'element_unknown'
+    TOO_CLOSE = 'atoms_too_close'
+    UNSEARCHABLE = 'neighbours_not_searchable'
+    NO_NEIGHBOURS = 'no_neighbours'
+    ENERGY = 'energy_not_finite'
+    FORCES = 'forces_not_finite'
+    STRESS = 'stress_not_finite'
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A frame that cannot be used.
+
+    :param frame: position of the frame in the table that was checked.
+    :param source: key of the source of the frame.
+    :param step: position of the frame in its source.
+    :param reason: why, as a code.
+    :param message: what was found and what is needed.
+    """
+
+    frame: int
+    source: str
+    step: int
+    reason: Reason
+    message: str
+
+
+class FramesRefused(ValueError):  # noqa: N818 - reads as what happened
+    """More frames were refused than the caller tolerates.
+
+    :param refusals: all of them.
+    """
+
+    def __init__(self, message: str, refusals: Sequence[Refusal]) -> None:
+        super().__init__(message)
+        self.refusals = tuple(refusals)
+
+
+def check(
+    frames: Frames,
+    *,
+    elements: Collection[str] | None = None,
+    min_distance: float = MIN_DISTANCE,
+    cutoff: float | None = None,
+    require_labels: bool = True,
+    require_stress: bool = True,
+) -> list[Refusal]:
+    """Return one refusal for each frame that cannot be used, with the most basic reason.
+
+    :param frames: ``F`` frames.
+    :param elements: chemical symbols that may occur; all elements where None.
+    :param min_distance: in angstrom; atoms closer than this are on top of each other.
+    :param cutoff: in angstrom; where given, a frame in which no two atoms are closer is refused, since the engine drops
+        such frames without a word.
+    :param require_labels: whether energy and forces must be there; without, labels are not looked at.
+    :param require_stress: whether frames that are periodic in three directions must have a stress. A stress that is
+        there must be finite in any case.
+    """
+    findings = _Findings(frames)
+    _check_structure(findings, elements)
+    _check_distances(findings, min_distance, cutoff)
+    if require_labels:
+        _check_labels(findings, require_stress)
+    return findings.refusals()
+
+
+def enforce(refusals: Sequence[Refusal], n_total: int, max_failed_fraction: float = 0.0, *, shown: int = 5) -> None:
+    """Go on if few enough frames were refused.
+
+    :param refusals: as returned by :func:`check`.
+    :param n_total: number of frames that were checked.
+    :param max_failed_fraction: refused frames that are tolerated, from 0 (none) to 1, as a fraction of ``n_total``.
+    :param shown: how many refusals the message spells out.
+    :raises FramesRefused: if there are more.
+    :raises ValueError: if the fraction is not between 0 and 1.
+    """
+    if not 0.0 <= max_failed_fraction <= 1.0:
+        raise ValueError(f'max_failed_fraction is {max_failed_fraction!r}, a number from 0 to 1 is needed')
+    if len(refusals) <= max_failed_fraction * n_total:
+        return
+    lines = [
+        f'{len(refusals)} of {n_total} frames cannot be used, and a fraction of {max_failed_fraction:g} is tolerated:'
+    ]
+    lines += [
+        f'  frame {refusal.frame} (source {refusal.source}, step {refusal.step}): {refusal.message}'
+        for refusal in refusals[:shown]
+    ]
+    if len(refusals) > shown:
+        lines.append(f'  and {len(refusals) - shown} more')
+    lines.append('Correct or remove these frames, or raise max_failed_fraction to leave them out.')
+    raise FramesRefused('\n'.join(lines), refusals)
+
+
+class _Findings:
+    """The first finding of each frame."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.good: BoolArray = np.ones(len(frames), dtype=np.bool_)
+        self._found: dict[int, tuple[Reason, str]] = {}
+
+    def add(self, bad: BoolArray, reason: Reason, message: Callable[[int], str]) -> None:
+        """Refuse the ``bad`` frames (a mask of shape (F,)) that were good up to now."""
+        for frame in np.flatnonzero(bad & self.good).tolist():
+            self._found[frame] = (reason, message(frame))
+        self.good = self.good & ~bad
+
+    def refusals(self) -> list[Refusal]:
+        return [
+            Refusal(frame, self.frames.source_of(frame), int(self.frames.step[frame]), *self._found[frame])
+            for frame in sorted(self._found)
+        ]
+
+
+def _any_atom(frames: Frames, bad_atoms: BoolArray) -> BoolArray:
+    """Tell which frames have at least one of the atoms, shape (F,)."""
+    bad: BoolArray = np.bincount(frames.frame_of_atom, bad_atoms, minlength=len(frames)) > 0
+    return bad
+
+
+def _finite_rows(values: FloatArray) -> BoolArray:
+    """Tell for which rows of an array all numbers are finite."""
+    finite: BoolArray = np.asarray(np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+    return finite
+
+
+def _check_structure(findings: _Findings, elements: Collection[str] | None) -> None:
+    frames = findings.frames
+    findings.add(frames.n_atoms == 0, Reason.EMPTY, lambda _: 'there are no atoms, at least one is needed')
+    bad = _any_atom(frames, ~_finite_rows(frames.positions))
+    findings.add(bad, Reason.POSITIONS, lambda _: 'positions are not finite numbers')
+    finite_cell = _finite_rows(frames.cells)
+    findings.add(~finite_cell, Reason.CELL, lambda _: 'the cell vectors are not finite numbers')
+    # Relative to the longest vector, so that rounding in a flat cell does not make it pass.
+    sound = np.where(finite_cell[:, None, None], frames.cells, 1.0)
+    longest = np.linalg.norm(sound, axis=2).max(axis=1, initial=0.0)
+    flat = np.zeros(len(frames), dtype=np.bool_)
+    flat[finite_cell] = (face_distances(frames.select(finite_cell)).min(axis=1) <= 1e-6 * longest[finite_cell]) & (
+        frames.pbc[finite_cell].any(axis=1)
+    )
+    findings.add(
+        flat,
+        Reason.FLAT_CELL,
+        lambda frame: (
+            f'the cell {frames.cells[frame].tolist()} has no volume along its periodic directions '
+            f'{frames.pbc[frame].tolist()}: give the missing cell vectors or set pbc to false there'
+        ),
+    )
+    known = (frames.numbers >= 1) & (frames.numbers <= MAX_NUMBER)
+    if elements is None:
+        needed = f'atomic numbers from 1 to {MAX_NUMBER} are needed'
+    else:
+        known &= np.isin(frames.numbers, [chemical_symbols.index(symbol) for symbol in elements])
+        needed = f'only {", ".join(sorted(elements))} may occur'
+
+    def strangers(frame: int) -> str:
+        atoms = slice(frames.offsets[frame], frames.offsets[frame + 1])
+        numbers = np.unique(frames.numbers[atoms][~known[atoms]]).tolist()
+        names = [str(chemical_symbols[n]) if 1 <= n <= MAX_NUMBER else f'atomic number {n}' for n in numbers]
+        return f'there is {", ".join(names)}: {needed}'
+
+    findings.add(_any_atom(frames, ~known), Reason.ELEMENT, strangers)
+
+
+def _nearest(frames: Frames, cutoff: float) -> FloatArray:
+    """Return the shortest distance in each frame in angstrom, infinite where none is below the cutoff, shape (F,)."""
+    nearest = np.full(len(frames), np.inf)
+    for block in pair_blocks(frames, cutoff):
+        np.minimum.at(nearest, block.frame, block.distance)
+    return nearest
+
+
+def _check_distances(findings: _Findings, min_distance: float, cutoff: float | None) -> None:
+    frames = findings.frames
+    reach = min_distance if cutoff is None else max(min_distance, cutoff)
+    findings.add(
+        ~searchable(frames, reach),
+        Reason.UNSEARCHABLE,
+        lambda frame: (
+            f'neighbours within {reach:g} angstrom cannot be searched: the cell {frames.cells[frame].tolist()} is far '
+            'smaller or more skewed than that, or the atoms are scattered over micrometres; check the units'
+        ),
+    )
+    left = np.flatnonzero(findings.good)
+    nearest = np.full(len(frames), np.inf)
+    nearest[left] = _nearest(frames.select(left), min_distance)
+    findings.add(
+        nearest < min_distance,
+        Reason.TOO_CLOSE,
+        lambda frame: f'two atoms are {nearest[frame]:.4g} angstrom apart, at least {min_distance:g} is needed',
+    )
+    if cutoff is not None:
+        # Almost every frame has a pair within a bond length; only the others are searched up to the cutoff.
+        for radius in sorted({min(3.0, cutoff), cutoff}):
+            lonely = np.flatnonzero(findings.good & np.isinf(nearest))
+            nearest[lonely] = _nearest(frames.select(lonely), radius)
+        findings.add(
+            np.isinf(nearest),
+            Reason.NO_NEIGHBOURS,
+            lambda _: (
+                f'no two atoms are closer than the cutoff of {cutoff:g} angstrom: the engine would drop the frame'
+            ),
+        )
+
+
+def _check_labels(findings: _Findings, require_stress: bool) -> None:
+    frames = findings.frames
+    if frames.energy is None or frames.forces is None or frames.stress is None:
+        findings.add(findings.good, Reason.ENERGY, lambda _: 'the frame has no labels, energy and forces are needed')
+        return
+    energy, stress = frames.energy, frames.stress
+    findings.add(
+        ~np.isfinite(energy),
+        Reason.ENERGY,
+        lambda frame: f'the energy is {energy[frame]}, a finite number of eV is needed',
+    )
+    bad = _any_atom(frames, ~_finite_rows(frames.forces))
+    findings.add(
+        bad, Reason.FORCES, lambda _: 'forces are missing or not finite, three per atom in eV/angstrom are needed'
+    )
+    absent: BoolArray = np.asarray(np.isnan(stress).all(axis=(1, 2)))
+    optional: BoolArray = np.logical_or(not require_stress, ~frames.pbc.all(axis=1))
+    findings.add(
+        ~_finite_rows(stress) & ~(absent & optional),
+        Reason.STRESS,
+        lambda frame: (
+            'the stress is missing: it is needed for a frame that is periodic in three directions'
+            if absent[frame]
+            else f'the stress {stress[frame].tolist()} is not finite'
+        ),
+    )

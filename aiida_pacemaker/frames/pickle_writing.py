@@ -1,0 +1,190 @@
+"""Writing the datasets that the engine reads: gzip-pickled tables that any version of pandas and numpy can load.
+
+``DataFrame.to_pickle`` stores the insides of pandas and numpy, which differ between versions: what pandas 3 writes, an
+engine with pandas 2.0 cannot read. A pickle is a small program, though, so the one written here only calls what never
+changes, the public constructors, with a few large buffers as arguments::
+
+    pandas.DataFrame({'ase_atoms': list(map(ase.atoms.Atoms, ..., numpy.split(positions, ends), ...)), ...})
+
+It is emitted opcode by opcode (documented in :mod:`pickletools`) rather than by :class:`pickle.Pickler`, which would
+have to import pandas, and whose output depends on which of two equal objects are one and the same. Here equal input
+gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from .table import FloatArray, Frames
+
+#: The engine drops frames whose name begins so from active sets, and scales their weight down.
+RESERVED_PREFIX = 'augmented'
+
+_PROTOCOL = 4
+
+
+def write_dataset(
+    frames: Frames,
+    handle: IO[bytes],
+    *,
+    energy: FloatArray,
+    forces: FloatArray,
+    energy_corrected: FloatArray | None = None,
+    names: Sequence[str] | None = None,
+    level: int = 1,
+) -> None:
+    """Write structures with the energies and forces that the engine shall fit.
+
+    The labels of the frames themselves are not written, since a baseline may have to be taken off them first.
+
+    :param frames: the structures, labelled or not.
+    :param handle: a file open for writing bytes; its name is not stored.
+    :param energy: total energies to fit in eV, shape (F,); the engine takes its ``reference_energy`` off these.
+    :param forces: forces to fit in eV/angstrom, shape (A, 3).
+    :param energy_corrected: total energies without the reference energies of the atoms in eV, shape (F,); the engine
+        needs them where its input has no ``reference_energy``, and replaces them where it has one.
+    :param names: a name for each frame, by which the reports of the engine refer to it.
+    :param level: gzip level from 0 (fastest) to 9 (smallest).
+    :raises ValueError: if there are no frames, if a column has the wrong shape or holds values that are not finite, or
+        if a name is reserved by the engine.
+    """
+    n_frames, n_atoms = len(frames), len(frames.numbers)
+    columns: dict[str, Any] = {'energy': _column('energy', energy, (n_frames,))}
+    if energy_corrected is not None:
+        columns['energy_corrected'] = _column('energy_corrected', energy_corrected, (n_frames,))
+    # A copy, because arrays over a buffer in a pickle are read-only and the engine is free to change its forces.
+    columns['forces'] = _split(_Call('numpy', 'array', _column('forces', forces, (n_atoms, 3))), frames)
+    _write(frames, handle, columns, names, level)
+
+
+def write_candidates(frames: Frames, handle: IO[bytes], *, names: Sequence[str] | None = None, level: int = 1) -> None:
+    """Write structures without labels: a pool for the engine to select from.
+
+    :param frames: the structures; labels they may have are not written.
+    :param handle: a file open for writing bytes; its name is not stored.
+    :param names: a name for each frame, which the engine hands on to the selected ones.
+    :param level: gzip level from 0 (fastest) to 9 (smallest).
+    :raises ValueError: if there are no frames, or if a name is reserved by the engine.
+    """
+    _write(frames, handle, {}, names, level)
+
+
+def _write(frames: Frames, handle: IO[bytes], columns: dict[str, Any], names: Sequence[str] | None, level: int) -> None:
+    if not len(frames):
+        raise ValueError('there are no frames to write, and the engine cannot read an empty dataset')
+    if names is not None:
+        columns['name'] = _checked_names(names, len(frames))
+    table = _Call('pandas', 'DataFrame', {'ase_atoms': _atoms(frames), **columns})
+    with gzip.GzipFile(filename='', mode='wb', compresslevel=level, fileobj=handle, mtime=0) as stream:
+        stream.write(pickle.PROTO + bytes([_PROTOCOL]))
+        for opcodes in _opcodes(table):
+            stream.write(opcodes)
+        stream.write(pickle.STOP)
+
+
+def _column(name: str, values: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    column = np.asarray(values, dtype=np.float64)
+    if column.shape != shape:
+        raise ValueError(f'`{name}` has shape {column.shape}, the frames need {shape}')
+    if not np.isfinite(column).all():
+        count = int(np.count_nonzero(~np.isfinite(column)))
+        raise ValueError(f'`{name}` holds {count} values that are not finite: leave such frames out')
+    return column
+
+
+def _checked_names(names: Sequence[str], n_frames: int) -> list[str]:
+    if len(names) != n_frames:
+        raise ValueError(f'{len(names)} names are given for {n_frames} frames')
+    reserved = [name for name in names if name.startswith(RESERVED_PREFIX)]
+    if reserved:
+        raise ValueError(
+            f'{len(reserved)} names begin with `{RESERVED_PREFIX}`, the first is `{reserved[0]}`: the engine gives '
+            'such frames hardly any weight. Choose other names'
+        )
+    return list(names)
+
+
+class _Global(NamedTuple):
+    """A function or class that is imported when the pickle is loaded."""
+
+    module: str
+    name: str
+
+
+class _Call:
+    """A call that is made when the pickle is loaded."""
+
+    def __init__(self, module: str, name: str, *arguments: Any) -> None:
+        self.function = _Global(module, name)
+        self.arguments = arguments
+
+
+def _split(column: Any, frames: Frames) -> _Call:
+    return _Call('numpy', 'split', column, frames.offsets[1:-1])
+
+
+def _atoms(frames: Frames) -> _Call:
+    # The order of the arguments of ``Atoms`` up to ``pbc`` is the same in all versions of ASE.
+    unused = _Call('itertools', 'repeat', None)
+    arguments = (
+        unused,  # symbols
+        _split(frames.positions, frames),
+        _split(frames.numbers, frames),
+        *[unused] * 6,  # tags, momenta, masses, magmoms, charges, scaled_positions
+        frames.cells,
+        frames.pbc,
+    )
+    return _Call('builtins', 'list', _Call('builtins', 'map', _Global('ase.atoms', 'Atoms'), *arguments))
+
+
+def _opcodes(value: Any) -> Iterator[bytes | memoryview]:
+    """Yield the opcodes that put a value on the stack of the machine that loads the pickle."""
+    if value is None:
+        yield pickle.NONE
+    elif isinstance(value, int):
+        yield pickle.LONG1 + b'\x08' + value.to_bytes(8, 'little', signed=True)
+    elif isinstance(value, str):
+        encoded = value.encode()
+        yield pickle.BINUNICODE + len(encoded).to_bytes(4, 'little') + encoded
+    elif isinstance(value, memoryview):
+        yield pickle.BINBYTES8 + value.nbytes.to_bytes(8, 'little')
+        yield value
+    elif isinstance(value, _Global):
+        yield pickle.GLOBAL + f'{value.module}\n{value.name}\n'.encode()
+    elif isinstance(value, _Call):
+        yield from _opcodes(value.function)
+        yield from _opcodes(value.arguments)
+        yield pickle.REDUCE
+    elif isinstance(value, np.ndarray):
+        array = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder('<'))
+        yield from _opcodes(
+            _Call('numpy', 'ndarray', array.shape, array.dtype.str, array.reshape(-1).view(np.uint8).data)
+        )
+    else:
+        yield from _container_opcodes(value)
+
+
+def _container_opcodes(value: Any) -> Iterator[bytes | memoryview]:
+    if isinstance(value, tuple):
+        yield pickle.MARK
+        for item in value:
+            yield from _opcodes(item)
+        yield pickle.TUPLE
+    elif isinstance(value, list):
+        yield pickle.EMPTY_LIST + pickle.MARK
+        for item in value:
+            yield from _opcodes(item)
+        yield pickle.APPENDS
+    elif isinstance(value, dict):
+        yield pickle.EMPTY_DICT + pickle.MARK
+        for key, item in value.items():
+            yield from _opcodes(key)
+            yield from _opcodes(item)
+        yield pickle.SETITEMS
+    else:
+        raise TypeError(f'there are no opcodes for {type(value).__name__}')

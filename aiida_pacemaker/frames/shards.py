@@ -1,0 +1,238 @@
+"""Shards: files that hold frames as columns, equal bytes for equal frames, read without unpickling.
+
+A shard is a zip archive of uncompressed ``.npy`` members, which ``numpy.load`` reads. Format 1 has:
+
+* ``format``: the number of the format, and ``source_keys``: a JSON list in UTF-8;
+* ``hashes``: the content hash of each frame;
+* one member for each column of :class:`~aiida_pacemaker.frames.table.Frames`, without ``energy``, ``forces`` and
+  ``stress`` where the frames are not labelled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Collection, Iterator
+from hashlib import sha256
+from math import prod
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .hashing import HASH_DTYPE, HashArray, frame_hashes
+from .table import COLUMNS, LABELS, Frames
+
+FORMAT = 1
+
+#: How each column is stored: the smallest type that holds every sane value.
+STORED: dict[str, np.dtype[Any]] = {
+    'format': np.dtype('<i4'),
+    'source_keys': np.dtype('u1'),
+    'hashes': HASH_DTYPE,
+    'n_atoms': np.dtype('<i4'),
+    'numbers': np.dtype('u1'),
+    'positions': np.dtype('<f8'),
+    'cells': np.dtype('<f8'),
+    'pbc': np.dtype('u1'),
+    'energy': np.dtype('<f8'),
+    'forces': np.dtype('<f8'),
+    'stress': np.dtype('<f8'),
+    'source': np.dtype('<i4'),
+    'step': np.dtype('<i8'),
+    'generation': np.dtype('<i4'),
+}
+
+#: What a column is in memory, where that is not its stored type.
+IN_MEMORY = {name: np.dtype(np.int64) for name in ('n_atoms', 'numbers', 'source', 'step', 'generation')} | {
+    'pbc': np.dtype(np.bool_)
+}
+
+#: Stored bytes of a frame and of an atom.
+FRAME_BYTES = 16 + 4 + 72 + 3 + 8 + 72 + 4 + 8 + 4
+ATOM_BYTES = 1 + 24 + 24
+
+Source = bytes | IO[bytes]
+
+
+class ShardError(ValueError):
+    """A file is not a shard, or a damaged one, or frames cannot be stored in one."""
+
+
+def write_shard(frames: Frames) -> bytes:
+    """Return the content of the shard of these frames; equal frames give equal bytes everywhere.
+
+    :raises ShardError: if a value is too large for the type it is stored in.
+    """
+    # Which sources are unused, and in which order they come, must not show in the bytes.
+    frames = _with_canonical_sources(frames)
+    columns: dict[str, npt.NDArray[Any]] = {
+        'format': np.array(FORMAT),
+        'source_keys': np.frombuffer(json.dumps(frames.source_keys).encode(), dtype=np.uint8),
+        'hashes': frame_hashes(frames),
+    }
+    columns |= {name: getattr(frames, name) for name in COLUMNS if getattr(frames, name) is not None}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w', zipfile.ZIP_STORED) as archive:
+        for name, column in columns.items():
+            info = zipfile.ZipInfo(f'{name}.npy', date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3
+            archive.writestr(info, _npy(name, column))
+    return stream.getvalue()
+
+
+def shard_name(frames: Frames) -> str:
+    """Return the name of the shard of these frames, which is the SHA-256 of its bytes: ``sha256sum`` verifies it.
+
+    :raises ShardError: if a value is too large for the type it is stored in.
+    """
+    return f'{sha256(write_shard(frames)).hexdigest()}.npz'
+
+
+def read_shard(source: Source) -> Frames:
+    """Return the frames of a shard.
+
+    :param source: the bytes of the shard, or a seekable binary file.
+    :raises ShardError: if it is not a shard, is damaged or truncated, or its hashes are not those of its frames.
+    """
+    with _open(source) as archive:
+        names = _members(archive)
+        columns = {name: _read_member(archive, name) for name in names}
+    if (columns['pbc'] > 1).any() or (columns['n_atoms'] < 0).any():
+        raise ShardError('the shard is damaged: `pbc` is neither 0 nor 1, or `n_atoms` is negative')
+    keys = _source_keys(columns.pop('source_keys'))
+    hashes = columns.pop('hashes')
+    del columns['format']
+    in_memory: dict[str, Any] = dict.fromkeys(LABELS)
+    in_memory |= {name: column.astype(IN_MEMORY.get(name, column.dtype)) for name, column in columns.items()}
+    try:
+        frames = Frames(source_keys=keys, **in_memory)
+    except ValueError as error:
+        raise ShardError(f'the columns of the shard do not fit together: {error}') from error
+    if hashes.shape != (len(frames),) or (hashes != frame_hashes(frames)).any():
+        raise ShardError('the shard is damaged: its hashes are not those of its frames')
+    return frames
+
+
+def read_columns(source: Source, names: Collection[str]) -> dict[str, npt.NDArray[Any]]:
+    """Return some columns of a shard and read nothing else.
+
+    :param source: the bytes of the shard, or a seekable binary file.
+    :param names: of columns of ``Frames``.
+    :raises ShardError: if it is not a shard, or one without these columns.
+    """
+    with _open(source) as archive:
+        missing = set(names) - (set(_members(archive)) & set(COLUMNS))
+        if missing:
+            raise ShardError(f'the shard has no column {", ".join(sorted(missing))}')
+        columns = {name: _read_member(archive, name) for name in names}
+    return {name: column.astype(IN_MEMORY.get(name, column.dtype)) for name, column in columns.items()}
+
+
+def read_hashes(source: Source) -> HashArray:
+    """Return the content hashes of a shard, shape (F,), and read nothing else.
+
+    :param source: the bytes of the shard, or a seekable binary file.
+    :raises ShardError: if it is not a shard.
+    """
+    with _open(source) as archive:
+        _members(archive)
+        return _read_member(archive, 'hashes')
+
+
+def split_into_shards(frames: Frames, max_bytes: int) -> Iterator[Frames]:
+    """Iterate over runs of frames, each of which makes a shard of at most about ``max_bytes``.
+
+    A frame that is larger by itself is a run of its own. A few kilobytes of headers are not counted.
+
+    :raises ValueError: if ``max_bytes`` is not positive.
+    """
+    if max_bytes <= 0:
+        raise ValueError(f'max_bytes is {max_bytes}, a positive number is needed')
+    start, size = 0, 0
+    for index, n_atoms in enumerate(frames.n_atoms.tolist()):
+        frame_size = FRAME_BYTES + n_atoms * ATOM_BYTES
+        if index > start and size + frame_size > max_bytes:
+            yield frames.select(np.arange(start, index))
+            start, size = index, 0
+        size += frame_size
+    if len(frames):
+        yield frames.select(np.arange(start, len(frames)))
+
+
+def _with_canonical_sources(frames: Frames) -> Frames:
+    """Return the frames with only the sources that occur, in alphabetical order."""
+    frames = frames.select(np.arange(len(frames)))
+    order = sorted(range(len(frames.source_keys)), key=lambda index: frames.source_keys[index])
+    rank = np.argsort(np.array(order, dtype=np.int64))
+    columns: dict[str, Any] = {name: getattr(frames, name) for name in COLUMNS}
+    columns['source'] = rank[frames.source] if len(frames) else frames.source
+    return Frames(source_keys=tuple(frames.source_keys[index] for index in order), **columns)
+
+
+def _npy(name: str, column: npt.NDArray[Any]) -> bytes:
+    """Return a ``.npy`` file; the header is written here because that of numpy may change with its version."""
+    stored = column.astype(STORED[name], order='C')
+    if stored.dtype.kind in 'iu' and not np.array_equal(stored, column):
+        worst = column[stored != column].flat[0]
+        raise ShardError(f'column `{name}` holds {worst}, which does not fit {stored.dtype.name}')
+    header = f"{{'descr': '{stored.dtype.str}', 'fortran_order': False, 'shape': {column.shape}, }}".encode()
+    # Magic string, version and length take ten bytes; the data begin at a multiple of 64.
+    header += b' ' * (-(len(header) + 11) % 64) + b'\n'
+    return b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header + stored.tobytes()
+
+
+def _open(source: Source) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        raise ShardError(f'the file is not a shard, or it is truncated: {error}') from error
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    """Return the names of the members after checking them, and the format."""
+    found = [info.filename for info in archive.infolist()]
+    if 'format.npy' not in found:
+        raise ShardError('the file is not a shard: it has no member `format.npy`')
+    version = _read_member(archive, 'format')
+    if version.shape != () or version != FORMAT:
+        raise ShardError(f'the shard is of format {version.tolist()}, this version reads format {FORMAT}')
+    names = [name for name in STORED if f'{name}.npy' in found]
+    bare = [name for name in STORED if name not in LABELS]
+    if sorted(found) != sorted(f'{name}.npy' for name in names) or names not in (bare, list(STORED)):
+        raise ShardError(f'the shard has the members {sorted(found)}, those of {list(STORED)} are needed')
+    return names
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    try:
+        info = archive.getinfo(f'{name}.npy')
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
+            raise ShardError(f'member `{name}` is compressed or encrypted, shards are neither')
+        with archive.open(info) as member:
+            if np.lib.format.read_magic(member) != (1, 0):
+                raise ShardError(f'member `{name}` is not an array of npy version 1.0')
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
+            if dtype != STORED[name] or fortran:
+                raise ShardError(f'member `{name}` is of type {dtype}, {STORED[name]} in C order is needed')
+            # Before anything is allocated: what the header declares must be what is there.
+            needed, there = prod(shape) * dtype.itemsize, info.file_size - member.tell()
+            if min(shape, default=0) < 0 or needed != there:
+                raise ShardError(f'member `{name}` declares an array of shape {shape}, but holds {there} bytes')
+            content = member.read()
+        return np.frombuffer(content, dtype=dtype).reshape(shape)
+    except ShardError:
+        raise
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError, NotImplementedError) as error:
+        raise ShardError(f'member `{name}` of the shard cannot be read: {error}') from error
+
+
+def _source_keys(content: npt.NDArray[Any]) -> tuple[str, ...]:
+    try:
+        keys = json.loads(content.tobytes())
+    except ValueError as error:
+        raise ShardError(f'the source keys of the shard cannot be read: {error}') from error
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ShardError('the source keys of the shard are not a list of strings')
+    return tuple(keys)

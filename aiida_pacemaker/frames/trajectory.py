@@ -1,0 +1,158 @@
+"""Frames as the arrays of a trajectory, in the units and signs of whoever wrote them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from ase import units
+from ase.data import atomic_numbers, chemical_symbols
+
+from .table import LABELS, BoolArray, FloatArray, Frames, IntArray
+
+Convention = Literal['eV-ASE', 'quantumespresso']
+Array = npt.NDArray[Any]
+
+#: Factor from the stress of a convention to eV/angstrom^3 with the sign of ASE (tension positive). Quantum ESPRESSO has
+#: GPa with compression positive.
+STRESS_FACTORS: dict[Convention, float] = {'eV-ASE': 1.0, 'quantumespresso': -units.GPa}
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Frames of one composition and periodicity.
+
+    :param symbols: chemical symbol of each of the n atoms.
+    :param pbc: periodicity along each cell vector.
+    :param positions: in angstrom, shape (steps, n, 3).
+    :param cells: in angstrom, shape (steps, 3, 3).
+    :param arrays: the labels, if there are any: `energy` (steps,) in eV, `forces` (steps, n, 3) in eV/angstrom,
+        `stress` (steps, 3, 3) in eV/angstrom^3 with the sign of ASE.
+    :param frames: positions of these frames in the table they are from, shape (steps,).
+    """
+
+    symbols: tuple[str, ...]
+    pbc: tuple[bool, bool, bool]
+    positions: FloatArray
+    cells: FloatArray
+    arrays: dict[str, FloatArray]
+    frames: IntArray
+
+
+def from_arrays(
+    arrays: Mapping[str, Array],
+    symbols: Sequence[str],
+    pbc: Sequence[bool] | None,
+    *,
+    source_key: str,
+    convention: Convention = 'eV-ASE',
+) -> Frames:
+    """Return the frames of a trajectory.
+
+    :param arrays: `positions` (steps, n, 3) and, for periodic frames, `cells` (steps, 3, 3) in angstrom; the labels
+        `energy`, `forces` and `stress` as far as they are there, those that are missing become NaN. Without any of them
+        the frames are not labelled.
+    :param symbols: of the n atoms; the name of a kind, such as `Fe1`, counts as its element.
+    :param pbc: periodicity; None (trajectories stored by AiiDA before 2.8) means periodic if there are cells.
+    :param source_key: key of the source of all frames.
+    :param convention: units and signs: `eV-ASE` for eV, eV/angstrom and eV/angstrom^3 with tension positive;
+        `quantumespresso` for the `output_trajectory` of aiida-quantumespresso, with the stress in GPa and compression
+        positive. The latter has one more entry of each label than of structures after a vc-relax: the final scf on the
+        output structure, which is not part of the trajectory. It is left out.
+    :raises ValueError: if an array has another shape, naming it, if a symbol names no element, or if the convention is
+        not known.
+    """
+    if convention not in STRESS_FACTORS:
+        raise ValueError(f'the convention is {convention!r}, one of {sorted(STRESS_FACTORS)} is needed')
+    if 'positions' not in arrays:
+        raise ValueError(f'the trajectory has no array `positions`, only {sorted(arrays)}')
+    positions = np.asarray(arrays['positions'], dtype=float)
+    steps, n_atoms = len(positions), len(symbols)
+    _expect('positions', positions, (steps, n_atoms, 3))
+    has_cells = 'cells' in arrays
+    periodic = (has_cells,) * 3 if pbc is None else tuple(bool(flag) for flag in pbc)
+    if any(periodic) and not has_cells:
+        raise ValueError('the trajectory is periodic but has no array `cells`')
+    cells = np.asarray(arrays['cells'], dtype=float) if has_cells else np.zeros((steps, 3, 3))
+    _expect('cells', cells, (steps, 3, 3))
+    numbers = np.array([_atomic_number(symbol) for symbol in symbols], dtype=np.int64)
+
+    shapes = {'energy': (steps,), 'forces': (steps, n_atoms, 3), 'stress': (steps, 3, 3)}
+    labels: dict[str, FloatArray | None] = dict.fromkeys(LABELS)
+    if any(name in arrays for name in LABELS):
+        for name, shape in shapes.items():
+            labels[name] = _label(name, arrays, shape, convention)
+    energy, forces, stress = labels['energy'], labels['forces'], labels['stress']
+    return Frames(
+        n_atoms=np.full(steps, n_atoms, dtype=np.int64),
+        numbers=np.tile(numbers, steps),
+        positions=positions.reshape(-1, 3),
+        cells=cells,
+        pbc=np.tile(np.array(periodic, dtype=np.bool_), (steps, 1)),
+        energy=energy,
+        forces=None if forces is None else forces.reshape(-1, 3),
+        stress=None if stress is None else stress * STRESS_FACTORS[convention],
+        source_keys=(source_key,) if steps else (),
+        source=np.zeros(steps, dtype=np.int64),
+        step=np.arange(steps, dtype=np.int64),
+        generation=np.zeros(steps, dtype=np.int64),
+    )
+
+
+def to_arrays(frames: Frames) -> list[Trajectory]:
+    """Return frames as trajectories, one for each composition (in the order of its atoms) and periodicity.
+
+    The order of the frames is kept within each, and the trajectories are in the order of their first frames.
+    """
+    groups: dict[tuple[bytes, bytes], list[int]] = {}
+    for frame, atoms in enumerate(frames.slices()):
+        key = frames.numbers[atoms].tobytes(), frames.pbc[frame].tobytes()
+        groups.setdefault(key, []).append(frame)
+    return [_trajectory(frames.select(group), group) for group in groups.values()]
+
+
+def _trajectory(frames: Frames, members: list[int]) -> Trajectory:
+    """Return frames of one composition and periodicity as a trajectory."""
+    steps, n_atoms = len(frames), int(frames.n_atoms[0])
+    pbc: BoolArray = frames.pbc[0]
+    arrays = {}
+    if frames.energy is not None and frames.forces is not None and frames.stress is not None:
+        arrays = {
+            'energy': frames.energy,
+            'forces': frames.forces.reshape(steps, n_atoms, 3),
+            'stress': frames.stress,
+        }
+    return Trajectory(
+        symbols=tuple(str(chemical_symbols[number]) for number in frames.numbers[:n_atoms]),
+        pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
+        positions=frames.positions.reshape(steps, n_atoms, 3),
+        cells=frames.cells,
+        arrays=arrays,
+        frames=np.array(members, dtype=np.int64),
+    )
+
+
+def _atomic_number(symbol: str) -> int:
+    match = re.fullmatch(r'([A-Z][a-z]?)([^A-Za-z].*)?', symbol)
+    if match is None or match[1] not in chemical_symbols[1:]:
+        raise ValueError(f'`{symbol}` is neither a chemical symbol nor one with a number behind it')
+    return int(atomic_numbers[match[1]])
+
+
+def _label(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], convention: Convention) -> FloatArray:
+    if name not in arrays:
+        return np.full(shape, np.nan)
+    array = np.asarray(arrays[name], dtype=float)
+    if convention == 'quantumespresso' and len(array) == shape[0] + 1:
+        array = array[:-1]
+    _expect(name, array, shape)
+    return array
+
+
+def _expect(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f'the array `{name}` of the trajectory has shape {array.shape}, {shape} is needed')

@@ -1,0 +1,215 @@
+import gzip
+import io
+import pickle
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from aiida_pacemaker.frames.pickle_reading import (
+    ForbiddenPickle,
+    Structure,
+    UnreadablePickle,
+    read_dataset,
+    read_selection,
+    read_table,
+)
+
+ROOT = Path(__file__).parents[2]
+RECORDED = ROOT / 'tests' / 'fixtures' / 'pickles'
+MGO = ase.io.read(ROOT / 'examples' / 'mgo-lda.extxyz', index=':3')
+PANDAS = ['pandas-1.5.3', 'pandas-2.0.3', 'pandas-2.2.2', 'pandas-3.1.1', 'pandas-3.1.1-pyarrow']
+ENGINES = ['engine-pandas-2.2.2', 'engine-pandas-3.1.1']
+LABELS = ['protocol-4.pckl.gzip', 'protocol-5.pckl.gzip']
+
+
+def pickled(columns: dict, **arguments) -> bytes:
+    """Pickle a table with the installed pandas."""
+    pandas = pytest.importorskip('pandas')
+    handle = io.BytesIO()
+    pandas.DataFrame(columns, **arguments).to_pickle(handle)
+    return handle.getvalue()
+
+
+@pytest.mark.parametrize('kind', LABELS)
+@pytest.mark.parametrize('tag', PANDAS)
+def test_dataset_of_any_version(tag, kind):
+    frames, ignored = read_dataset(RECORDED / f'{tag}-{kind}', 'mgo')
+    assert ignored == ('name', 'w_energy', 'w_forces', 'step', 'converged', 'remark')
+    assert frames.source_keys == ('mgo',)
+    assert frames.step.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(frames.energy, [image.get_potential_energy() for image in MGO])
+    np.testing.assert_array_equal(frames.stress, [image.get_stress(voigt=False) for image in MGO])
+    np.testing.assert_array_equal(frames.cells, [image.cell for image in MGO])
+    np.testing.assert_array_equal(frames.pbc, [image.pbc for image in MGO])
+    for image, rows in zip(MGO, frames.slices(), strict=True):
+        np.testing.assert_array_equal(frames.numbers[rows], image.numbers)
+        np.testing.assert_array_equal(frames.positions[rows], image.positions)
+        np.testing.assert_array_equal(frames.forces[rows], image.get_forces())
+
+
+@pytest.mark.parametrize('kind', LABELS)
+@pytest.mark.parametrize('tag', PANDAS)
+def test_table_of_any_version(tag, kind):
+    table = read_table(RECORDED / f'{tag}-{kind}')
+    assert table.index.tolist() == [0, 1, 2]
+    assert list(table.columns['name']) == ['mgo-0', 'mgo-1', 'mgo-2']
+    assert list(table.columns['w_energy']) == [1.0, 2.0, 4.0]
+    assert list(table.columns['step']) == [0, 1, 2]
+    assert list(table.columns['converged']) == [True, False, True]
+    first, missing, third = table.columns['remark']
+    assert (first, third) == ('', 'größer')
+    assert missing is None or np.isnan(missing)
+    assert [weights.tolist() for weights in table.columns['w_forces']] == [[0.5] * len(image) for image in MGO]
+
+
+@pytest.mark.parametrize('tag', PANDAS)
+def test_selection_of_any_version(tag):
+    selection = read_selection(RECORDED / f'{tag}-selected.pkl.gz')
+    assert selection.dtype == np.int64
+    assert selection.tolist() == [2, 0]
+    assert read_selection(RECORDED / f'{tag}-empty.pkl.gz').tolist() == []
+    frames, _ = read_dataset(RECORDED / f'{tag}-selected.pkl.gz', 'mgo')
+    np.testing.assert_array_equal(frames.energy, [MGO[2].get_potential_energy(), MGO[0].get_potential_energy()])
+    assert len(read_dataset(RECORDED / f'{tag}-empty.pkl.gz', 'mgo')[0]) == 0
+
+
+@pytest.mark.parametrize('tag', ENGINES)
+def test_outputs_of_the_engine(tag):
+    assert read_selection(RECORDED / f'{tag}-selected.pkl.gz').tolist() == [2, 5]
+    assert read_selection(RECORDED / f'{tag}-empty.pkl.gz').tolist() == []
+
+    fitted, ignored = read_dataset(RECORDED / f'{tag}-fitting_data_info.pckl.gzip', 'mgo')
+    assert len(fitted) == 8
+    assert fitted.labelled
+    assert {'energy_corrected', 'w_energy', 'w_forces', 'comp_dict'} < set(ignored)
+
+    predicted = read_table(RECORDED / f'{tag}-test_pred.pckl.gzip').columns
+    assert predicted['name'] == ['test-0', 'test-1', 'test-2']
+    assert predicted['comp_dict'][0] == {'Mg': 1, 'O': 1}
+    assert predicted['comp_tuple'][0] == (('Mg', 0.5), ('O', 0.5))
+    assert [forces.shape for forces in predicted['forces_pred']] == [forces.shape for forces in predicted['forces']]
+    assert np.isfinite(predicted['energy_pred']).all()
+
+
+@pytest.mark.parametrize('path', sorted(RECORDED.glob('*gz*')), ids=lambda path: path.name)
+@pytest.mark.filterwarnings('ignore:numpy.core:DeprecationWarning')
+def test_recorded_files_agree_with_pandas(path):
+    """Where the installed pandas can load a file, it finds the same values."""
+    pandas = pytest.importorskip('pandas')
+    if 'pyarrow' in path.name:
+        pytest.importorskip('pyarrow')
+    reference, table = pandas.read_pickle(path, compression='gzip'), read_table(path)
+    assert list(table.columns) == list(reference.columns)
+    assert table.index.tolist() == reference.index.tolist()
+    for name, column in table.columns.items():
+        for value, expected in zip(column, reference[name], strict=True):
+            if isinstance(value, Structure):
+                np.testing.assert_array_equal(value.numbers, expected.numbers)
+                np.testing.assert_array_equal(value.positions, expected.positions)
+                np.testing.assert_array_equal(value.cell, expected.cell)
+                np.testing.assert_array_equal(value.pbc, expected.pbc)
+            else:
+                np.testing.assert_array_equal(value, expected)
+
+
+def test_sources_are_a_path_a_handle_or_the_content():
+    path = RECORDED / 'pandas-2.2.2-selected.pkl.gz'
+    with path.open('rb') as handle:
+        assert read_selection(handle).tolist() == [2, 0]
+    assert read_selection(path.read_bytes()).tolist() == [2, 0]
+    assert read_selection(gzip.decompress(path.read_bytes())).tolist() == [2, 0]
+
+
+def test_labels_may_be_missing():
+    forces = [image.get_forces() for image in MGO]
+    frames, ignored = read_dataset(pickled({'ase_atoms': MGO}), 'mgo')
+    assert not frames.labelled
+    frames, ignored = read_dataset(pickled({'ase_atoms': MGO, 'energy': [1.0, None, 3.0], 'forces': forces}), 'mgo')
+    np.testing.assert_array_equal(frames.energy, [1.0, np.nan, 3.0])
+    assert np.isnan(frames.stress).all()
+    assert ignored == ()
+    frames, _ = read_dataset(pickled({'ase_atoms': MGO, 'forces': [forces[0], None, forces[2]]}), 'mgo')
+    assert np.isnan(frames.energy).all()
+    first, second, third = frames.slices()
+    np.testing.assert_array_equal(frames.forces[first], forces[0])
+    assert np.isnan(frames.forces[second]).all()
+    np.testing.assert_array_equal(frames.forces[third], forces[2])
+
+
+def test_corrected_energies_are_not_taken_for_energies():
+    content = pickled({'ase_atoms': MGO, 'energy_corrected': [1.0, 2.0, 3.0]})
+    with pytest.raises(UnreadablePickle, match=r'no column `energy` among .* by `energy_column`'):
+        read_dataset(content, 'mgo')
+    frames, ignored = read_dataset(content, 'mgo', energy_column='energy_corrected')
+    assert frames.energy.tolist() == [1.0, 2.0, 3.0]
+    assert ignored == ()
+    with pytest.raises(UnreadablePickle, match='no column `energie`'):
+        read_dataset(content, 'mgo', energy_column='energie')
+
+
+def test_labels_may_be_lists_and_matrices():
+    columns = {
+        'ase_atoms': MGO,
+        'energy': np.array([-1, -2, -3], dtype=np.int32),
+        'forces': [image.get_forces().tolist() for image in MGO],
+        'stress': [
+            MGO[0].get_stress(voigt=False),
+            MGO[1].get_stress(voigt=False).tolist(),
+            MGO[2].get_stress().astype(np.float32),
+        ],
+    }
+    frames, _ = read_dataset(pickled(columns), 'mgo')
+    assert frames.energy.tolist() == [-1.0, -2.0, -3.0]
+    np.testing.assert_array_equal(frames.forces, np.concatenate([image.get_forces() for image in MGO]))
+    np.testing.assert_array_equal(frames.stress[:2], [image.get_stress(voigt=False) for image in MGO[:2]])
+    np.testing.assert_allclose(frames.stress[2], MGO[2].get_stress(voigt=False), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('columns', 'message'),
+    [
+        ({'energy': [1.0, 2.0, 3.0]}, 'no column `ase_atoms`'),
+        ({'ase_atoms': [*MGO[:2], None]}, 'row 2 of `ase_atoms` holds NoneType'),
+        ({'ase_atoms': MGO, 'energy': [1.0, '2.0', 3.0]}, 'the energy in row 1 is not a number'),
+        (
+            {'ase_atoms': MGO, 'forces': [image.get_forces()[:-1] for image in MGO]},
+            r'`forces` in row 0 has the shape \(\d+, 3\), \(\d+, 3\) is needed',
+        ),
+        (
+            {'ase_atoms': MGO, 'forces': [image.get_forces().tolist()[:-1] for image in MGO]},
+            '`forces` in row 0 is a list',
+        ),
+        ({'ase_atoms': MGO, 'stress': [np.zeros(9)] * 3}, r'`stress` in row 0 .* \(3, 3\) or \(6,\) is needed'),
+    ],
+)
+def test_wrong_columns_are_named(columns, message):
+    with pytest.raises(UnreadablePickle, match=message):
+        read_dataset(pickled(columns), 'mgo')
+
+
+@pytest.mark.parametrize('index', [['a', 'b', 'c'], [0, 1, 1], [-1, 0, 1], [0.0, 1.0, 2.0]])
+def test_selection_needs_positions(index):
+    with pytest.raises(UnreadablePickle, match='distinct positions'):
+        read_selection(pickled({'step': [1, 2, 3]}, index=index))
+
+
+def test_structures_may_carry_what_is_not_read():
+    from ase.constraints import FixAtoms
+    from ase.spacegroup import crystal
+
+    sodium = crystal('Na', [(0, 0, 0)], spacegroup=229, cellpar=[4.2] * 3 + [90] * 3)
+    sodium.set_constraint(FixAtoms([0]))
+    sodium.set_initial_magnetic_moments([1.0, -1.0])
+    frames, _ = read_dataset(pickled({'ase_atoms': [sodium]}), 'sodium')
+    np.testing.assert_array_equal(frames.positions, sodium.positions)
+
+
+def test_tables_of_other_things_are_refused():
+    with pytest.raises(ForbiddenPickle, match=r'`datetime.date`, which does not belong in a table .* Nothing was run'):
+        read_table(pickle.dumps({'day': __import__('datetime').date(2020, 1, 1)}))
+    with pytest.raises(UnreadablePickle, match=r'a table of pandas 1\.5 or newer is needed, the pickle holds dict'):
+        read_table(pickle.dumps({'ase_atoms': []}))
+    with pytest.raises(UnreadablePickle, match='names of the columns are not all strings'):
+        read_table(pickled({'energy': [1.0], 5: [2.0]}))
