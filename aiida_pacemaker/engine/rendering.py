@@ -1,0 +1,172 @@
+"""The engine's input file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import yaml
+
+from aiida_pacemaker.engine.config import TrainerConfig
+from aiida_pacemaker.engine.errors import ConfigError
+from aiida_pacemaker.engine.species import SYMBOLS
+
+InitialMode = Literal['continue', 'reset', 'extend']
+
+#: A ladder step beyond any basis. The engine cuts it down to what is missing, so that all new functions come at once.
+WHOLE_LADDER = 1_000_000
+
+#: What ``repulsion: auto`` and the inner cutoff of a baseline set.
+_OVERWRITTEN = {'r_in', 'delta_in', 'core-repulsion', 'inner_cutoff_type', 'rho_core_cut', 'drho_core_cut'}
+
+_FILE = re.compile(r'(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*')
+_PLAIN = re.compile(r'[A-Za-z][A-Za-z0-9_./-]*')
+
+
+@dataclass(frozen=True)
+class InitialPotential:
+    """A potential to begin from.
+
+    :param filename: B-basis file in the working folder of the job.
+    :param mode: ``continue`` keeps shape and coefficients; ``reset`` keeps the shape, with all coefficients at zero;
+        ``extend`` keeps functions and coefficients and adds the functions that the configuration has beyond them,
+        step by step.
+    :raises ConfigError: if the name or the mode is not one of these.
+    """
+
+    filename: str
+    mode: InitialMode
+
+    def __post_init__(self) -> None:
+        _check_files([self.filename], ('.yaml',), 'initial potential')
+        if self.mode not in get_args(InitialMode):
+            raise ConfigError(
+                f'initial potential: found mode {self.mode!r}, needed: {", ".join(get_args(InitialMode))}'
+            )
+
+
+def render_input(
+    config: TrainerConfig,
+    *,
+    data_files: Sequence[str],
+    test_files: Sequence[str] | None = None,
+    reference_energy: Mapping[str, float],
+    initial: InitialPotential | None = None,
+    max_epochs: int | None = None,
+    repulsion_auto: bool = False,
+    inner_cutoff: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the text of ``input.yaml``, the same for the same arguments.
+
+    :param config: the configuration.
+    :param data_files: gzip-pickled data frames to fit to, in the working folder of the job.
+    :param test_files: gzip-pickled data frames to test on.
+    :param reference_energy: energy of the single atom of each element of the configuration, in eV; those of further
+        elements are written too.
+    :param initial: the potential to begin from, if any.
+    :param max_epochs: iterations of this run, in place of those of the configuration.
+    :param repulsion_auto: let the engine switch to its own ZBL below the shortest distances of the data.
+    :param inner_cutoff: keys of a bond that switch ACE off at short distances, for all bonds.
+    :raises ConfigError: if a file name could lead out of the working folder or is not one the engine can read, a
+        reference energy is missing, or configuration and initial potential contradict each other.
+    """
+    _check_files(data_files, ('.gzip', '.gz'), 'data file')
+    if not data_files:
+        raise ConfigError('data file: found none, needed: at least one')
+    _check_files(test_files or (), ('.gzip', '.gz'), 'test file')
+    sections = config.sections()
+    _check_energies(reference_energy, config.elements)
+    fit = sections['fit']
+    if fit.get('min_relative_test_loss_per_iter') is not None and not test_files:
+        raise ConfigError('fit.min_relative_test_loss_per_iter: needed: test data, without which it never acts')
+    if max_epochs is not None:
+        if max_epochs < 1:
+            raise ConfigError(f'max_epochs: found {max_epochs}, needed: at least 1')
+        fit['maxiter'] = max_epochs
+    if repulsion_auto:
+        fit['repulsion'] = 'auto'
+    if fit.get('repulsion') == 'auto':
+        _check_inner_cutoffs(sections['potential'], 'fit.repulsion auto')
+    if inner_cutoff is not None:
+        _check_inner_cutoffs(sections['potential'], 'the baseline')
+        bonds = sections['potential']['bonds']
+        sections['potential']['bonds'] = {key: {**bond, **inner_cutoff} for key, bond in bonds.items()}
+    sections['data'] |= {'filename': list(data_files)}
+    if test_files:
+        sections['data'] |= {'test_filename': list(test_files)}
+    sections['data'] |= {'reference_energy': {key: float(reference_energy[key]) for key in sorted(reference_energy)}}
+    if initial is not None:
+        _begin_from(initial, sections)
+    return yaml.dump(sections, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+
+
+def _begin_from(initial: InitialPotential, sections: dict[str, Any]) -> None:
+    if initial.mode == 'extend':
+        sections['potential']['initial_potential'] = initial.filename
+        sections['fit'].setdefault('ladder_step', WHOLE_LADDER)
+        return
+    if 'ladder_step' in sections['fit']:
+        raise ConfigError(
+            f'fit.ladder_step: a ladder cannot {initial.mode} {initial.filename}: the engine would begin from an empty '
+            'basis; needed: the mode extend, or no ladder_step'
+        )
+    sections['potential'] = (
+        initial.filename if initial.mode == 'continue' else {'filename': initial.filename, 'reset': True}
+    )
+
+
+def _check_inner_cutoffs(potential: dict[str, Any], by: str) -> None:
+    """Refuse short-range settings that would be overwritten."""
+    for section in ('bonds', 'embeddings'):
+        for key, specification in potential[section].items():
+            overwritten = sorted(_OVERWRITTEN & set(specification))
+            if overwritten:
+                raise ConfigError(
+                    f'potential.{section}.{key}: {", ".join(overwritten)} would be overwritten by {by}; needed: only '
+                    'one of them'
+                )
+
+
+def _check_files(names: Sequence[str], suffixes: tuple[str, ...], what: str) -> None:
+    for name in names:
+        if _FILE.fullmatch(name) is None:
+            raise ConfigError(
+                f'{what}: found {name!r}, needed: a relative path of letters, digits, dots, dashes and underscores'
+            )
+        if not name.endswith(suffixes):
+            raise ConfigError(f'{what}: found {name!r}, needed: a name that ends in {" or ".join(suffixes)}')
+    if len(set(names)) < len(names):
+        raise ConfigError(f'{what}: found {", ".join(names)}, needed: each once')
+
+
+def _check_energies(reference_energy: Mapping[str, float], elements: Sequence[str]) -> None:
+    missing = sorted(set(elements) - set(reference_energy))
+    if missing:
+        raise ConfigError(
+            f'reference_energy: missing for {", ".join(missing)}, which the engine would take as zero; needed: '
+            f'an energy in eV for each of {", ".join(elements)}'
+        )
+    strangers = sorted(set(reference_energy) - SYMBOLS)
+    if strangers:
+        raise ConfigError(f'reference_energy: found {", ".join(strangers)}, needed: chemical symbols')
+    infinite = [key for key, value in reference_energy.items() if not abs(value) < float('inf')]
+    if infinite:
+        raise ConfigError(f'reference_energy: not a finite number for {", ".join(infinite)}')
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes YAML that versions 1.1 and 1.2 of the language read alike."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML speaks YAML 1.1, the engine reads 1.2: a plain 1e5 is text to the one and a number to the other.
+    style = None if _PLAIN.fullmatch(text) else '"'
+    return dumper.represent_scalar('tag:yaml.org,2002:str', text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)

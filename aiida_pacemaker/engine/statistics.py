@@ -1,0 +1,50 @@
+"""How good a potential is, in numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aiida_pacemaker.frames.table import FloatArray, Frames
+
+#: Quantiles of gamma that are reported, by name.
+QUANTILES = {'median': 0.5, 'p90': 0.9, 'p99': 0.99, 'max': 1.0}
+
+
+def errors_of(frames: Frames, energy: FloatArray, forces: FloatArray, stress: FloatArray) -> dict[str, float | None]:
+    """Return the errors of predictions against labels.
+
+    :param frames: labelled frames.
+    :param energy: predicted total energies in eV, shape (F,).
+    :param forces: predicted forces in eV/angstrom, shape (A, 3).
+    :param stress: predicted stress in eV/angstrom^3, shape (F, 3, 3); NaN where it has no meaning.
+    :returns: root mean square, mean absolute and largest errors: `rmse_energy`, `mae_energy`, `max_energy` in eV/atom,
+        `rmse_forces`, `mae_forces`, `max_forces` in eV/angstrom per component, and `rmse_stress` in eV/angstrom^3 per
+        component, None if no frame has a stress.
+    :raises ValueError: if the frames are not labelled.
+    """
+    if frames.energy is None or frames.forces is None or frames.stress is None:
+        raise ValueError('errors need labelled frames')
+    energy_errors = np.abs(energy - frames.energy) / frames.n_atoms
+    force_errors = np.abs(forces - frames.forces)
+    stress_errors = (stress - frames.stress)[np.isfinite(stress - frames.stress)]
+    return {
+        'rmse_energy': _rms(energy_errors),
+        'mae_energy': float(energy_errors.mean()),
+        'max_energy': float(energy_errors.max()),
+        'rmse_forces': _rms(force_errors),
+        'mae_forces': float(force_errors.mean()),
+        'max_forces': float(force_errors.max()),
+        'rmse_stress': _rms(stress_errors) if stress_errors.size else None,
+    }
+
+
+def gamma_quantiles(gamma_max: FloatArray) -> dict[str, float]:
+    """Return the quantiles of the extrapolation grade.
+
+    :param gamma_max: largest grade of any atom of each frame, shape (F,).
+    """
+    return {name: float(np.quantile(gamma_max, quantile)) for name, quantile in QUANTILES.items()}
+
+
+def _rms(values: FloatArray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
