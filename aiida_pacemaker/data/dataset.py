@@ -1,0 +1,269 @@
+"""The dataset node: an immutable, ordered set of frames in content-addressed shards."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.common.exceptions import StoringNotAllowed
+from aiida.orm.pydantic import OrmMetadataField
+from aiida.repository import Repository
+
+from aiida_pacemaker.frames.shards import (
+    read_columns,
+    read_hashes,
+    read_shard,
+    shard_name,
+    split_into_shards,
+    write_shard,
+)
+from aiida_pacemaker.frames.table import FloatArray, Frames
+
+#: A shard is read in one piece, so its size bounds the memory of everything that walks over a dataset. 16 MB are about
+#: 9,000 labelled frames of 32 atoms.
+SHARD_BYTES = 16 * 1024 * 1024
+
+
+class PaceDatasetData(orm.Data):
+    """An immutable, ordered set of structures of any composition, either all labelled or none.
+
+    The frames live in shards: columnar ``.npz`` files named by their content. A dataset that extends others shares
+    their shards, so its cost in time and bytes is that of the new frames. Each frame keeps its source (the node that it
+    was read from and its position there) and the generation in which it joined.
+
+    Equal frames make equal node hashes: the uuids of the sources are attributes that are left out of the hash.
+    """
+
+    FORMAT = 1
+    FOLDER = 'shards'
+
+    _hash_ignored_attributes = ('sources',)
+
+    class AttributesModel(orm.Data.AttributesModel):
+        """What can be queried without opening the shards."""
+
+        format: int = OrmMetadataField(description='Version of the layout of the node')
+        labelled: bool = OrmMetadataField(description='Whether the frames carry energies, forces and stresses')
+        elements: list[str] = OrmMetadataField(description='Chemical symbols that occur, sorted')
+        n_frames: int = OrmMetadataField(description='Number of frames')
+        n_atoms: int = OrmMetadataField(description='Number of atoms in all frames')
+        energy_per_atom: list[float] | None = OrmMetadataField(
+            None, description='Smallest and largest energy in eV/atom, None if not labelled'
+        )
+        max_force: float | None = OrmMetadataField(
+            None, description='Largest force on any atom in eV/angstrom, None if not labelled'
+        )
+        generations: dict[str, int] = OrmMetadataField(description='Number of frames that joined in each generation')
+        shards: list[dict[str, Any]] = OrmMetadataField(description='Name and summary of each shard, in order')
+        sources: dict[str, str | None] = OrmMetadataField(
+            description='Uuid of the node behind each source key; None if the frames were given to this node itself'
+        )
+
+    def __init__(
+        self,
+        frames: Frames | None = None,
+        *,
+        parents: Sequence[PaceDatasetData] = (),
+        keep: Collection[str] | None = None,
+        sources: Mapping[str, str | None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Construct a dataset from the frames of its parents, in order, followed by new ones.
+
+        :param frames: the new frames.
+        :param parents: stored datasets whose shards are shared; a shard that several of them have is taken once.
+        :param keep: names of the shards to share; all if not given.
+        :param sources: uuid of the source node for each source key of the new frames; keys that are not given belong to
+            frames that have no node but this one.
+        :raises ValueError: if there are no frames, if labelled and unlabelled frames are mixed, or if a parent is not
+            stored.
+        """
+        super().__init__(**kwargs)
+        shards = self._share(parents, keep)
+        known: dict[str, str | None] = {}
+        for parent in parents:
+            known |= {key: uuid or parent.uuid for key, uuid in parent.sources.items()}
+        if frames is not None and len(frames):
+            known |= {key: (sources or {}).get(key) for key in frames.source_keys}
+            for part in split_into_shards(frames, SHARD_BYTES):
+                content = write_shard(part)
+                name = shard_name(content)
+                if name not in (shard['name'] for shard in shards):
+                    self.base.repository.put_object_from_bytes(content, self.shard_path(name))
+                    shards.append(_summary(name, part))
+        if not shards:
+            raise ValueError('a dataset needs at least one frame')
+        self._describe(shards, known)
+
+    def _share(self, parents: Sequence[PaceDatasetData], keep: Collection[str] | None) -> list[dict[str, Any]]:
+        """Refer to the shards of the parents without reading them, and return their summaries."""
+        shards: dict[str, dict[str, Any]] = {}
+        objects: dict[str, Any] = {}
+        for parent in parents:
+            if not parent.is_stored:
+                raise ValueError(f'{parent} is not stored: only shards of stored datasets can be shared')
+            shared = {shard['name']: shard for shard in parent.shards if keep is None or shard['name'] in keep}
+            files = parent.base.repository.metadata['o'][self.FOLDER]['o']
+            shards |= {name: summary for name, summary in shared.items() if name not in shards}
+            objects |= {name: files[name] for name in shared}
+        if parents:
+            # A node that is not stored keeps its files in a sandbox, and storing would feed each of them to the object
+            # store again. Its repository is put on the store itself instead, as is done for nodes taken from the cache:
+            # objects that are there already are then only referred to.
+            self.base.repository._repository = Repository.from_serialized(
+                backend=self.backend.get_repository(), serialized={'o': {self.FOLDER: {'o': objects}}}
+            )
+        return list(shards.values())
+
+    def _describe(self, shards: list[dict[str, Any]], sources: Mapping[str, str | None]) -> None:
+        """Set the attributes from the summaries of the shards."""
+        if len({shard['labelled'] for shard in shards}) > 1:
+            raise ValueError('labelled and unlabelled frames cannot be in one dataset')
+        labelled = shards[0]['labelled']
+        generations: dict[str, int] = {}
+        for shard in shards:
+            for generation, count in shard['generations'].items():
+                generations[generation] = generations.get(generation, 0) + count
+        self.base.attributes.set_many(
+            {
+                'format': self.FORMAT,
+                'labelled': labelled,
+                'elements': sorted({element for shard in shards for element in shard['elements']}),
+                'n_frames': sum(shard['n_frames'] for shard in shards),
+                'n_atoms': sum(shard['n_atoms'] for shard in shards),
+                'energy_per_atom': [
+                    min(shard['energy_per_atom'][0] for shard in shards),
+                    max(shard['energy_per_atom'][1] for shard in shards),
+                ]
+                if labelled
+                else None,
+                'max_force': max(shard['max_force'] for shard in shards) if labelled else None,
+                'generations': generations,
+                'shards': shards,
+                'sources': dict(sources),
+            }
+        )
+
+    def __str__(self) -> str:
+        kind = 'labelled' if self.labelled else 'unlabelled'
+        return f'{super().__str__()}: {self.n_frames} {kind} frames of {"-".join(self.elements)}'
+
+    def __len__(self) -> int:
+        return self.n_frames
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the frames carry energies, forces and stresses."""
+        return bool(self.base.attributes.get('labelled'))
+
+    @property
+    def elements(self) -> list[str]:
+        """Chemical symbols that occur, sorted."""
+        return list(self.base.attributes.get('elements'))
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return int(self.base.attributes.get('n_frames'))
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms in all frames."""
+        return int(self.base.attributes.get('n_atoms'))
+
+    @property
+    def energy_per_atom(self) -> tuple[float, float] | None:
+        """Smallest and largest energy in eV/atom, None if not labelled."""
+        bounds = self.base.attributes.get('energy_per_atom')
+        return None if bounds is None else (bounds[0], bounds[1])
+
+    @property
+    def max_force(self) -> float | None:
+        """Largest force on any atom in eV/angstrom, None if not labelled."""
+        force = self.base.attributes.get('max_force')
+        return None if force is None else float(force)
+
+    @property
+    def generations(self) -> dict[int, int]:
+        """Number of frames that joined in each generation."""
+        return {int(generation): count for generation, count in self.base.attributes.get('generations').items()}
+
+    @property
+    def shards(self) -> list[dict[str, Any]]:
+        """Name and summary of each shard, in order."""
+        return list(self.base.attributes.get('shards'))
+
+    @property
+    def sources(self) -> dict[str, str | None]:
+        """Uuid of the node behind each source key; None if the frames were given to this node itself."""
+        return dict(self.base.attributes.get('sources'))
+
+    def shard_path(self, name: str) -> str:
+        """Return the path of a shard in the repository of the node."""
+        return f'{self.FOLDER}/{name}'
+
+    def iterate(self) -> Iterator[Frames]:
+        """Iterate over the frames shard by shard: no more than one shard is in memory."""
+        for shard in self.shards:
+            yield self.get_shard(shard['name'])
+
+    def get_shard(self, name: str) -> Frames:
+        """Return the frames of one shard."""
+        with self.base.repository.open(self.shard_path(name), 'rb') as handle:
+            return read_shard(handle)
+
+    def get_frames(self) -> Frames:
+        """Return all frames in one table; for large datasets see :meth:`iterate`."""
+        return Frames.concatenate(list(self.iterate()))
+
+    def get_hashes(self) -> np.ndarray[Any, Any]:
+        """Return the content hash of each frame, in order, without reading the frames."""
+        parts = []
+        for shard in self.shards:
+            with self.base.repository.open(self.shard_path(shard['name']), 'rb') as handle:
+                parts.append(read_hashes(handle))
+        return np.concatenate(parts)
+
+    def get_energies(self) -> FloatArray:
+        """Return the total energy of each frame in eV, in order, without reading the rest; NaN without labels."""
+        if not self.labelled:
+            return np.full(self.n_frames, np.nan)
+        parts = []
+        for shard in self.shards:
+            with self.base.repository.open(self.shard_path(shard['name']), 'rb') as handle:
+                parts.append(read_columns(handle, ['energy'])['energy'])
+        return np.concatenate(parts)
+
+    def _validate(self) -> bool:
+        """Check that the attributes and the files belong together.
+
+        :raises StoringNotAllowed: if a shard is missing or a file is there that is no shard.
+        """
+        super()._validate()
+        listed = {shard['name'] for shard in self.shards}
+        present = set(self.base.repository.list_object_names(self.FOLDER))
+        if listed != present:
+            raise StoringNotAllowed(f'the shards {sorted(listed)} are listed but {sorted(present)} are in the node')
+        return True
+
+
+def _summary(name: str, frames: Frames) -> dict[str, Any]:
+    """Return what the attributes say of a shard."""
+    generations, counts = np.unique(frames.generation, return_counts=True)
+    summary: dict[str, Any] = {
+        'name': name,
+        'labelled': frames.labelled,
+        'elements': list(frames.elements),
+        'n_frames': len(frames),
+        'n_atoms': int(frames.n_atoms.sum()),
+        'energy_per_atom': None,
+        'max_force': None,
+        'generations': {str(generation): int(count) for generation, count in zip(generations, counts, strict=True)},
+    }
+    if frames.energy is not None and frames.forces is not None:
+        per_atom: FloatArray = frames.energy / frames.n_atoms
+        summary['energy_per_atom'] = [float(per_atom.min()), float(per_atom.max())]
+        summary['max_force'] = float(np.linalg.norm(frames.forces, axis=1).max())
+    return summary

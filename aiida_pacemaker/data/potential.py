@@ -1,0 +1,194 @@
+"""The potential node: a fitted ACE potential with all that belongs to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiida import orm
+from aiida.orm.pydantic import OrmMetadataField
+
+from aiida_pacemaker.baseline.lammps import to_lammps
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import BaseCalculator
+
+    from aiida_pacemaker.data.active_set import PaceActiveSetData
+
+
+class PacePotentialData(orm.Data):
+    """An ACE potential together with the baseline and the reference energies that it was fitted against.
+
+    The B-basis ``.yaml`` is the potential to continue from, to build an active set for and to use in LAMMPS with
+    ``pace/extrapolation``; the C-tilde basis ``.yace``, where there is one, is for LAMMPS ``pair_style pace``. What the
+    potential says is not the total energy: the baseline and the energies of the isolated atoms have to be added, so
+    they travel with it.
+    """
+
+    B_BASIS = 'potential.yaml'
+    C_TILDE = 'potential.yace'
+
+    class AttributesModel(orm.Data.AttributesModel):
+        """What can be queried without opening the files."""
+
+        elements: list[str] = OrmMetadataField(description='Chemical symbols that the potential describes, sorted')
+        cutoff: float = OrmMetadataField(description='Largest cutoff of any bond in angstrom')
+        n_functions: int = OrmMetadataField(description='Number of basis functions')
+        n_functions_per_element: dict[str, int] = OrmMetadataField(
+            description='Number of basis functions around each central element'
+        )
+        baseline: dict[str, Any] = OrmMetadataField(description='The baseline that was taken off the labels')
+        reference_energies: dict[str, float] = OrmMetadataField(description='Energies of the isolated atoms in eV')
+        versions: dict[str, str] = OrmMetadataField(description='Versions of the programs that made the potential')
+
+    def __init__(
+        self,
+        b_basis: bytes | None = None,
+        *,
+        c_tilde: bytes | None = None,
+        baseline: DeltaBaseline | dict[str, Any] | None = None,
+        reference_energies: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Construct a potential from the contents of its files.
+
+        :param b_basis: content of the B-basis ``.yaml``.
+        :param c_tilde: content of the C-tilde ``.yace``.
+        :param baseline: what was taken off the labels before the fit.
+        :param reference_energies: energy of the isolated atom of each element in eV.
+        :raises ValueError: if a file is not what it should be, or if an element has no reference energy.
+        """
+        super().__init__(**kwargs)
+        if b_basis is None or baseline is None or reference_energies is None:
+            raise ValueError(
+                'a potential needs its B-basis file, its baseline and its reference energies: without the last two its '
+                'energies and forces would be wrong'
+            )
+        summary = read_potential(b_basis)
+        missing = [element for element in summary.elements if element not in reference_energies]
+        if missing:
+            raise ValueError(f'there is no reference energy for {", ".join(missing)}')
+        if c_tilde is not None:
+            tilde = read_ctilde(c_tilde)
+            if sorted(tilde.elements) != sorted(summary.elements):
+                raise ValueError(
+                    f'the .yace describes {sorted(tilde.elements)} but the .yaml {sorted(summary.elements)}'
+                )
+            self.base.repository.put_object_from_bytes(c_tilde, self.C_TILDE)
+        self.base.repository.put_object_from_bytes(b_basis, self.B_BASIS)
+        self.base.attributes.set_many(
+            {
+                'elements': sorted(summary.elements),
+                'cutoff': summary.cutoff,
+                'n_functions': summary.n_functions,
+                'n_functions_per_element': dict(summary.n_functions_per_element),
+                'baseline': DeltaBaseline.model_validate(baseline).model_dump(mode='json'),
+                'reference_energies': {element: reference_energies[element] for element in sorted(summary.elements)},
+                'versions': {key: value for key, value in sorted(summary.metadata.items()) if key.endswith('version')},
+            }
+        )
+
+    def __str__(self) -> str:
+        return f'{super().__str__()}: ACE of {"-".join(self.elements)}, {self.n_functions} functions, {self.cutoff} Å'
+
+    @property
+    def elements(self) -> list[str]:
+        """Chemical symbols that the potential describes, sorted."""
+        return list(self.base.attributes.get('elements'))
+
+    @property
+    def cutoff(self) -> float:
+        """Largest cutoff of any bond in angstrom."""
+        return float(self.base.attributes.get('cutoff'))
+
+    @property
+    def n_functions(self) -> int:
+        """Number of basis functions."""
+        return int(self.base.attributes.get('n_functions'))
+
+    @property
+    def n_functions_per_element(self) -> dict[str, int]:
+        """Number of basis functions around each central element."""
+        return dict(self.base.attributes.get('n_functions_per_element'))
+
+    @property
+    def baseline(self) -> DeltaBaseline:
+        """What was taken off the labels before the fit and has to be added to what the potential says."""
+        return DeltaBaseline.model_validate(self.base.attributes.get('baseline'))
+
+    @property
+    def reference_energies(self) -> dict[str, float]:
+        """Energy of the isolated atom of each element in eV."""
+        return dict(self.base.attributes.get('reference_energies'))
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the programs that made the potential."""
+        return dict(self.base.attributes.get('versions'))
+
+    @property
+    def has_c_tilde(self) -> bool:
+        """Whether the C-tilde ``.yace`` is there."""
+        return self.C_TILDE in self.base.repository.list_object_names()
+
+    def get_b_basis(self) -> bytes:
+        """Return the content of the B-basis ``.yaml``."""
+        return self.base.repository.get_object_content(self.B_BASIS, 'rb')
+
+    def get_c_tilde(self) -> bytes:
+        """Return the content of the C-tilde ``.yace``.
+
+        :raises FileNotFoundError: if the potential has none; give the training job a `pace_yaml2yace` code to get one.
+        """
+        return self.base.repository.get_object_content(self.C_TILDE, 'rb')
+
+    def to_lammps(self, *, active_set: bool = False, stem: str = 'potential') -> str:
+        """Return the LAMMPS lines of this potential and its baseline.
+
+        :param active_set: use ``pace/extrapolation`` with the B-basis and an active set, which also gives the
+            extrapolation grade gamma, instead of ``pace`` with the C-tilde basis.
+        :param stem: name of the files without their endings, as written by :meth:`write_files`.
+        """
+        return to_lammps(
+            self.baseline,
+            self.elements,
+            f'{stem}.yaml' if active_set else f'{stem}.yace',
+            active_set=f'{stem}.asi' if active_set else None,
+        )
+
+    def to_ase(self, active_set: PaceActiveSetData | None = None) -> BaseCalculator:
+        """Return an ASE calculator for this potential and its baseline; it needs python-ace where it is called.
+
+        The energy is relative to the isolated atoms. With an active set, ``results['gamma']`` has the extrapolation
+        grade of each atom.
+
+        :raises ImportError: if python-ace is not installed beside AiiDA.
+        """
+        from aiida_pacemaker.data.calculator import build_calculator  # noqa: PLC0415 (needs ASE calculators)
+
+        return build_calculator(self, active_set)
+
+    def write_files(
+        self, folder: str | Path, *, active_set: PaceActiveSetData | None = None, stem: str = 'potential'
+    ) -> list[Path]:
+        """Write the potential as files for other programs: ``.yaml``, ``.yace``, ``.asi`` and the LAMMPS lines.
+
+        :param folder: where to; it is made if it is not there.
+        :param active_set: active set to write with it.
+        :param stem: name of the files without their endings.
+        :returns: the paths that were written.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        contents = {f'{stem}.yaml': self.get_b_basis()}
+        if self.has_c_tilde:
+            contents[f'{stem}.yace'] = self.get_c_tilde()
+            contents[f'{stem}.in.lammps'] = self.to_lammps(stem=stem).encode()
+        if active_set is not None:
+            contents[f'{stem}.asi'] = active_set.content
+            contents[f'{stem}.extrapolation.in.lammps'] = self.to_lammps(active_set=True, stem=stem).encode()
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        return [folder / name for name in contents]
