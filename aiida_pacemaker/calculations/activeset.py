@@ -1,0 +1,98 @@
+"""The active-set job: `pace_activeset`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import CalcInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from aiida.orm import to_aiida_type
+
+from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations.staging import link, stage_training
+from aiida_pacemaker.calculations.train import PaceTrainCalculation
+from aiida_pacemaker.calculations.validation import all_of, validate_labelled, validator_for
+from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.options import ActiveSetOptions
+
+
+def validate_activeset(inputs: Any, _: Any) -> str | None:
+    """Check that there is one source of data and that the potential describes it."""
+    if 'potential' not in inputs:
+        return None
+    if ('parent_folder' in inputs) == ('dataset' in inputs):
+        return (
+            'give either `parent_folder` (the remote folder of the training, whose data are read where they are) or '
+            '`dataset`, and not both'
+        )
+    if 'dataset' in inputs:
+        unknown = sorted(set(inputs['dataset'].elements) - set(inputs['potential'].elements))
+        if unknown:
+            return f'the dataset has {", ".join(unknown)}, which the potential does not describe'
+    return None
+
+
+class PaceActiveSetCalculation(PaceCalcJob):
+    """Build the active set of a potential with `pace_activeset` (D-optimality, MaxVol)."""
+
+    POTENTIAL: ClassVar[str] = 'potential.yaml'
+    #: The program derives the name of its output from that of the potential.
+    ACTIVE_SET: ClassVar[dict[str, str]] = {'linear': 'potential.asi', 'full': 'potential.asi.nonlinear'}
+
+    PROGRAM = 'pace_activeset'
+    PARSER = 'pacemaker.activeset'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input('potential', valid_type=PacePotentialData, help='The potential whose active set is wanted.')
+        spec.input(
+            'dataset',
+            valid_type=PaceDatasetData,
+            required=False,
+            validator=validate_labelled,
+            help='The frames to take atomic environments from; the forces are needed to leave out outliers.',
+        )
+        spec.input(
+            'parent_folder',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='Remote folder of the training job: its data are read where they are.',
+        )
+        spec.input(
+            'options',
+            valid_type=orm.Dict,
+            serializer=to_aiida_type,
+            required=False,
+            validator=validator_for(ActiveSetOptions),
+            help='How the active set is built: `ActiveSetOptions`.',
+        )
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_activeset)
+        spec.output('active_set', valid_type=PaceActiveSetData, required=False, help='The inverted active set.')
+        spec.output(
+            'output_parameters',
+            valid_type=orm.Dict,
+            required=False,
+            help='Per element: environments considered, basis functions, and the largest gamma at the end.',
+        )
+        spec.exit_code(311, 'ERROR_ACTIVE_SET_INVALID', message='The active set cannot be used: {reason}')
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the inputs of the engine."""
+        options = ActiveSetOptions.model_validate(self.inputs.options.get_dict() if 'options' in self.inputs else {})
+        potential: PacePotentialData = self.inputs.potential
+        info = self.calc_info([], retrieve=[self.STDOUT, self.STDERR, self.ACTIVE_SET[options.kind]])
+        info.local_copy_list.append((potential.uuid, potential.B_BASIS, self.POTENTIAL))
+        if 'dataset' in self.inputs:
+            files = stage_training(folder, info, self.inputs.dataset, potential.baseline)
+        else:
+            files = [PaceTrainCalculation.FITTING_DATA]
+            link(info, self.inputs.parent_folder, files[0])
+        sources = [argument for name in files for argument in ('-d', name)]
+        info.codes_info.append(self.code_info(self.inputs.code, [*sources, *options.arguments(), self.POTENTIAL]))
+        return info

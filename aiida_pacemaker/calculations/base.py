@@ -1,0 +1,105 @@
+"""What all calculation jobs of the engine have in common."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import CalcInfo, CodeInfo
+from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
+
+from aiida_pacemaker.engine.failures import Diagnosis, Failure
+
+#: Exit status of each failure that the engine reports itself. 3xx: the same inputs would fail again; 4xx: something
+#: can be done about it, and the restart chains do.
+STATUS = {
+    Failure.ERROR_PROGRAM_NOT_FOUND: 320,
+    Failure.ERROR_ENGINE_NOT_IMPORTABLE: 321,
+    Failure.ERROR_EVALUATOR_MISSING: 322,
+    Failure.ERROR_ARGUMENTS_NOT_RECOGNIZED: 323,
+    Failure.ERROR_INPUT_ILLEGAL: 324,
+    Failure.ERROR_INPUT_INCOMPLETE: 325,
+    Failure.ERROR_FILE_MISSING: 326,
+    Failure.ERROR_POTENTIAL_UNREADABLE: 327,
+    Failure.ERROR_PICKLE_UNREADABLE: 328,
+    Failure.ERROR_DATASET_DAMAGED: 329,
+    Failure.ERROR_DATASET_EMPTY: 330,
+    Failure.ERROR_COLUMN_MISSING: 331,
+    Failure.ERROR_ELEMENT_UNKNOWN: 332,
+    Failure.ERROR_DISTANCE_TOO_SMALL: 333,
+    Failure.ERROR_LABELS_NOT_FINITE: 334,
+    Failure.ERROR_FORCES_MISSHAPEN: 335,
+    Failure.ERROR_PERIODICITY_MIXED: 336,
+    Failure.ERROR_LADDER_RESTART: 340,
+    Failure.ERROR_NOTHING_FITTED: 341,
+    Failure.ERROR_PROJECTIONS_SINGULAR: 350,
+    Failure.ERROR_ELEMENT_ABSENT: 351,
+    Failure.ERROR_TRACEBACK_UNKNOWN: 390,
+    Failure.ERROR_NO_REASON_GIVEN: 391,
+    Failure.ERROR_MEMORY_EXHAUSTED: 420,
+    Failure.ERROR_DISK_FULL: 421,
+    Failure.ERROR_KILLED: 422,
+    Failure.ERROR_ENVIRONMENTS_INSUFFICIENT: 430,
+    Failure.ERROR_BATCHES_NEED_ALL_ATOMS: 431,
+}
+
+#: Failures that follow from the inputs alone and that a restart chain answers with other inputs. All others may be the
+#: computer's fault, so a repetition is not taken from the cache.
+CACHED = {Failure.ERROR_ENVIRONMENTS_INSUFFICIENT, Failure.ERROR_BATCHES_NEED_ALL_ATOMS}
+
+
+#: The programs are no MPI programs: one process, whose threads are the business of its environment.
+RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
+
+
+class PaceCalcJob(CalcJob):
+    """Base of the calculation jobs: files, options and exit codes that are the same for all programs."""
+
+    STDOUT: ClassVar[str] = 'stdout.txt'
+    STDERR: ClassVar[str] = 'stderr.txt'
+
+    #: The program of the engine, as its failures are known by.
+    PROGRAM: ClassVar[str]
+    #: Entry point of the parser.
+    PARSER: ClassVar[str]
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define what all jobs share."""
+        super().define(spec)
+        options: Any = spec.inputs['metadata']['options']
+        options['resources'].default = lambda: dict(RESOURCES)
+        options['withmpi'].default = False
+        options['parser_name'].default = cls.PARSER
+        for failure, status in STATUS.items():
+            spec.exit_code(status, failure.label, message=failure.message, invalidates_cache=failure not in CACHED)
+
+    @classmethod
+    def exit_code_of(cls, diagnosis: Diagnosis) -> ExitCode:
+        """Return the exit code of a failure that the engine reported."""
+        return ExitCode(STATUS[diagnosis.failure], diagnosis.message, diagnosis.failure not in CACHED)
+
+    def code_info(self, code: orm.AbstractCode, arguments: list[str]) -> CodeInfo:
+        """Return how a program is called; its output goes to the files that the parser reads."""
+        info = CodeInfo()
+        info.code_uuid = code.uuid
+        info.cmdline_params = arguments
+        info.stdout_name = self.STDOUT
+        info.stderr_name = self.STDERR
+        return info
+
+    @staticmethod
+    def calc_info(codes: list[CodeInfo], retrieve: list[Any]) -> Any:
+        """Return the plan of a job, with nothing in it yet but what is called and retrieved.
+
+        It is a `CalcInfo`, which declares that any of its lists may be missing; here all of them are there.
+        """
+        info = CalcInfo()
+        info.codes_info = codes
+        info.retrieve_list = retrieve
+        info.retrieve_temporary_list = []
+        info.local_copy_list = []
+        info.remote_copy_list = []
+        info.remote_symlink_list = []
+        info.provenance_exclude_list = []
+        return info

@@ -1,0 +1,230 @@
+"""Calculation functions on datasets, and the functions that call them with plain arguments.
+
+Every dataset that a workflow makes comes from one of these, or from a job, so each keeps its links. They fail with an
+exit status and a message; the functions with plain arguments raise that message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from aiida import orm
+from aiida.engine import ExitCode, calcfunction
+from pydantic import BaseModel, ConfigDict, Field
+
+from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.merging import MergeOptions, merge_sources
+from aiida_pacemaker.calculations.sources import Source, convention_of
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
+from aiida_pacemaker.frames.splitting import filter_by, split
+from aiida_pacemaker.frames.table import Frames
+
+#: Exit status of a function whose input could not be dealt with; the message says why.
+ERROR_REFUSED = 410
+#: Exit status of a function that would have to return a dataset without frames.
+ERROR_NOTHING_LEFT = 420
+
+
+class RefusedError(ValueError):
+    """A function on datasets could not do what was asked for."""
+
+
+class SplitOptions(BaseModel):
+    """How a dataset is split in two."""
+
+    model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
+
+    test_fraction: float = Field(gt=0, lt=1, description='Share of the frames in the test set.')
+    seed: int = Field(description='Decides which frames these are.')
+    by: Literal['frame', 'source'] = Field(
+        default='frame', description='`source` keeps all frames of one trajectory on one side.'
+    )
+
+
+class FilterOptions(BaseModel):
+    """Which frames are kept: those inside all ranges that are given."""
+
+    model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
+
+    energy_per_atom: tuple[float | None, float | None] | None = Field(
+        default=None, description='Smallest and largest energy in eV/atom; None leaves a side open.'
+    )
+    max_force: tuple[float | None, float | None] | None = Field(
+        default=None, description='Smallest and largest value of the largest force in eV/angstrom.'
+    )
+    gamma: tuple[float | None, float | None] | None = Field(
+        default=None, description='Smallest and largest extrapolation grade of a frame; needs an evaluation.'
+    )
+
+
+@calcfunction
+def merge(options: orm.Dict, base: PaceDatasetData | None = None, **sources: Source) -> dict[str, orm.Data] | ExitCode:
+    """Merge trajectories, files and datasets into one dataset: see `merge_frames`."""
+    try:
+        dataset, report = merge_sources(base, sources, MergeOptions.model_validate(options.get_dict()))
+    except ValueError as exception:
+        return ExitCode(ERROR_REFUSED, str(exception))
+    return {'dataset': dataset, 'report': orm.Dict(report)}
+
+
+@calcfunction
+def split_dataset(dataset: PaceDatasetData, options: orm.Dict) -> dict[str, PaceDatasetData] | ExitCode:
+    """Split a dataset into training and test set: see `split_frames`."""
+    settings = SplitOptions.model_validate(options.get_dict())
+    frames = dataset.get_frames()
+    try:
+        train, test = split(frames, settings.test_fraction, settings.seed, by=settings.by)
+    except ValueError as exception:
+        return ExitCode(ERROR_REFUSED, str(exception))
+    return {'train': _part(dataset, frames.select(train)), 'test': _part(dataset, frames.select(test))}
+
+
+@calcfunction
+def filter_dataset(
+    dataset: PaceDatasetData, options: orm.Dict, evaluation: orm.ArrayData | None = None
+) -> dict[str, orm.Data] | ExitCode:
+    """Keep the frames inside ranges of energy, force and gamma: see `filter_frames`."""
+    settings = FilterOptions.model_validate(options.get_dict())
+    if settings.gamma is not None and evaluation is None:
+        return ExitCode(ERROR_REFUSED, 'a range of gamma needs an `evaluation` of this dataset with an active set')
+    frames = dataset.get_frames()
+    gamma = None if evaluation is None else evaluation.get_array('gamma_max')
+    try:
+        mask, refused = filter_by(
+            frames,
+            energy_per_atom=settings.energy_per_atom,
+            max_force=settings.max_force,
+            gamma_range=settings.gamma,
+            gamma=gamma,
+        )
+    except ValueError as exception:
+        return ExitCode(ERROR_REFUSED, str(exception))
+    report = orm.Dict({'n_given': len(frames), 'n_kept': int(mask.sum()), 'refused_by': refused})
+    if not mask.any():
+        return ExitCode(ERROR_NOTHING_LEFT, f'none of the {len(frames)} frames is inside the ranges')
+    return {'dataset': _part(dataset, frames.select(mask)), 'report': report}
+
+
+@calcfunction
+def exclude_frames(dataset: PaceDatasetData, **others: PaceDatasetData) -> PaceDatasetData | ExitCode:
+    """Return the frames of a dataset that are in none of the others."""
+    known = np.concatenate([other.get_hashes() for other in others.values()])
+    mask = ~np.isin(dataset.get_hashes(), known)
+    if not mask.any():
+        return ExitCode(ERROR_NOTHING_LEFT, f'all {dataset.n_frames} frames are in the other datasets')
+    return _part(dataset, dataset.get_frames().select(mask))
+
+
+@calcfunction
+def find_candidates(
+    pool: PaceDatasetData, evaluation: orm.ArrayData, gamma_threshold: orm.Float, **known: PaceDatasetData
+) -> dict[str, orm.Data]:
+    """Return the frames of a pool that a potential does not know: not in its dataset, and gamma above a threshold.
+
+    The output `candidates` is not there if there are none; `report` says how many there were on the way.
+    """
+    hashes = np.concatenate([dataset.get_hashes() for dataset in known.values()])
+    unknown = ~np.isin(pool.get_hashes(), hashes)
+    wanted = unknown & (evaluation.get_array('gamma_max') >= gamma_threshold.value)
+    outputs: dict[str, orm.Data] = {
+        'report': orm.Dict(
+            {'n_pool': pool.n_frames, 'n_unknown': int(unknown.sum()), 'n_candidates': int(wanted.sum())}
+        )
+    }
+    if wanted.any():
+        outputs['candidates'] = _part(pool, pool.get_frames().select(wanted))
+    return outputs
+
+
+@calcfunction
+def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.Dict:
+    """Return the energy per atom of each element (eV) that describes a dataset best, its baseline taken off.
+
+    These are no energies of isolated atoms, but they bring the energies into the range that the engine accepts. Fit
+    them once, at the first generation, and keep them for all later ones.
+    """
+    parsed = DeltaBaseline.model_validate(baseline.get_dict())
+    parts = []
+    for frames in dataset.iterate():
+        energy = subtract(parsed, frames).energy
+        if energy is None:
+            raise ValueError(f'{dataset} has no energies')
+        parts.append((*element_counts(frames), energy))
+    return orm.Dict(fit_energies(parts))
+
+
+@calcfunction
+def default_baseline(dataset: PaceDatasetData, lj: orm.Bool) -> orm.Dict:
+    """Return the baseline that the elements of a dataset alone suggest: ZBL, and LJ if wanted."""
+    return orm.Dict(DeltaBaseline.for_elements(dataset.elements, lj=lj.value).model_dump(mode='json'))
+
+
+def merge_frames(
+    *sources: Source, base: PaceDatasetData | None = None, **options: Any
+) -> tuple[PaceDatasetData, orm.Dict]:
+    """Merge any number of trajectories, files and datasets into one dataset, with provenance.
+
+    :param sources: `TrajectoryData`, `PaceDatasetData`, and `SinglefileData` with a Pacemaker `.pckl.gzip` or whatever
+        ASE reads. Units and signs of trajectories of aiida-quantumespresso are recognised; others are taken as eV,
+        eV/angstrom and eV/angstrom^3 with the sign of ASE, unless `conventions` says otherwise.
+    :param base: a dataset to begin with; it is not checked again.
+    :param options: the fields of :class:`MergeOptions`.
+    :returns: the dataset, and a report that lists duplicates and refused frames with their reasons.
+    :raises RefusedError: if more frames are refused than `max_failed_fraction` allows; nothing is merged then.
+    """
+    labelled = {f'source_{index:04d}': node for index, node in enumerate(sources)}
+    outputs = _run(merge, options=merge_options(labelled, **options), **({'base': base} if base else {}), **labelled)
+    return outputs['dataset'], outputs['report']
+
+
+def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
+    """Return the options of a merge, with the units and signs of all trajectories said outright."""
+    recognised = {label: convention_of(node) for label, node in sources.items() if isinstance(node, orm.TrajectoryData)}
+    parsed = MergeOptions.model_validate({**options, 'conventions': {**recognised, **options.get('conventions', {})}})
+    return orm.Dict(parsed.model_dump(mode='json'))
+
+
+def split_frames(dataset: PaceDatasetData, **options: Any) -> tuple[PaceDatasetData, PaceDatasetData]:
+    """Return training and test set of a dataset; equal frames are never on both sides.
+
+    :param options: the fields of :class:`SplitOptions`.
+    :raises RefusedError: if it cannot be split so.
+    """
+    parsed = SplitOptions.model_validate(options)
+    outputs = _run(split_dataset, dataset=dataset, options=orm.Dict(parsed.model_dump(mode='json')))
+    return outputs['train'], outputs['test']
+
+
+def filter_frames(
+    dataset: PaceDatasetData, *, evaluation: orm.ArrayData | None = None, **options: Any
+) -> tuple[PaceDatasetData, orm.Dict]:
+    """Return the frames inside ranges, and how many each criterion refused.
+
+    :param evaluation: an evaluation of the dataset, for a range of gamma.
+    :param options: the fields of :class:`FilterOptions`.
+    :raises RefusedError: if no frame is left, or if a range needs what is not there.
+    """
+    parsed = FilterOptions.model_validate(options)
+    extra = {} if evaluation is None else {'evaluation': evaluation}
+    outputs = _run(filter_dataset, dataset=dataset, options=orm.Dict(parsed.model_dump(mode='json')), **extra)
+    return outputs['dataset'], outputs['report']
+
+
+def _run(function: Any, **inputs: Any) -> Any:
+    """Run a calculation function and return its outputs.
+
+    :raises RefusedError: with the message of the function, if it failed.
+    """
+    outputs, node = function.run_get_node(**inputs)
+    if not node.is_finished_ok:
+        raise RefusedError(f'{node.exit_message} (process {node.pk})')
+    return outputs
+
+
+def _part(dataset: PaceDatasetData, frames: Frames) -> PaceDatasetData:
+    """Return frames of a dataset as a dataset of its own, each with its source."""
+    return PaceDatasetData(frames, sources={key: uuid or dataset.uuid for key, uuid in dataset.sources.items()})

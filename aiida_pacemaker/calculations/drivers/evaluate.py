@@ -1,0 +1,85 @@
+"""Evaluate a potential on sets of structures, with the Python that the engine is installed in.
+
+Reads `evaluate.json`: the files of the potential and, if gamma is wanted, of the active set, and for each set of
+structures its `.npz` shards in order. Writes `evaluation_<label>.npz` per set, without pickles, and at the very end
+`evaluation.json`, so that its presence says that all the others are complete.
+"""
+
+import json
+import sys
+import time
+
+import ase
+import numpy as np
+import pyace
+
+
+def atoms_of(shard):
+    """Iterate over the structures of one shard."""
+    columns = {name: shard[name] for name in ('n_atoms', 'numbers', 'positions', 'cells', 'pbc')}
+    stops = np.cumsum(columns['n_atoms'])
+    for frame, stop in enumerate(stops):
+        rows = slice(stop - columns['n_atoms'][frame], stop)
+        yield ase.Atoms(
+            numbers=columns['numbers'][rows],
+            positions=columns['positions'][rows],
+            cell=columns['cells'][frame],
+            pbc=columns['pbc'][frame],
+        )
+
+
+def evaluate(calculator, shards):
+    """Return energy (F,), forces (A, 3), stress (F, 3, 3) and, with an active set, gamma (A,) of all structures.
+
+    The stress of a structure that is not periodic in three directions is NaN: it has no meaning there.
+    """
+    energy, forces, stress, gamma = [], [], [], []
+    for name in shards:
+        with np.load(name, allow_pickle=False) as shard:
+            for atoms in atoms_of(shard):
+                atoms.calc = calculator
+                energy.append(atoms.get_potential_energy())
+                forces.append(atoms.get_forces())
+                stress.append(atoms.get_stress(voigt=False) if atoms.pbc.all() else np.full((3, 3), np.nan))
+                if 'gamma' in calculator.results:
+                    gamma.append(np.array(calculator.results['gamma'], dtype=float).reshape(len(atoms)))
+    result = {
+        'energy': np.array(energy, dtype=float),
+        'forces': np.concatenate(forces).astype(float),
+        'stress': np.array(stress, dtype=float),
+    }
+    if gamma:
+        result['gamma'] = np.concatenate(gamma)
+    return result
+
+
+def main():
+    """Evaluate all sets of structures."""
+    start = time.time()
+    with open('evaluate.json') as handle:
+        request = json.load(handle)
+    calculator = pyace.PyACECalculator(request['potential'])
+    if request['active_set']:
+        calculator.set_active_set(request['active_set'])
+    counts = {}
+    for label, shards in request['datasets'].items():
+        result = evaluate(calculator, shards)
+        np.savez('evaluation_' + label + '.npz', **result)
+        counts[label] = len(result['energy'])
+        print(label, counts[label], 'structures', flush=True)
+    summary = {
+        'counts': counts,
+        'seconds': time.time() - start,
+        'versions': {
+            'pyace': pyace.__version__,
+            'numpy': np.__version__,
+            'ase': ase.__version__,
+            'python': sys.version.split()[0],
+        },
+    }
+    with open('evaluation.json', 'w') as handle:
+        json.dump(summary, handle)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,100 @@
+"""The evaluation job: energies, forces, stresses and gamma of whole datasets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import CalcInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+
+from aiida_pacemaker.calculations import drivers
+from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations.select import complaint_about_elements
+from aiida_pacemaker.calculations.validation import all_of
+from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+
+
+def validate_evaluate(inputs: Any, _: Any) -> str | None:
+    """Check that the potential describes the datasets."""
+    if 'potential' not in inputs or not inputs.get('datasets'):
+        return None
+    return complaint_about_elements(inputs['potential'], inputs['datasets'], inputs.get('active_set'))
+
+
+class PaceEvaluateCalculation(PaceCalcJob):
+    """Evaluate a potential, its baseline included, on datasets; with an active set also gamma of each atom.
+
+    The code is the Python interpreter that the engine is installed in. The shards of the datasets go there as they are,
+    and what comes back are plain arrays.
+    """
+
+    DRIVER: ClassVar[str] = 'evaluate.py'
+    REQUEST: ClassVar[str] = 'evaluate.json'
+    SUMMARY: ClassVar[str] = 'evaluation.json'
+    POTENTIAL: ClassVar[str] = 'potential.yaml'
+    ACTIVE_SET: ClassVar[str] = 'potential.asi'
+
+    PROGRAM = 'python'
+    PARSER = 'pacemaker.evaluate'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input('potential', valid_type=PacePotentialData, help='The potential to evaluate.')
+        spec.input_namespace(
+            'datasets', valid_type=PaceDatasetData, dynamic=True, help='The sets of structures, labelled or not.'
+        )
+        spec.input('active_set', valid_type=PaceActiveSetData, required=False, help='What gamma is measured against.')
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_evaluate)
+        spec.output_namespace(
+            'evaluations',
+            valid_type=orm.ArrayData,
+            dynamic=True,
+            help='For each dataset the arrays `energy` (F,) in eV, `forces` (A, 3) in eV/angstrom, `stress` (F, 3, 3) '
+            'in eV/angstrom^3 with the sign of ASE, all comparable with labels; with an active set also `gamma` (A,) '
+            'and `gamma_max` (F,).',
+        )
+        spec.output(
+            'errors',
+            valid_type=orm.Dict,
+            required=False,
+            help='For each labelled dataset the errors against its labels, and for each one quantiles of gamma.',
+        )
+        spec.exit_code(311, 'ERROR_EVALUATION_INVALID', message='The evaluation cannot be used: {reason}')
+
+    @staticmethod
+    def output_of(label: str) -> str:
+        """Return the name of the file with the results for one dataset."""
+        return f'evaluation_{label}.npz'
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the inputs of the driver."""
+        potential: PacePotentialData = self.inputs.potential
+        info = self.calc_info(
+            [self.code_info(self.inputs.code, [self.DRIVER])], retrieve=[self.STDOUT, self.STDERR, self.SUMMARY]
+        )
+        info.local_copy_list.append((potential.uuid, potential.B_BASIS, self.POTENTIAL))
+        request: dict[str, Any] = {'potential': self.POTENTIAL, 'active_set': None, 'datasets': {}}
+        if 'active_set' in self.inputs:
+            active_set: PaceActiveSetData = self.inputs.active_set
+            info.local_copy_list.append((active_set.uuid, active_set.filename, self.ACTIVE_SET))
+            request['active_set'] = self.ACTIVE_SET
+        # Datasets of one loop share shards; each is sent once.
+        shards: dict[str, tuple[str, str, str]] = {}
+        for label, dataset in sorted(self.inputs.datasets.items()):
+            request['datasets'][label] = [shard['name'] for shard in dataset.shards]
+            shards |= {name: (dataset.uuid, dataset.shard_path(name), name) for name in request['datasets'][label]}
+            info.retrieve_temporary_list.append(self.output_of(label))
+        info.local_copy_list.extend(shards.values())
+        driver = Path(drivers.__file__).parent / self.DRIVER
+        folder.insert_path(driver, self.DRIVER)
+        with folder.open(self.REQUEST, 'w') as handle:
+            json.dump(request, handle, indent=1)
+        return info

@@ -1,0 +1,95 @@
+"""The labelling job: any ASE calculator, many frames at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import CalcInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from aiida.orm import to_aiida_type
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from aiida_pacemaker.calculations import drivers
+from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations.validation import validator_for
+from aiida_pacemaker.data.dataset import PaceDatasetData
+
+IMPORT_PATH = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*')
+
+
+class AseCalculator(BaseModel):
+    """Which ASE calculator labels the frames."""
+
+    model_config = ConfigDict(frozen=True, extra='forbid')
+
+    calculator: str = Field(description='Where the calculator is imported from: `module.path:Name`.')
+    arguments: dict[str, Any] = Field(default_factory=dict, description='Arguments that it is made with.')
+    stress: bool = Field(default=True, description='Whether periodic frames get a stress.')
+
+    @field_validator('calculator')
+    @classmethod
+    def _importable(cls, value: str) -> str:
+        if IMPORT_PATH.fullmatch(value) is None:
+            raise ValueError('needed: `module.path:Name`, as in `ase.calculators.emt:EMT`')
+        return value
+
+
+class AseLabelCalculation(PaceCalcJob):
+    """Label frames with an ASE calculator that is imported on the computer.
+
+    The code is the Python interpreter that the calculator is installed in. Frames that fail are reported with their
+    reason; the others are labelled all the same.
+    """
+
+    DRIVER: ClassVar[str] = 'label_ase.py'
+    REQUEST: ClassVar[str] = 'label.json'
+    LABELS: ClassVar[str] = 'labels.npz'
+    SUMMARY: ClassVar[str] = 'labels.json'
+
+    PROGRAM = 'python'
+    PARSER = 'pacemaker.label.ase'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input('dataset', valid_type=PaceDatasetData, help='The frames to label; labels they have are not used.')
+        spec.input(
+            'calculator',
+            valid_type=orm.Dict,
+            serializer=to_aiida_type,
+            validator=validator_for(AseCalculator),
+            help='The calculator: `AseCalculator`.',
+        )
+        spec.output_namespace(
+            'trajectories',
+            valid_type=orm.TrajectoryData,
+            dynamic=True,
+            help='The labelled frames, one trajectory per composition, with the arrays `energy` (eV), `forces` '
+            '(eV/angstrom) and `stress` (eV/angstrom^3, sign of ASE).',
+        )
+        spec.output('failures', valid_type=orm.Dict, required=False, help='The frames that failed, with their reasons.')
+        spec.exit_code(311, 'ERROR_LABELS_INVALID', message='The labels cannot be used: {reason}')
+        spec.exit_code(
+            510, 'ERROR_ALL_LABELS_FAILED', message='None of {count} frames could be labelled. The first: {reason}'
+        )
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the inputs of the driver."""
+        dataset: PaceDatasetData = self.inputs.dataset
+        info = self.calc_info(
+            [self.code_info(self.inputs.code, [self.DRIVER])], retrieve=[self.STDOUT, self.STDERR, self.SUMMARY]
+        )
+        info.retrieve_temporary_list.append(self.LABELS)
+        names = [shard['name'] for shard in dataset.shards]
+        info.local_copy_list += [(dataset.uuid, dataset.shard_path(name), name) for name in names]
+        request = AseCalculator.model_validate(self.inputs.calculator.get_dict()).model_dump(mode='json')
+        folder.insert_path(Path(drivers.__file__).parent / self.DRIVER, self.DRIVER)
+        with folder.open(self.REQUEST, 'w') as handle:
+            json.dump({**request, 'shards': names}, handle, indent=1)
+        return info

@@ -1,0 +1,119 @@
+"""The selection job: `pace_select`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import CalcInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from aiida.orm import to_aiida_type
+
+from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations.staging import stage_candidates
+from aiida_pacemaker.calculations.validation import all_of, validator_for
+from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.options import SelectOptions
+
+
+def validate_select(inputs: Any, _: Any) -> str | None:
+    """Check that the candidates can be compared by the potential and its active set."""
+    if 'potential' not in inputs or not inputs.get('candidates'):
+        return None
+    if len({dataset.labelled for dataset in inputs['candidates'].values()}) > 1:
+        return 'some candidates are labelled and others are not: select from one kind at a time'
+    return complaint_about_elements(inputs['potential'], inputs['candidates'], inputs.get('active_set'))
+
+
+def complaint_about_elements(
+    potential: PacePotentialData, datasets: dict[str, PaceDatasetData], active_set: PaceActiveSetData | None
+) -> str | None:
+    """Return which elements of datasets a potential or its active set do not know."""
+    for label, dataset in datasets.items():
+        unknown = sorted(set(dataset.elements) - set(potential.elements))
+        if unknown:
+            return f'`{label}` has {", ".join(unknown)}, which the potential does not describe: filter those frames'
+    if active_set is not None and set(active_set.elements) != set(potential.elements):
+        return f'the active set is for {active_set.elements} but the potential for {potential.elements}'
+    if active_set is not None and active_set.kind != 'linear':
+        return 'a `full` active set cannot be used here: build a `linear` one'
+    return None
+
+
+class PaceSelectCalculation(PaceCalcJob):
+    """Choose the most informative candidates with `pace_select` (D-optimality, MaxVol).
+
+    What is selected is what enlarges the active set most. That is no statement on gamma: with the active set of the
+    very data it was built from, some frames are still selected. Leave out what is known first.
+    """
+
+    POTENTIAL: ClassVar[str] = 'potential.yaml'
+    ACTIVE_SET: ClassVar[str] = 'potential.asi'
+    SELECTED: ClassVar[str] = 'selected.pkl.gz'
+
+    PROGRAM = 'pace_select'
+    PARSER = 'pacemaker.select'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input('potential', valid_type=PacePotentialData, help='The potential that defines the descriptors.')
+        spec.input_namespace(
+            'candidates',
+            valid_type=PaceDatasetData,
+            dynamic=True,
+            help='The sets of structures to choose from, labelled or not.',
+        )
+        spec.input(
+            'active_set',
+            valid_type=PaceActiveSetData,
+            required=False,
+            help='What the candidates have to add to; without it they are only compared with each other.',
+        )
+        spec.input(
+            'options',
+            valid_type=orm.Dict,
+            serializer=to_aiida_type,
+            required=False,
+            validator=validator_for(SelectOptions),
+            help='How many are selected and how: `SelectOptions`.',
+        )
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_select)
+        spec.output(
+            'selected',
+            valid_type=PaceDatasetData,
+            required=False,
+            help='The selected frames, the most informative first; not there if nothing was selected.',
+        )
+        spec.output(
+            'indices',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='For each candidate set, the positions of its selected frames, in the order of their rank.',
+        )
+        spec.output(
+            'output_parameters', valid_type=orm.Dict, required=False, help='Numbers of candidates and of selected.'
+        )
+        spec.exit_code(311, 'ERROR_SELECTION_INVALID', message='The selection cannot be used: {reason}')
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the inputs of the engine."""
+        options = SelectOptions.model_validate(self.inputs.options.get_dict() if 'options' in self.inputs else {})
+        potential: PacePotentialData = self.inputs.potential
+        info = self.calc_info([], retrieve=[self.STDOUT, self.STDERR])
+        info.retrieve_temporary_list.append(self.SELECTED)
+        info.local_copy_list.append((potential.uuid, potential.B_BASIS, self.POTENTIAL))
+        arguments = ['-p', self.POTENTIAL]
+        if 'active_set' in self.inputs:
+            active_set: PaceActiveSetData = self.inputs.active_set
+            info.local_copy_list.append((active_set.uuid, active_set.filename, self.ACTIVE_SET))
+            arguments += ['-a', self.ACTIVE_SET]
+        arguments += ['-o', self.SELECTED, *options.arguments()]
+        for _, dataset in sorted(self.inputs.candidates.items()):
+            arguments += stage_candidates(folder, info, dataset)
+        info.codes_info.append(self.code_info(self.inputs.code, arguments))
+        return info

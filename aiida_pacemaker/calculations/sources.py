@@ -1,0 +1,68 @@
+"""Reading the frames of the nodes that datasets are merged from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from aiida import orm
+
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.frames.ase_io import read
+from aiida_pacemaker.frames.pickle_reading import read_dataset
+from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.frames.trajectory import from_arrays
+
+Source = orm.TrajectoryData | orm.SinglefileData | PaceDatasetData
+Convention = Literal['eV-ASE', 'quantumespresso']
+
+#: Arrays that only aiida-quantumespresso writes.
+QUANTUM_ESPRESSO_ARRAYS = {'energy_hartree', 'scf_iterations', 'energy_accuracy', 'energy_ewald'}
+#: Endings of the dataset files of Pacemaker; all others are left to ASE.
+PICKLES = ('.pckl.gzip', '.pkl.gz', '.pckl', '.pkl')
+
+
+def source_key(node: Source) -> str:
+    """Return the key under which the frames of a node say where they are from: a hash of its content.
+
+    A uuid would make equal data unequal, and caching impossible.
+    """
+    return str(node.base.caching.compute_hash())
+
+
+def convention_of(node: orm.TrajectoryData) -> Convention:
+    """Return the units and signs of a trajectory, as the plugin that made it has them."""
+    creator = node.creator
+    made_by = '' if creator is None else str(creator.process_type)
+    if 'quantumespresso' in made_by or QUANTUM_ESPRESSO_ARRAYS & set(node.get_arraynames()):
+        return 'quantumespresso'
+    return 'eV-ASE'
+
+
+def read_trajectory(node: orm.TrajectoryData, convention: Convention) -> Frames:
+    """Return the frames of a trajectory; labels that it does not have are NaN."""
+    arrays: dict[str, np.ndarray] = {name: node.get_array(name) for name in node.get_arraynames()}
+    pbc = node.base.attributes.get('pbc', None)
+    return from_arrays(
+        arrays, node.symbols, None if pbc is None else tuple(pbc), source_key=source_key(node), convention=convention
+    )
+
+
+def read_file(node: orm.SinglefileData) -> Frames:
+    """Return the frames of a file: a dataset of Pacemaker, or whatever ASE reads (extxyz, ...)."""
+    with node.open(mode='rb') as handle:
+        if node.filename.endswith(PICKLES):
+            frames, _ = read_dataset(handle, source_key=source_key(node))
+            return frames
+        return read(handle, name=node.filename, source_key=source_key(node))
+
+
+def read_source(node: Source, convention: Convention | None = None) -> Iterator[Frames]:
+    """Iterate over the frames of a node, in parts that fit into memory."""
+    if isinstance(node, PaceDatasetData):
+        yield from node.iterate()
+    elif isinstance(node, orm.TrajectoryData):
+        yield read_trajectory(node, convention or convention_of(node))
+    else:
+        yield read_file(node)

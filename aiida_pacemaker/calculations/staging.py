@@ -1,0 +1,106 @@
+"""Putting datasets where the engine finds them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from aiida import orm
+
+from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+from aiida_pacemaker.frames.pickle_writing import write_candidates, write_dataset
+
+if TYPE_CHECKING:
+    from aiida.common.folders import Folder
+
+    from aiida_pacemaker.data.dataset import PaceDatasetData
+
+#: Part of the name of every file: raised when the content for the same shard and baseline changes.
+LAYOUT = 1
+
+
+def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline) -> dict[str, str]:
+    """Return the name of the engine's file for each shard of a labelled dataset.
+
+    The name says all that the content follows from (the shard and the baseline that is taken off), so that equal files
+    have equal names wherever they are made.
+    """
+    parameters = json.dumps(baseline.model_dump(mode='json'), sort_keys=True)
+    return {shard['name']: _file_name(shard['name'], parameters) for shard in dataset.shards}
+
+
+def candidate_files(dataset: PaceDatasetData) -> dict[str, str]:
+    """Return the name of the engine's file for each shard of a set of candidates, labelled or not."""
+    return {shard['name']: _file_name(shard['name'], 'candidates') for shard in dataset.shards}
+
+
+def _file_name(shard: str, purpose: str) -> str:
+    digest = hashlib.sha256(f'{LAYOUT}\n{shard}\n{purpose}'.encode()).hexdigest()
+    return f'{digest[:24]}.pckl.gzip'
+
+
+def link(info: Any, remote: orm.RemoteData, name: str) -> None:
+    """Have a file of another folder on the same computer linked instead of sent."""
+    path = f'{remote.get_remote_path()}/{name}'
+    computer: Any = remote.computer
+    info.remote_symlink_list.append((computer.uuid, path, name))
+
+
+def files_in(remote: orm.RemoteData | None) -> set[str]:
+    """Return the names of the engine's files that a training job has put into its folder."""
+    if remote is None or remote.is_cleaned or not isinstance(remote.creator, orm.CalcJobNode):
+        return set()
+    inputs = remote.creator.inputs
+    if 'baseline' not in inputs:
+        return set()
+    baseline = DeltaBaseline.model_validate(inputs.baseline.get_dict())
+    datasets = [inputs[label] for label in ('dataset', 'test_dataset') if label in inputs]
+    return {name for dataset in datasets for name in training_files(dataset, baseline).values()}
+
+
+def stage_training(
+    folder: Folder,
+    info: Any,
+    dataset: PaceDatasetData,
+    baseline: DeltaBaseline,
+    parent: orm.RemoteData | None = None,
+) -> list[str]:
+    """Write the shards of a labelled dataset, less the baseline, as the engine reads them.
+
+    :param parent: folder of an earlier training job on the same computer, whose files are linked.
+    :returns: the names of the files, in the order of the dataset. They are uploaded but not kept in the provenance,
+        where the dataset and the baseline already say all.
+    """
+    present = files_in(parent)
+    names = training_files(dataset, baseline)
+    for shard, name in names.items():
+        if parent is not None and name in present:
+            link(info, parent, name)
+            continue
+        frames = dataset.get_shard(shard)
+        target = subtract(baseline, frames)
+        if target.energy is None or target.forces is None:
+            raise ValueError(f'{dataset} has no labels to train on')
+        with folder.open(name, 'wb') as handle:
+            write_dataset(
+                frames, handle, energy=target.energy, forces=target.forces, names=hex_hashes(frame_hashes(frames))
+            )
+        info.provenance_exclude_list.append(name)
+    return list(names.values())
+
+
+def stage_candidates(folder: Folder, info: Any, dataset: PaceDatasetData) -> list[str]:
+    """Write the structures of a dataset, without labels, as the engine reads them.
+
+    :returns: the names of the files, in the order of the dataset.
+    """
+    names = candidate_files(dataset)
+    for shard, name in names.items():
+        frames = dataset.get_shard(shard)
+        with folder.open(name, 'wb') as handle:
+            write_candidates(frames, handle, names=hex_hashes(frame_hashes(frames)))
+    info.provenance_exclude_list.extend(names.values())
+    return list(names.values())

@@ -1,0 +1,235 @@
+"""The training job: `pacemaker`."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import CalcInfo
+from aiida.common.datastructures import CodeRunMode
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from aiida.orm import to_aiida_type
+
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations.staging import stage_training
+from aiida_pacemaker.calculations.validation import (
+    all_of,
+    validate_baseline,
+    validate_config,
+    validate_labelled,
+    validate_reference_energies,
+    validate_training,
+)
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.engine.potential_files import strip_fit_cycles
+from aiida_pacemaker.engine.rendering import InitialPotential, render_input
+
+
+class PaceTrainCalculation(PaceCalcJob):
+    """Fit an ACE potential to a dataset with `pacemaker`.
+
+    The baseline is taken off the labels on the way to the engine, and the potential that comes back carries it. With a
+    code for `pace_yaml2yace` the same job also makes the C-tilde potential for LAMMPS.
+    """
+
+    INPUT: ClassVar[str] = 'input.yaml'
+    INITIAL: ClassVar[str] = 'initial_potential.yaml'
+    LOG: ClassVar[str] = 'log.txt'
+    METRICS: ClassVar[dict[str, str]] = {'train': 'metrics.txt', 'test': 'test_metrics.txt'}
+    POTENTIAL: ClassVar[str] = 'output_potential.yaml'
+    C_TILDE: ClassVar[str] = 'output_potential.yace'
+    YACE_STDOUT: ClassVar[str] = 'yaml2yace_stdout.txt'
+    YACE_STDERR: ClassVar[str] = 'yaml2yace_stderr.txt'
+    #: What the engine fitted, with the structures that it dropped gone: read by the active-set job where it is.
+    FITTING_DATA: ClassVar[str] = 'fitting_data_info.pckl.gzip'
+    PREDICTIONS: ClassVar[dict[str, str]] = {'train': 'train_pred.pckl.gzip', 'test': 'test_pred.pckl.gzip'}
+
+    PROGRAM = 'pacemaker'
+    PARSER = 'pacemaker.train'
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input('dataset', valid_type=PaceDatasetData, validator=validate_labelled, help='The frames to fit.')
+        spec.input(
+            'test_dataset',
+            valid_type=PaceDatasetData,
+            required=False,
+            validator=validate_labelled,
+            help='Frames to follow the test error on; none of them may be in the dataset.',
+        )
+        spec.input(
+            'config',
+            valid_type=orm.Dict,
+            serializer=to_aiida_type,
+            validator=validate_config,
+            help='What to fit and how: a `TrainerConfig`, short form, sections of the engine, or both.',
+        )
+        spec.input(
+            'baseline',
+            valid_type=orm.Dict,
+            serializer=to_aiida_type,
+            validator=validate_baseline,
+            help='The short-range baseline (a `DeltaBaseline`): ZBL always, LJ optional.',
+        )
+        spec.input(
+            'reference_energies',
+            valid_type=orm.Dict,
+            serializer=to_aiida_type,
+            validator=validate_reference_energies,
+            help='Energy of the isolated atom of each element in eV. Keep them the same in all generations.',
+        )
+        spec.input('potential', valid_type=PacePotentialData, required=False, help='The potential to start from.')
+        spec.input(
+            'potential_mode',
+            valid_type=orm.Str,
+            serializer=to_aiida_type,
+            required=False,
+            help='What is done with the potential to start from: `continue` (the default: go on with its functions and '
+            'coefficients), `reset` (keep its functions only) or `extend` (grow it to what the config describes).',
+        )
+        spec.input(
+            'max_epochs',
+            valid_type=orm.Int,
+            serializer=to_aiida_type,
+            required=False,
+            validator=lambda node, _: None if node is None or node.value > 0 else '`max_epochs` has to be positive',
+            help='Number of iterations of the optimiser, in place of that of the config.',
+        )
+        spec.input(
+            'predict',
+            valid_type=orm.Bool,
+            serializer=to_aiida_type,
+            default=lambda: orm.Bool(False),
+            help='Whether the engine predicts all frames at the end and plots them.',
+        )
+        spec.input(
+            'yace_code',
+            valid_type=orm.AbstractCode,
+            required=False,
+            help='Code of `pace_yaml2yace`, run in the same job; without it there is no `.yace`.',
+        )
+        spec.input(
+            'parent_folder',
+            valid_type=orm.RemoteData,
+            required=False,
+            help='Folder of an earlier training job on the same computer: dataset files that are there are linked '
+            'instead of sent again.',
+        )
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_training)
+
+        spec.output('potential', valid_type=PacePotentialData, required=False, help='The fitted potential.')
+        spec.output(
+            'interim_potential',
+            valid_type=PacePotentialData,
+            required=False,
+            help='Where the fit was when it was stopped; the potential to continue from.',
+        )
+        spec.output('metrics', valid_type=orm.Dict, required=False, help='The errors at the end: `TrainingMetrics`.')
+        spec.output(
+            'learning_curves',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='The columns of the metrics, one row per iteration: arrays `train_<column>` and `test_<column>`.',
+        )
+        spec.output(
+            'predictions',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='Energies (eV) and forces (eV/angstrom) as predicted by the engine, without baseline: arrays '
+            '`train_energy`, `train_forces`, `test_energy`, `test_forces`.',
+        )
+        spec.output('report', valid_type=orm.FolderData, required=False, help='The plots of the engine.')
+
+        spec.exit_code(
+            310,
+            'ERROR_FRAMES_DROPPED',
+            message='{given} frames were given but the engine fitted {fitted}: frames without neighbours inside the '
+            'cutoff are dropped by it. Remove them (merge with `cutoff` to find them) or use a larger cutoff.',
+        )
+        spec.exit_code(
+            311,
+            'ERROR_POTENTIAL_INVALID',
+            message='The potential that came back cannot be used: {reason}',
+        )
+        spec.exit_code(
+            410,
+            'ERROR_FIT_INTERRUPTED',
+            message='The fit was stopped from outside after {iterations} iterations. Continue from the output '
+            '`interim_potential`; `PaceTrainBaseWorkChain` does it by itself.',
+        )
+        spec.exit_code(
+            342,
+            'ERROR_FIT_DIVERGED',
+            invalidates_cache=True,
+            message='The fit ran into numbers that are not finite: {problem}. Look at forces and distances of the '
+            'dataset, and use a stronger regularisation (fit.loss.L2_coeffs).',
+        )
+        spec.exit_code(
+            510,
+            'ERROR_CTILDE_MISSING',
+            message='The potential was fitted but `pace_yaml2yace` made no `.yace`: {reason}',
+        )
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the inputs of the engine."""
+        config = parse_config(self.inputs.config.get_dict())
+        baseline = DeltaBaseline.model_validate(self.inputs.baseline.get_dict())
+        predict = self.inputs.predict.value
+
+        codes = [self.code_info(self.inputs.code, [self.INPUT] if predict else [self.INPUT, '--no-predict'])]
+        info = self.calc_info(
+            codes,
+            retrieve=[
+                self.STDOUT,
+                self.STDERR,
+                self.LOG,
+                *self.METRICS.values(),
+                'cycle_metrics.txt',
+                'ladder_metrics.txt',
+                self.POTENTIAL,
+                'interim_potential_*.yaml',
+            ],
+        )
+        if 'yace_code' in self.inputs:
+            convert = self.code_info(self.inputs.yace_code, [self.POTENTIAL, '-o', self.C_TILDE])
+            convert.stdout_name, convert.stderr_name = self.YACE_STDOUT, self.YACE_STDERR
+            codes.append(convert)
+            info.codes_run_mode = CodeRunMode.SERIAL
+            info.retrieve_list += [self.C_TILDE, self.YACE_STDOUT, self.YACE_STDERR]
+        if predict:
+            info.retrieve_list += [('report/*.png', '.', 2), ('*.png', '.', 1)]
+            info.retrieve_temporary_list = list(self.PREDICTIONS.values())
+
+        initial = None
+        if 'potential' in self.inputs:
+            mode: Any = self.inputs.potential_mode.value if 'potential_mode' in self.inputs else 'continue'
+            initial = InitialPotential(filename=self.INITIAL, mode=mode)
+            # The engine takes a potential that says it has been fitted as finished, and does nothing.
+            content = strip_fit_cycles(self.inputs.potential.get_b_basis().decode())
+            folder.create_file_from_filelike(io.BytesIO(content.encode()), self.INITIAL, 'wb')
+
+        parent = self.inputs.get('parent_folder')
+        files = stage_training(folder, info, self.inputs.dataset, baseline, parent)
+        test_files = None
+        if 'test_dataset' in self.inputs:
+            test_files = stage_training(folder, info, self.inputs.test_dataset, baseline, parent)
+
+        rendered = render_input(
+            config,
+            data_files=files,
+            test_files=test_files,
+            reference_energy=self.inputs.reference_energies.get_dict(),
+            initial=initial,
+            max_epochs=self.inputs.max_epochs.value if 'max_epochs' in self.inputs else None,
+            repulsion_auto=baseline.engine_repulsion,
+            inner_cutoff=baseline.engine_inner_cutoff,
+        )
+        folder.create_file_from_filelike(io.BytesIO(rendered.encode()), self.INPUT, 'wb')
+        return info

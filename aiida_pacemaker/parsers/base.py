@@ -1,0 +1,74 @@
+"""What all parsers have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aiida.engine import ExitCode
+from aiida.parsers import Parser
+
+from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.engine.failures import diagnose
+
+#: Text files are read up to this size. Nothing the engine has to say comes later.
+MAX_TEXT_BYTES = 100 * 1024 * 1024
+
+
+class PaceParser(Parser):
+    """Base of the parsers: reads files safely and turns what the engine says of a failure into an exit code."""
+
+    @property
+    def job(self) -> type[PaceCalcJob]:
+        """The class of the calculation job."""
+        process_class: Any = self.node.process_class
+        return process_class
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the retrieved files."""
+        return list(self.retrieved.base.repository.list_object_names())
+
+    def read_text(self, name: str) -> str:
+        """Return the content of a retrieved text file; empty if it is not there.
+
+        Bytes that are no text are replaced, since a log may hold anything.
+        """
+        if name not in self.names:
+            return ''
+        with self.retrieved.base.repository.open(name, 'rb') as handle:
+            return str(handle.read(MAX_TEXT_BYTES).decode('utf-8', errors='replace'))
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """Return the content of a retrieved file, None if it is not there."""
+        if name not in self.names:
+            return None
+        content: bytes = self.retrieved.base.repository.get_object_content(name, 'rb')
+        return content
+
+    @staticmethod
+    def temporary(folder: str | None, name: str) -> Path | None:
+        """Return the path of a file that was retrieved for parsing only, None if it is not there."""
+        path = None if folder is None else Path(folder, name)
+        return path if path is not None and path.is_file() else None
+
+    def diagnose(self, log: str = '') -> ExitCode | None:
+        """Return the exit code for what the program says of why it failed, None if it says nothing."""
+        diagnosis = diagnose(
+            self.job.PROGRAM, stdout=self.read_text(self.job.STDOUT), stderr=self.read_text(self.job.STDERR), log=log
+        )
+        return None if diagnosis is None else self.job.exit_code_of(diagnosis)
+
+    def silent(self) -> ExitCode:
+        """Return the exit code of a program that left nothing behind, not even a reason."""
+        return self.exit_codes.ERROR_NO_REASON_GIVEN.format(program=self.job.PROGRAM, exit_status='unknown')
+
+    def verdict(self, *candidates: ExitCode | None) -> ExitCode:
+        """Return the first exit code that is given, or success.
+
+        A verdict of the scheduler (out of memory, out of walltime, node failure) comes before all: that outputs are
+        missing then follows from it.
+        """
+        if self.node.exit_status:
+            return ExitCode(self.node.exit_status, self.node.exit_message)
+        return next((code for code in candidates if code is not None), ExitCode(0))

@@ -1,0 +1,83 @@
+"""Parser of the evaluation job."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from aiida import orm
+from aiida.engine import ExitCode
+
+from aiida_pacemaker.baseline.evaluation import evaluate
+from aiida_pacemaker.calculations.evaluate import PaceEvaluateCalculation
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.evaluation_files import EvaluationFileError, read_evaluation
+from aiida_pacemaker.engine.reference_energies import reference_energy
+from aiida_pacemaker.engine.statistics import errors_of, gamma_quantiles
+from aiida_pacemaker.frames.table import FloatArray
+from aiida_pacemaker.parsers.base import PaceParser
+
+
+class PaceEvaluateParser(PaceParser):
+    """Add baseline and reference energies to what the potential says, and compare with the labels."""
+
+    def parse(self, **kwargs: Any) -> ExitCode:
+        """Parse the retrieved files."""
+        folder = kwargs.get('retrieved_temporary_folder')
+        if PaceEvaluateCalculation.SUMMARY not in self.names:
+            return self.verdict(self.diagnose(), self.silent())
+        errors: dict[str, Any] = {'datasets': {}}
+        complaint = None
+        for label, dataset in sorted(self.node.inputs.datasets.items()):
+            try:
+                arrays = self.read(folder, label, dataset)
+            except EvaluationFileError as exception:
+                complaint = self.exit_codes.ERROR_EVALUATION_INVALID.format(reason=f'{label}: {exception}')
+                continue
+            evaluation, errors['datasets'][label] = complete(arrays, dataset, self.node.inputs.potential)
+            self.out(f'evaluations.{label}', evaluation)
+        try:
+            errors |= {
+                key: json.loads(self.read_text(PaceEvaluateCalculation.SUMMARY))[key] for key in ('seconds', 'versions')
+            }
+        except (ValueError, KeyError, TypeError) as exception:
+            self.logger.warning(f'{PaceEvaluateCalculation.SUMMARY} is left out: {exception}')
+        self.out('errors', orm.Dict(errors))
+        return self.verdict(complaint)
+
+    def read(self, folder: str | None, label: str, dataset: PaceDatasetData) -> dict[str, FloatArray]:
+        """Return the arrays that the driver wrote for one dataset."""
+        path = self.temporary(folder, PaceEvaluateCalculation.output_of(label))
+        if path is None:
+            raise EvaluationFileError('there is no file with results')
+        return read_evaluation(path, dataset.n_frames, dataset.n_atoms, with_gamma='active_set' in self.node.inputs)
+
+
+def complete(
+    arrays: dict[str, FloatArray], dataset: PaceDatasetData, potential: PacePotentialData
+) -> tuple[orm.ArrayData, dict[str, Any]]:
+    """Return what is comparable with labels, and how it compares.
+
+    :param arrays: what the potential alone says of the frames of the dataset.
+    :returns: the arrays with baseline and reference energies added, and the errors and quantiles.
+    """
+    frames = dataset.get_frames()
+    terms = evaluate(potential.baseline, frames)
+    arrays = {
+        **arrays,
+        'energy': arrays['energy'] + terms.energy + reference_energy(frames, potential.reference_energies),
+        'forces': arrays['forces'] + terms.forces,
+        'stress': arrays['stress'] + terms.stress,
+    }
+    errors: dict[str, Any] = {'n_frames': len(frames)}
+    if frames.labelled:
+        errors |= errors_of(frames, arrays['energy'], arrays['forces'], arrays['stress'])
+    if 'gamma' in arrays:
+        arrays['gamma_max'] = np.maximum.reduceat(arrays['gamma'], frames.offsets[:-1])
+        errors['gamma'] = gamma_quantiles(arrays['gamma_max'])
+    node = orm.ArrayData()
+    for name, array in arrays.items():
+        node.set_array(name, array)
+    return node, errors
