@@ -1,0 +1,68 @@
+"""What a loop did, generation by generation."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+
+
+def loop_table(loop: orm.WorkChainNode) -> list[dict[str, Any]]:
+    """Return one row per generation of a loop, those of the runs that it continued included.
+
+    To what the report says (frames, errors in eV/atom and eV/angstrom, gamma of the pool, numbers of candidates) the
+    wall time of each generation of this run is added, `seconds`: from its first process to its last one. It is None for
+    generations of earlier runs.
+
+    :param loop: a `PaceActiveLearningWorkChain`.
+    :raises ValueError: if the loop has no report yet.
+    """
+    if 'report' not in loop.outputs:
+        raise ValueError(f'{loop.process_label}<{loop.pk}> has no report: it has not come to the end of a generation')
+    report = loop.outputs.report.get_dict()
+    seconds = _seconds(loop)
+    return [
+        {**row, 'seconds': seconds.get(row['generation']) if row['run'] == report['run'] else None}
+        for row in report['generations']
+    ]
+
+
+def format_table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows of a loop as text for a terminal: errors in meV/atom and meV/angstrom."""
+    columns: dict[str, tuple[str, float, str]] = {
+        'generation': ('gen', 1, 'd'),
+        'n_frames': ('frames', 1, 'd'),
+        'train_rmse_energy': ('E train', 1e3, '.1f'),
+        'train_rmse_forces': ('F train', 1e3, '.0f'),
+        'test_rmse_energy': ('E test', 1e3, '.1f'),
+        'test_rmse_forces': ('F test', 1e3, '.0f'),
+        'gamma_median': ('γ median', 1, '.1f'),
+        'gamma_max': ('γ max', 1, '.1f'),
+        'n_candidates': ('candidates', 1, 'd'),
+        'n_selected': ('selected', 1, 'd'),
+        'seconds': ('seconds', 1, '.0f'),
+    }
+    table = [[title for title, _, _ in columns.values()]]
+    for row in rows:
+        table.append(
+            [
+                '-' if row[name] is None else format(row[name] * factor if factor != 1 else row[name], style)
+                for name, (_, factor, style) in columns.items()
+            ]
+        )
+    widths = [max(len(line[column]) for line in table) for column in range(len(columns))]
+    return '\n'.join('  '.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table)
+
+
+def _seconds(loop: orm.WorkChainNode) -> dict[int, float]:
+    """Return the wall time of each generation, from the labels of the links to its processes."""
+    times: dict[int, list[datetime]] = {}
+    calls = loop.base.links.get_outgoing(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
+    for link in calls:
+        prefix, _, rest = link.link_label.partition('_')
+        generation = rest.partition('_')[0]
+        if prefix == 'generation' and generation.isdigit():
+            times.setdefault(int(generation), []).extend([link.node.ctime, link.node.mtime])
+    return {generation: (max(moments) - min(moments)).total_seconds() for generation, moments in times.items()}

@@ -1,0 +1,1 @@
+"""The protocols, one YAML file per work chain."""

@@ -1,0 +1,130 @@
+"""The report of the loop: one row per generation, and why it ended. Calculation functions, so it has an origin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.engine import calcfunction
+
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.workflows.decision import StopReason, decide
+from aiida_pacemaker.workflows.settings import LoopSettings
+
+ERRORS = ('rmse_energy', 'rmse_forces', 'rmse_stress')
+
+
+@calcfunction
+def begin_report(previous: orm.Dict | None = None) -> orm.Dict:
+    """Return a report without generations of this run, after those of an earlier one, if there is one."""
+    generations: list[dict[str, Any]] = [] if previous is None else previous.get_dict()['generations']
+    return orm.Dict(
+        {
+            'run': 1 + max((row['run'] for row in generations), default=0),
+            'generations': generations,
+            'stop_reason': None,
+        }
+    )
+
+
+@calcfunction
+def report_fit(
+    report: orm.Dict,
+    settings: orm.Dict,
+    generation: orm.Int,
+    dataset: PaceDatasetData,
+    metrics: orm.Dict,
+    errors: orm.Dict,
+    candidates: orm.Dict,
+) -> orm.Dict:
+    """Return the report with the row of a generation whose potential has been evaluated, and whether to stop there.
+
+    :param metrics: the output of the training job.
+    :param errors: the output of the evaluation job for the datasets `train`, `pool` and, if there is one, `test`.
+    :param candidates: the report of :func:`find_candidates`.
+    """
+    content = report.get_dict()
+    fit, evaluated = metrics.get_dict(), errors.get_dict()['datasets']
+    row: dict[str, Any] = {
+        'run': content['run'],
+        'generation': generation.value,
+        'n_frames': dataset.n_frames,
+        'iterations': fit['iterations'],
+        'fit_stop_reason': fit['stop_reason'],
+        **{f'train_{name}': evaluated['train'][name] for name in ERRORS},
+        **{f'test_{name}': evaluated.get('test', {}).get(name) for name in ERRORS},
+        **{f'gamma_{name}': value for name, value in evaluated['pool']['gamma'].items()},
+        'n_unknown': candidates['n_unknown'],
+        'n_candidates': candidates['n_candidates'],
+        'n_selected': 0,
+        'n_added': 0,
+        'n_failed': 0,
+    }
+    return orm.Dict(_judged({**content, 'generations': [*content['generations'], row]}, settings))
+
+
+@calcfunction
+def report_selection(
+    report: orm.Dict,
+    settings: orm.Dict,
+    selection: orm.Dict,
+    merged: orm.Dict | None = None,
+    failures: orm.Dict | None = None,
+) -> orm.Dict:
+    """Return the report with what was selected and labelled in its last generation.
+
+    :param selection: the output of the selection job.
+    :param merged: the report of the merge, if there was anything to merge.
+    :param failures: the output of the labeller, if there was one.
+    """
+    content = report.get_dict()
+    *earlier, row = content['generations']
+    added = 0 if merged is None else merged['n_added']
+    refused = [] if merged is None else merged['refused']
+    failed = [] if failures is None else failures['failures']
+    row = {
+        **row,
+        'n_selected': selection['n_selected'],
+        'n_added': added,
+        'n_failed': len(refused) + len(failed),
+        'failures': [*failed, *refused],
+    }
+    content['generations'] = [*earlier, row]
+    if not selection['n_selected']:
+        return orm.Dict(_stopped(content, StopReason.NOTHING_SELECTED))
+    if not added:
+        return orm.Dict(_stopped(content, StopReason.NOTHING_LABELLED))
+    return orm.Dict(content)
+
+
+@calcfunction
+def stop_reason_of(report: orm.Dict) -> orm.Str:
+    """Return why the loop has ended."""
+    return orm.Str(report['stop_reason'])
+
+
+@calcfunction
+def baseline_of(potential: PacePotentialData) -> orm.Dict:
+    """Return the baseline that a potential was fitted on."""
+    return orm.Dict(potential.baseline.model_dump(mode='json'))
+
+
+@calcfunction
+def reference_energies_of(potential: PacePotentialData) -> orm.Dict:
+    """Return the energies of the isolated atoms that a potential was fitted with."""
+    return orm.Dict(potential.reference_energies)
+
+
+def rows_of_run(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the run that a report belongs to, without those of earlier ones."""
+    return [row for row in report['generations'] if row['run'] == report['run']]
+
+
+def _judged(content: dict[str, Any], settings: orm.Dict) -> dict[str, Any]:
+    reason = decide(rows_of_run(content), LoopSettings.model_validate(settings.get_dict()))
+    return content if reason is None else _stopped(content, reason)
+
+
+def _stopped(content: dict[str, Any], reason: StopReason) -> dict[str, Any]:
+    return {**content, 'stop_reason': reason.name, 'stop_message': reason.value}
