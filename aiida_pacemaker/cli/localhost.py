@@ -1,0 +1,109 @@
+"""Setting up profile, computer and codes on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from aiida import orm
+from aiida.common.exceptions import NotExistent
+from aiida.manage.configuration import get_config, load_profile, reset_config
+
+#: The programs of the engine, and the plugin that each is called by.
+PROGRAMS = {
+    'pacemaker': 'pacemaker.train',
+    'pace_yaml2yace': None,
+    'pace_activeset': 'pacemaker.activeset',
+    'pace_select': 'pacemaker.select',
+    'pace_python': 'pacemaker.evaluate',
+}
+COMPUTER = 'localhost'
+
+
+class EngineMissingError(RuntimeError):
+    """The programs of python-ace are not on this machine."""
+
+
+def ensure_profile(name: str | None = None) -> str:
+    """Load a profile, and make one if there is none at all; it needs no services.
+
+    :param name: name of the profile, the default one if not given.
+    :returns: the name of the profile that is loaded now.
+    """
+    if not get_config(create=True).profile_names:
+        command = [*_verdi(), 'presto', '--non-interactive', '--use-zeromq', '--profile-name', name or 'pacemaker']
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 (an argument list, no shell)
+        reset_config()
+    return str(load_profile(name, allow_switch=True).name)
+
+
+def ensure_computer() -> orm.Computer:
+    """Return the computer `localhost`, made and configured if it is not there."""
+    try:
+        return orm.load_computer(COMPUTER)
+    except NotExistent:
+        computer = orm.Computer(
+            label=COMPUTER,
+            hostname=COMPUTER,
+            description='This machine',
+            transport_type='core.local',
+            scheduler_type='core.direct',
+            workdir=str(Path(get_config().dirpath, 'scratch')),
+        ).store()
+        computer.set_minimum_job_poll_interval(1.0)
+        computer.set_default_mpiprocs_per_machine(1)
+        computer.configure(safe_interval=0)
+        return computer
+
+
+def find_programs() -> dict[str, Path]:
+    """Return the path of each program of the engine, from the environment of this Python or from `PATH`.
+
+    :raises EngineMissingError: if one is missing.
+    """
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
+    paths: dict[str, Path] = {}
+    for program in PROGRAMS:
+        found = shutil.which(program, path=search)
+        if program == 'pace_python':
+            # The Python beside `pacemaker` is the one that the engine is installed in.
+            found = str(paths['pacemaker'].with_name('python'))
+        if found is None:
+            raise EngineMissingError(
+                f'the program `{program}` is not on this machine: install the engine with '
+                '`pip install "aiida-pacemaker[engine]"` (python-ace; its licence is for academic use)'
+            )
+        paths[program] = Path(found)
+    return paths
+
+
+def ensure_codes() -> dict[str, orm.AbstractCode]:
+    """Return a code on `localhost` for each program of the engine, made if it is not there.
+
+    :raises EngineMissingError: if a code has to be made and its program is missing.
+    """
+    computer = ensure_computer()
+    codes: dict[str, orm.AbstractCode] = {}
+    missing = []
+    for program in PROGRAMS:
+        try:
+            codes[program] = orm.load_code(f'{program}@{COMPUTER}')
+        except NotExistent:
+            missing.append(program)
+    paths = find_programs() if missing else {}
+    for program in missing:
+        codes[program] = orm.InstalledCode(
+            label=program,
+            computer=computer,
+            filepath_executable=str(paths[program]),
+            default_calc_job_plugin=PROGRAMS[program],
+        ).store()
+    return codes
+
+
+def _verdi() -> list[str]:
+    """Return the command line of `verdi` in the environment of this Python."""
+    return [sys.executable, '-m', 'aiida']
