@@ -178,16 +178,17 @@ def diagnose(
     """
     # Reasons stand at the end; before them an output can hold a hundred megabytes of progress.
     text = '\n'.join(part[-_TAIL:] for part in (stderr, stdout, log))
-    if exit_status == 0:
-        skipped = _SKIPPED.search(text)
-        return None if skipped is None else Diagnosis(Failure.ERROR_NOTHING_FITTED, skipped.groupdict())
     values: dict[str, str | int] = {'program': program}
     for failure, pattern in _RULES:
+        if exit_status == 0 and failure is not Failure.ERROR_NOTHING_FITTED:
+            continue
         match = pattern.search(text)
         if match is not None:
             values.update({name: ' '.join(value.split()) for name, value in match.groupdict().items()})
             values.update(_elements(text, failure, values))
             return Diagnosis(failure, values)
+    if exit_status == 0:
+        return None
     problem = _last_line_of_traceback(text)
     if problem is not None:
         return Diagnosis(Failure.ERROR_TRACEBACK_UNKNOWN, {**values, 'problem': problem})
@@ -232,7 +233,7 @@ _PATTERNS: tuple[tuple[Failure, str], ...] = (
         # As text or bytes, of Python or NumPy, depending on versions.
         r"^KeyError: (?:np\.\w{1,8}\()?b?'(?P<element>[A-Z][a-z]?)'\)?$",
     ),
-    (Failure.ERROR_MEMORY_EXHAUSTED, r'^(?:numpy\S{0,60}ArrayMemoryError|MemoryError)\b'),
+    (Failure.ERROR_MEMORY_EXHAUSTED, r'^(?:numpy[\w.]{0,60}\.)?(?:_Array)?MemoryError\b'),
     (
         Failure.ERROR_MEMORY_EXHAUSTED,
         r'^[\w.]{0,150}ResourceExhaustedError: |^(?:.{0,200}\s)?Killed$|oom-kill|std::bad_alloc',
@@ -258,7 +259,7 @@ _PATTERNS: tuple[tuple[Failure, str], ...] = (
         Failure.ERROR_ENGINE_NOT_IMPORTABLE,
         r"^(?:ModuleNotFoundError: No module named|ImportError: cannot import name) '(?P<module>[^'\n]{1,100})'",
     ),
-    (Failure.ERROR_ARGUMENTS_NOT_RECOGNIZED, r'^\S{1,80}: error: (?P<problem>[^\n]{1,400})$'),
+    (Failure.ERROR_ARGUMENTS_NOT_RECOGNIZED, r'^pace\w{1,40}(?:\.\w{1,4})?: error: (?P<problem>[^\n]{1,400})$'),
     (Failure.ERROR_INPUT_ILLEGAL, r'^ruamel\.yaml\.\S{1,80}: (?P<problem>[^\n]{0,200}\n[^\n]{0,200})'),
     (
         Failure.ERROR_INPUT_INCOMPLETE,

@@ -112,9 +112,9 @@ def stitch(tables: Sequence[MetricsTable], clocks: Sequence[MetricsTable] | None
     """Join the legs of a fit that was continued after a stop into one curve.
 
     ``iter_num`` of the result counts the optimiser iterations since the beginning of the first leg, over all fit
-    cycles, ladder steps and legs. Where the first row of a leg is the state in which the leg before it stopped (the same
-    loss), it is left out. It is not where a ladder goes on from its last finished step, nor in a test table whose last
-    row lay before the stop. The column ``leg`` counts the legs from zero.
+    cycles, ladder steps and legs. Where the first row of a leg is the state in which the leg before it stopped (it has
+    the same loss), it is left out. It is another one where a ladder goes on from its last finished step, and in a test
+    table whose last row lay before the stop. The column ``leg`` counts the legs from zero.
 
     :param tables: the running tables (with ``iter_num``) of all legs in order; legs without rows are passed over.
     :param clocks: where ``tables`` are test tables, which have no row for each iteration: the training tables of the

@@ -69,6 +69,9 @@ class CTildeSummary:
 def read_potential(content: str | bytes) -> PotentialSummary:
     """Summarise a B-basis potential (``output_potential.yaml``, ``interim_potential_0.yaml``).
 
+    The format has no end mark. A file that was cut between two functions or two blocks cannot be told from a smaller
+    potential: where the log says how many functions there are, compare.
+
     :param content: the content of the file.
     :raises PotentialFileError: if it is not such a potential, or not a whole one.
     """
