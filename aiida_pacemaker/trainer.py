@@ -1,0 +1,162 @@
+"""The facade for scripts: train and select with two methods, each call a process with provenance.
+
+Another engine can stand in the same place by implementing :class:`BaseTrainer`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiida import orm
+from aiida.engine import run_get_node, submit
+
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.base import RESOURCES
+from aiida_pacemaker.calculations.datasets import default_baseline, fit_reference_energies
+from aiida_pacemaker.calculations.select import PaceSelectCalculation
+from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.config import TrainerConfig
+from aiida_pacemaker.engine.options import SelectOptions
+from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
+from aiida_pacemaker.workflows.report import baseline_of, reference_energies_of
+from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
+
+
+class TrainerError(RuntimeError):
+    """A process that a trainer ran has failed; the message is that of the process."""
+
+
+class BaseTrainer(ABC):
+    """What a loop of active learning needs of an engine."""
+
+    @abstractmethod
+    def train(
+        self, dataset: PaceDatasetData, initial_potential: PacePotentialData | None = None
+    ) -> tuple[PacePotentialData, dict[str, Any]]:
+        """Fit a potential to a dataset and return it with the errors of the fit.
+
+        :param dataset: labelled frames.
+        :param initial_potential: the potential to continue from.
+        """
+
+    @abstractmethod
+    def select_active_set(
+        self, candidates: Sequence[PaceDatasetData], potential: PacePotentialData
+    ) -> PaceDatasetData | None:
+        """Return the most informative candidates; None if none has anything to add.
+
+        :param candidates: sets of structures, labelled or not.
+        :param potential: the potential that they are to improve.
+        """
+
+
+@dataclass(frozen=True)
+class PacemakerTrainer(BaseTrainer):
+    """Training and selection with Pacemaker, each run to its end before the method returns.
+
+    :param config: what to fit and how; its `active_set_size` is the largest number of structures selected at once.
+    :param codes: the codes `pacemaker`, `pace_activeset` and `pace_select`; with `pace_yaml2yace` each potential also
+        has a `.yace`.
+    :param baseline: the baseline of potentials that begin from nothing; ZBL for the elements of the dataset by default.
+        A potential that continues another keeps its baseline.
+    :param reference_energies: energies of the isolated atoms in eV, likewise; fitted to the dataset by default.
+    :param options: options of all jobs.
+    """
+
+    config: TrainerConfig
+    codes: Mapping[str, orm.AbstractCode]
+    baseline: DeltaBaseline | None = None
+    reference_energies: Mapping[str, float] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def train(
+        self, dataset: PaceDatasetData, initial_potential: PacePotentialData | None = None
+    ) -> tuple[PacePotentialData, dict[str, Any]]:
+        """Fit a potential to a dataset and return it with the errors of the fit (`TrainingMetrics`).
+
+        :raises TrainerError: if the fit fails.
+        """
+        outputs = _run(PaceTrainBaseWorkChain, self._training(dataset, initial_potential))
+        return outputs['potential'], outputs['metrics'].get_dict()
+
+    def submit_train(
+        self, dataset: PaceDatasetData, initial_potential: PacePotentialData | None = None
+    ) -> orm.WorkChainNode:
+        """Hand the same training to the daemon and return its node at once."""
+        return submit(PaceTrainBaseWorkChain, **self._training(dataset, initial_potential))
+
+    def select_active_set(
+        self, candidates: Sequence[PaceDatasetData], potential: PacePotentialData
+    ) -> PaceDatasetData | None:
+        """Return the candidates that enlarge the active set of a potential most (D-optimality, MaxVol).
+
+        :raises TrainerError: if a job fails, or if the potential was not trained by AiiDA: its data are then unknown.
+        """
+        options = SelectOptions(max_structures=self.config.active_set_size)
+        inputs = {
+            'code': self.codes['pace_select'],
+            'potential': potential,
+            'active_set': self.active_set(potential),
+            'candidates': {f'candidates_{index:02d}': dataset for index, dataset in enumerate(candidates)},
+            'options': orm.Dict(options.model_dump(mode='json', exclude_none=True)),
+            'metadata': self._metadata,
+        }
+        return _run(PaceSelectCalculation, inputs).get('selected')
+
+    def active_set(self, potential: PacePotentialData) -> PaceActiveSetData:
+        """Return the active set of a potential, from the data that its training left on the computer.
+
+        :raises TrainerError: if the job fails, or if the potential was not trained by AiiDA.
+        """
+        if potential.creator is None:
+            raise TrainerError(f'{potential} has no training job, so there are no data to build an active set from')
+        pace = {
+            'code': self.codes['pace_activeset'],
+            'potential': potential,
+            'parent_folder': potential.creator.outputs.remote_folder,
+            'metadata': self._metadata,
+        }
+        return _run(PaceActiveSetBaseWorkChain, {'pace': pace})['active_set']
+
+    @property
+    def _metadata(self) -> dict[str, Any]:
+        return {'options': {'resources': RESOURCES, **self.options}}
+
+    def _training(self, dataset: PaceDatasetData, initial: PacePotentialData | None) -> dict[str, Any]:
+        """Return the inputs of a training."""
+        pace: dict[str, Any] = {
+            'code': self.codes['pacemaker'],
+            'config': orm.Dict(self.config.to_dict()),
+            'dataset': dataset,
+            'metadata': self._metadata,
+        }
+        if 'pace_yaml2yace' in self.codes:
+            pace['yace_code'] = self.codes['pace_yaml2yace']
+        if initial is not None:
+            references = {'baseline': baseline_of(initial), 'reference_energies': reference_energies_of(initial)}
+            return {'pace': {**pace, **references, 'potential': initial}}
+        if self.baseline is None:
+            pace['baseline'] = default_baseline(dataset, orm.Bool(False))
+        else:
+            pace['baseline'] = orm.Dict(self.baseline.model_dump(mode='json'))
+        if self.reference_energies is None:
+            pace['reference_energies'] = fit_reference_energies(dataset, pace['baseline'])
+        else:
+            pace['reference_energies'] = orm.Dict(dict(self.reference_energies))
+        return {'pace': pace}
+
+
+def _run(process: Any, inputs: dict[str, Any]) -> Any:
+    """Run a process and return its outputs.
+
+    :raises TrainerError: if it fails.
+    """
+    outputs, node = run_get_node(process, **inputs)
+    if not node.is_finished_ok:
+        raise TrainerError(f'{node.process_label}<{node.pk}> failed with [{node.exit_status}] {node.exit_message}')
+    return outputs
