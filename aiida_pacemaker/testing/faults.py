@@ -1,0 +1,142 @@
+"""Faults that the fake engine is told to have by the environment variable ``PACE_FAKE_FAULT``.
+
+Its value is the name of a fault with options, as in ``kill_at_iteration:n=4,times=1``:
+
+=========================== ================= =================================================================
+name                        programs          what happens
+=========================== ================= =================================================================
+kill_at_iteration           fit               SIGKILL after iteration ``n`` (3), when the interim potential is there
+term                        fit               SIGTERM after iteration ``n`` (3)
+sleep                       fit               ``seconds`` (1) of sleep in each iteration, to meet a walltime
+nan_loss                    fit               the loss is NaN from iteration ``n`` (2) on, which ends the fit, exit 0
+early_stopping              fit               the fit stops early at iteration ``n`` (3), exit 0
+truncated_potential         fit               the final potential is cut in the middle, exit 0
+small_distance              fit               ``ValueError``: two atoms at the same place
+batch_needs_all_atoms       active set        the memory forces batches: fails unless ``--all-atoms`` is given
+insufficient_environments   active set        ``ValueError``: too few atoms pass the force-error filter; not with ``-a``
+truncated_asi               active set        the active set is cut in the middle, exit 0
+out_of_memory               all               ``MemoryError``
+disk_full                   all               ``OSError``: no space left on the device
+no_output                   all               nothing is written, exit 0
+exit_status                 all               exit status ``status`` (3) without a word
+=========================== ================= =================================================================
+
+Two options work with every fault: ``program`` restricts it to one program (``pacemaker``, ``pace_activeset``,
+``pace_select``, ``pace_yaml2yace``), and ``times`` to the first so many runs, which are counted by files in the folder
+``PACE_FAKE_STATE``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+FAULT, STATE = 'PACE_FAKE_FAULT', 'PACE_FAKE_STATE'
+
+_FIT = ('pacemaker',)
+_ACTIVE_SET = ('pace_activeset',)
+_ALL = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace')
+
+#: The faults, the programs that can have them, and their options with defaults.
+FAULTS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
+    'kill_at_iteration': (_FIT, {'n': 3}),
+    'term': (_FIT, {'n': 3}),
+    'sleep': (_FIT, {'seconds': 1}),
+    'nan_loss': (_FIT, {'n': 2}),
+    'early_stopping': (_FIT, {'n': 3}),
+    'truncated_potential': (_FIT, {}),
+    'small_distance': (_FIT, {}),
+    'batch_needs_all_atoms': (_ACTIVE_SET, {}),
+    'insufficient_environments': (_ACTIVE_SET, {}),
+    'truncated_asi': (_ACTIVE_SET, {}),
+    'out_of_memory': (_ALL, {}),
+    'disk_full': (_ALL, {}),
+    'no_output': (_ALL, {}),
+    'exit_status': (_ALL, {'status': 3}),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The fault of one run.
+
+    :param name: which one it is; empty where there is none.
+    :param options: its numbers.
+    """
+
+    name: str = ''
+    options: dict[str, float] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Do what happens before the program has done anything.
+
+        :raises MemoryError, OSError, SystemExit: as the fault says.
+        """
+        match self.name:
+            case 'out_of_memory':
+                raise MemoryError('Unable to allocate 1.00 TiB for an array with shape (137438953472,)')
+            case 'disk_full':
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            case 'no_output':
+                raise SystemExit(0)
+            case 'exit_status':
+                raise SystemExit(int(self.options['status']))
+
+    def iterate(self, iteration: int) -> None:
+        """Do what happens at the end of an iteration of the fit, when its files are written."""
+        match self.name:
+            case 'kill_at_iteration' if iteration >= self.options['n']:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case 'term' if iteration >= self.options['n']:
+                os.kill(os.getpid(), signal.SIGTERM)
+            case 'sleep':
+                time.sleep(self.options['seconds'])
+
+    def reached(self, name: str, iteration: int) -> bool:
+        """Tell whether this is the named fault and its iteration has come."""
+        return self.name == name and iteration >= self.options['n']
+
+    def truncate(self, name: str, path: Path) -> None:
+        """Cut a file in the middle, if this is the named fault."""
+        if self.name == name:
+            content = path.read_bytes()
+            path.write_bytes(content[: len(content) // 2])
+
+
+def current(program: str) -> Fault:
+    """Return the fault that this run of a program has to have.
+
+    :raises SystemExit: if the environment asks for something that is not in the table above.
+    """
+    request = os.environ.get(FAULT, '')
+    if not request:
+        return Fault()
+    name, _, text = request.partition(':')
+    if name not in FAULTS:
+        raise SystemExit(f'{FAULT}={request}: found the fault {name!r}, needed: one of {", ".join(FAULTS)}')
+    programs, defaults = FAULTS[name]
+    given = dict(item.partition('=')[::2] for item in text.split(',') if item)
+    only, times = given.pop('program', program), given.pop('times', None)
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        known = ', '.join((*defaults, 'program', 'times'))
+        raise SystemExit(f'{FAULT}={request}: found the options {unknown}, needed: some of {known}')
+    if program not in programs or program != only or (times is not None and _runs(name, program) >= int(times)):
+        return Fault()
+    return Fault(name, defaults | {key: float(value) for key, value in given.items()})
+
+
+def _runs(name: str, program: str) -> int:
+    """Count this run, and return how many there were before."""
+    if STATE not in os.environ:
+        raise SystemExit(f'{FAULT}: the option `times` needs a folder to count in: set {STATE}')
+    # One byte for each run: appending is atomic, so programs that run at once are counted rightly.
+    path = Path(os.environ[STATE], f'{name}.{program}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('ab') as handle:
+        handle.write(b'.')
+        return handle.tell() - 1
