@@ -85,7 +85,7 @@ def read(source: str | Path | IO[bytes], *, source_key: str, name: str | None = 
     :param source_key: key of the source of all structures.
     :param name: name of the file, from which its format is told, where a file without one is given.
     :param index: which structures, in the syntax of ASE.
-    :raises UnreadableFile: if ASE cannot read it.
+    :raises UnreadableFile: if ASE cannot read it, or finds no structure in it.
     :raises ValueError: if a label has the wrong shape.
     """
     if isinstance(source, str | Path):
@@ -94,8 +94,11 @@ def read(source: str | Path | IO[bytes], *, source_key: str, name: str | None = 
         content, name = source.read(), name or 'structures.extxyz'
     try:
         file_format = filetype(name, read=False)
-    except UnknownFileTypeError as exception:
-        raise UnreadableFile(f'ASE does not know the format of {name}: give it the usual ending') from exception
+    except UnknownFileTypeError:
+        file_format = ''
+    # Where nothing fits, ASE takes the ending for the name of a format.
+    if file_format not in ioformats:
+        raise UnreadableFile(f'ASE does not know the format of {name}: give it the usual ending')
     if not ioformats[file_format].acceptsfd:
         raise UnreadableFile(f'{name} is of the format {file_format}, which is more than a file: convert it to extxyz')
     try:
@@ -103,7 +106,10 @@ def read(source: str | Path | IO[bytes], *, source_key: str, name: str | None = 
         images = ase.io.read(handle, index=index, format=file_format)
     except Exception as exception:  # a reader of ASE may raise anything for a file that is not as it should be
         raise UnreadableFile(f'ASE cannot read {name}: {type(exception).__name__}: {exception}') from exception
-    return from_atoms([images] if isinstance(images, Atoms) else list(images), source_key)
+    images = [images] if isinstance(images, Atoms) else list(images)
+    if not images:
+        raise UnreadableFile(f'{name} holds no structures')
+    return from_atoms(images, source_key)
 
 
 def write_extxyz(frames: Frames, target: str | Path | IO[str]) -> None:

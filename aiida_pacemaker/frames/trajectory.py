@@ -147,7 +147,7 @@ def _label(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], conve
     if name not in arrays:
         return np.full(shape, np.nan)
     array = np.asarray(arrays[name], dtype=float)
-    if convention == 'quantumespresso' and len(array) == shape[0] + 1:
+    if convention == 'quantumespresso' and array.shape == (shape[0] + 1, *shape[1:]):
         array = array[:-1]
     _expect(name, array, shape)
     return array

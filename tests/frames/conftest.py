@@ -42,6 +42,25 @@ def random_frames(seed: int, n_frames: int, *, labelled: bool = True, max_atoms:
     )
 
 
+def simple_frame() -> Frames:
+    """Return one labelled Mg atom with exact values, for recorded literals."""
+    zero = np.zeros(1, dtype=np.int64)
+    return Frames(
+        n_atoms=np.array([1]),
+        numbers=np.array([12]),
+        positions=np.array([[0.25, -0.0, 1.5]]),
+        cells=np.eye(3)[None] * 4.0,
+        pbc=np.array([[True, True, False]]),
+        energy=np.array([-1.5]),
+        forces=np.array([[0.5, 0.0, -0.25]]),
+        stress=np.eye(3)[None] * 0.125,
+        source_keys=('here',),
+        source=zero,
+        step=zero,
+        generation=zero,
+    )
+
+
 def assert_equal(left: Frames, right: Frames) -> None:
     """Compare two tables value by value, NaN with NaN; the sources are compared by key."""
     for name in ('n_atoms', 'numbers', 'positions', 'cells', 'pbc', 'energy', 'forces', 'stress', 'step', 'generation'):

@@ -143,7 +143,9 @@ def test_the_tolerance_decides():
     enforce(refusals, 5, 0.4)
     enforce([], 5, 0.0)
     enforce([], 0, 0.0)
-    with pytest.raises(FramesRefused, match='2 of 5 frames cannot be used, and a fraction of 0.39 is tolerated') as info:
+    with pytest.raises(
+        FramesRefused, match=r'2 of 5 frames cannot be used, and a fraction of 0.39 is tolerated'
+    ) as info:
         enforce(refusals, 5, 0.39, shown=1)
     message = str(info.value)
     assert f'frame 0 (source {refusals[0].source}, step {refusals[0].step}): the energy is nan' in message
