@@ -158,7 +158,7 @@ class Fit:
             if iteration:
                 set_coefficients(potential, values)
                 self._save_interim(potential, counts['cycle_step'])
-                self.fault.iterate(iteration)
+            self.fault.iterate(iteration)
             end = self._end(losses)
             if test is not None and (end is not None or iteration % self.settings.display_step == 0):
                 tested = test.metrics(values, *sizes)

@@ -1,0 +1,276 @@
+"""The loop in all its branches, with the fake engine: the real one runs it in `test_loop_engine.py`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import WorkChain, run_get_node
+from aiida.manage.caching import enable_caching
+from ase import Atoms
+from ase.build import bulk
+
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.trajectories import trajectories_from_frames
+from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+
+CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+SETTINGS = {'first_epochs': 8, 'later_epochs': 4, 'frames_per_generation': 4, 'max_generations': 3}
+
+
+@pytest.fixture
+def builder(pace_codes_fake, reference_energies):
+    """Return a function that returns the inputs of a loop."""
+
+    def build(settings=None, options=None, **inputs):
+        return PaceActiveLearningWorkChain.get_builder_from_protocol(
+            pacemaker=pace_codes_fake['train'],
+            pace_yaml2yace=pace_codes_fake['yace'],
+            pace_activeset=pace_codes_fake['activeset'],
+            pace_select=pace_codes_fake['select'],
+            python=pace_codes_fake['python'],
+            protocol='fast',
+            overrides={'config': CONFIG, 'settings': {**SETTINGS, **(settings or {})}},
+            options=options,
+            **{'reference_energies': reference_energies, **inputs},
+        )
+
+    return build
+
+
+def hashes(dataset):
+    return set(dataset.get_hashes().tolist())
+
+
+def rows(node):
+    return node.outputs.report['generations']
+
+
+def test_labelled_pool(builder, narrow, pool, frozen_test):
+    """The dataset grows by what was selected, generation by generation, and the test set stays out of it."""
+    initial = trajectories_from_frames(narrow.get_frames())
+    _, node = run_get_node(builder(initial=initial, pool=pool, test_dataset=frozen_test))
+    assert node.is_finished_ok, node.exit_message
+
+    table = rows(node)
+    assert [row['generation'] for row in table] == list(range(len(table)))
+    assert len(table) > 1
+    for before, after in zip(table, table[1:], strict=False):
+        assert after['n_frames'] == before['n_frames'] + before['n_added']
+    dataset = node.outputs.dataset
+    assert dataset.n_frames == table[-1]['n_frames'] + table[-1]['n_added']
+    assert hashes(dataset) <= hashes(narrow) | hashes(pool)
+    assert not hashes(dataset) & hashes(frozen_test)
+    assert set(dataset.generations) == set(range(1 + sum(row['n_added'] > 0 for row in table)))
+    assert node.outputs.stop_reason.value == node.outputs.report['stop_reason']
+
+    # The references were pinned once, and every potential carries them.
+    trainings = [called for called in node.called if called.process_label == 'PaceTrainBaseWorkChain']
+    assert len({job.inputs.pace.baseline.uuid for job in trainings}) == 1
+    assert {tuple(job.outputs.potential.reference_energies.items()) for job in trainings} == {
+        tuple(node.outputs.reference_energies.get_dict().items())
+    }
+    # Later generations continue the potential of the one before, for fewer iterations.
+    trainings.sort(key=lambda job: job.pk)
+    assert 'potential' not in trainings[0].inputs.pace
+    assert trainings[1].inputs.pace.potential.uuid == trainings[0].outputs.potential.uuid
+    assert [job.inputs.pace.max_epochs.value for job in trainings[:2]] == [8, 4]
+    # Every process of a generation can be found by its label.
+    labels = {link.link_label for link in node.base.links.get_outgoing().all()}
+    assert {'generation_00_train', 'generation_00_activeset', 'generation_00_evaluate', 'generation_00_select'} <= labels
+    assert trainings[1].label == 'generation 1: train'
+
+
+def test_known_pool_is_a_success(builder, narrow):
+    """A pool that has nothing new ends the loop in its first generation, well."""
+    _, node = run_get_node(builder(dataset=narrow, pool=narrow))
+    assert node.is_finished_ok
+    assert node.outputs.stop_reason.value == 'POOL_EXHAUSTED'
+    assert node.outputs.dataset.uuid == narrow.uuid
+
+
+def test_gamma_below_threshold(builder, narrow, pool):
+    _, node = run_get_node(builder({'gamma_threshold': 1e9}, dataset=narrow, pool=pool))
+    assert node.outputs.stop_reason.value == 'GAMMA_CONVERGED'
+    assert rows(node)[0]['n_unknown'] == pool.n_frames
+
+
+def test_budget(builder, narrow, pool):
+    """No more frames are labelled than were paid for."""
+    _, node = run_get_node(builder({'label_budget': 3, 'max_generations': 9}, dataset=narrow, pool=pool))
+    assert node.is_finished_ok
+    assert node.outputs.dataset.n_frames <= narrow.n_frames + 3
+    assert sum(row['n_selected'] for row in rows(node)) == 3
+    assert node.outputs.stop_reason.value == 'BUDGET_SPENT'
+
+
+def test_continued_from_outputs(builder, narrow, pool, frozen_test):
+    """A second run goes on where the first stopped, and its report contains that of the first."""
+    _, first = run_get_node(builder({'max_generations': 1}, dataset=narrow, pool=pool, test_dataset=frozen_test))
+    assert first.outputs.stop_reason.value == 'MAX_GENERATIONS'
+    continued = builder(
+        {'max_generations': 2},
+        dataset=first.outputs.dataset,
+        potential=first.outputs.potential,
+        previous_report=first.outputs.report,
+        pool=pool,
+        test_dataset=frozen_test,
+        reference_energies=first.outputs.reference_energies,
+    )
+    _, second = run_get_node(continued)
+    assert second.is_finished_ok, second.exit_message
+    table = rows(second)
+    assert table[: len(rows(first))] == rows(first)
+    assert [row['run'] for row in table][:2] == [1, 2]
+    assert [row['generation'] for row in table] == list(range(len(table)))
+    assert second.outputs.baseline.get_dict() == first.outputs.baseline.get_dict()
+
+
+def test_test_frames_in_dataset(builder, narrow, pool):
+    _, node = run_get_node(builder(dataset=narrow, pool=pool, test_dataset=narrow))
+    assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_TEST_FRAMES_IN_DATASET.status
+    assert '12 frames of the test set' in node.exit_message
+
+
+def test_nothing_is_lost_when_a_job_fails(builder, narrow, pool, tmp_path):
+    """The exit code names generation and reason, and all that a later run needs is an output."""
+    options = {'environment_variables': {'PACE_FAKE_FAULT': 'disk_full:program=pace_select'}}
+    _, node = run_get_node(builder(options=options, dataset=narrow, pool=pool))
+    assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_SELECTION_FAILED.status
+    assert 'generation 0' in node.exit_message
+    assert 'no space' in node.exit_message
+    assert node.outputs.dataset.uuid == narrow.uuid
+    assert rows(node)[0]['n_candidates'] > 0
+    assert {'potential', 'active_set', 'baseline', 'reference_energies', 'report'} <= set(node.outputs)
+
+
+def test_repetition_from_the_cache(builder, narrow, pool):
+    """Running the same again costs no engine run."""
+    _, first = run_get_node(builder(dataset=narrow, pool=pool))
+    with enable_caching():
+        _, second = run_get_node(builder(dataset=narrow, pool=pool))
+    jobs = [node for node in second.called_descendants if isinstance(node, orm.CalcJobNode)]
+    assert jobs
+    assert all(job.base.caching.is_created_from_cache for job in jobs)
+    assert second.outputs.report['generations'] == first.outputs.report['generations']
+
+
+class Outer(WorkChain):
+    """A work chain that has the loop as a part."""
+
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.expose_inputs(PaceActiveLearningWorkChain, namespace='loop')
+        spec.expose_outputs(PaceActiveLearningWorkChain)
+        spec.outline(cls.run_loop, cls.results)
+
+    def run_loop(self):
+        inputs = self.exposed_inputs(PaceActiveLearningWorkChain, 'loop')
+        return {'loop': self.submit(PaceActiveLearningWorkChain, **inputs)}
+
+    def results(self):
+        self.out_many(self.exposed_outputs(self.ctx.loop, PaceActiveLearningWorkChain))
+
+
+def test_composed(builder, narrow, pool):
+    inputs = builder({'max_generations': 1}, dataset=narrow, pool=pool)._inputs(prune=True)
+    outputs, node = run_get_node(Outer, loop=inputs)
+    assert node.is_finished_ok, node.exit_message
+    assert outputs['stop_reason'].value == 'MAX_GENERATIONS'
+
+
+# An unlabelled pool: copper, labelled by the EMT calculator of ASE.
+
+
+def copper(seed: int, amplitude: float) -> Atoms:
+    atoms = bulk('Cu', cubic=True)
+    atoms.rattle(amplitude, seed=seed)
+    return atoms
+
+
+@pytest.fixture
+def copper_sets():
+    """Return labelled frames with small displacements, and unlabelled ones with larger displacements."""
+    from ase.calculators.emt import EMT
+
+    known = [copper(seed, 0.02) for seed in range(8)]
+    for atoms in known:
+        atoms.calc = EMT()
+        atoms.get_stress()
+    images = [copper(seed, 0.02 * seed) for seed in range(2, 10)]
+    return (
+        PaceDatasetData(from_atoms(known, 'known')).store(),
+        PaceDatasetData(from_atoms(images, 'unknown')).store(),
+    )
+
+
+def test_unlabelled_pool(builder, pace_codes_fake, copper_sets):
+    """Selected frames are labelled by the labeller that the entry point names."""
+    known, candidates = copper_sets
+    label = {
+        'entry_point': 'pacemaker.label.ase',
+        'inputs': {
+            'code': pace_codes_fake['python'],
+            'calculator': orm.Dict({'calculator': 'ase.calculators.emt:EMT'}),
+        },
+    }
+    loop = builder({'max_generations': 2}, dataset=known, pool=candidates, label=label, reference_energies={'Cu': 0.0})
+    _, node = run_get_node(loop)
+    assert node.is_finished_ok, node.exit_message
+    added = rows(node)[0]['n_added']
+    assert added > 0
+    frames = node.outputs.dataset.get_frames()
+    assert frames.labelled
+    # The labels are those of EMT, and the source of each frame is the trajectory that the labelling job made.
+    new = np.flatnonzero(frames.generation == 1)
+    assert len(new) == added
+    source = orm.load_node(node.outputs.dataset.sources[frames.source_of(int(new[0]))])
+    assert source.creator.process_label == 'AseLabelCalculation'
+    assert source.get_array('energy')[0] == frames.energy[new[0]]
+
+
+def test_unlabelled_pool_needs_a_labeller(builder, copper_sets):
+    known, candidates = copper_sets
+    with pytest.raises(ValueError, match='give a labeller'):
+        run_get_node(builder(dataset=known, pool=candidates, reference_energies={'Cu': 0.0}))
+
+
+def test_labels_that_fail_are_reported(builder, pace_codes_fake, copper_sets):
+    """Without any label the loop ends and says why; what it has is kept."""
+    known, candidates = copper_sets
+    label = {
+        'entry_point': 'pacemaker.label.ase',
+        'inputs': {
+            'code': pace_codes_fake['python'],
+            'calculator': orm.Dict({'calculator': 'builtins:dict'}),
+        },
+    }
+    _, node = run_get_node(builder(dataset=known, pool=candidates, label=label, reference_energies={'Cu': 0.0}))
+    assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_LABELLING_FAILED.status
+    assert 'AttributeError' in node.exit_message
+    assert node.outputs.dataset.uuid == known.uuid
+
+
+@pytest.mark.parametrize('protocol', ['fast', 'balanced', 'stringent'])
+def test_protocols(pace_codes_fake, narrow, pool, protocol):
+    """Each protocol gives a builder whose inputs are valid and visible."""
+    builder = PaceActiveLearningWorkChain.get_builder_from_protocol(
+        pacemaker=pace_codes_fake['train'],
+        pace_activeset=pace_codes_fake['activeset'],
+        pace_select=pace_codes_fake['select'],
+        python=pace_codes_fake['python'],
+        dataset=narrow,
+        pool=pool,
+        protocol=protocol,
+    )
+    assert PaceActiveLearningWorkChain.spec().inputs.validate(builder._inputs(prune=True)) is None
+    assert builder.train.pace.config['elements'] == ['Mg', 'O']
+    assert builder.settings['max_generations'] == {'fast': 4, 'balanced': 10, 'stringent': 30}[protocol]
+    assert protocol in PaceActiveLearningWorkChain.get_available_protocols()
+
+
+def test_unknown_protocol(pace_codes_fake, pool):
+    with pytest.raises(ValueError, match='choose one of fast, balanced, stringent'):
+        PaceActiveLearningWorkChain.get_protocol_inputs('swift')
