@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from aiida import orm
-from aiida.engine import BaseRestartWorkChain, ProcessHandlerReport, ProcessSpec, process_handler, while_
+from aiida.engine import ProcessHandlerReport, ProcessSpec, process_handler, while_
 
 from aiida_pacemaker.calculations.activeset import PaceActiveSetCalculation
 from aiida_pacemaker.engine.options import ActiveSetOptions
 from aiida_pacemaker.workflows.functions import with_all_atoms
+from aiida_pacemaker.workflows.restart import PaceRestartWorkChain
 
 
-class PaceActiveSetBaseWorkChain(BaseRestartWorkChain):
+class PaceActiveSetBaseWorkChain(PaceRestartWorkChain):
     """Build an active set, with all atoms where leaving out outliers turns out to be impossible.
 
     Atoms with large force errors are left out by default. That is not possible in batches, which large datasets fall
@@ -26,11 +27,6 @@ class PaceActiveSetBaseWorkChain(BaseRestartWorkChain):
         spec.expose_inputs(PaceActiveSetCalculation, namespace='pace')
         spec.expose_outputs(PaceActiveSetCalculation)
         spec.outline(cls.setup, while_(cls.should_run_process)(cls.run_process, cls.inspect_process), cls.results)
-        spec.exit_code(
-            310,
-            'ERROR_ACTIVE_SET_FAILED',
-            message='The active set could not be built and another try would not help. The last job said: {reason}',
-        )
 
     def setup(self) -> None:
         """Prepare the inputs of the first try."""
@@ -49,15 +45,6 @@ class PaceActiveSetBaseWorkChain(BaseRestartWorkChain):
         options = self.ctx.inputs.get('options')
         if options is not None and ActiveSetOptions.model_validate(options.get_dict()).all_atoms:
             return None
-        self.report(f'{node.process_label}<{node.pk}> ended with {node.exit_status}: {node.exit_message}')
-        self.report('Action taken: try again with all atoms, whatever their force error')
+        self.report_action(node, 'try again with all atoms, whatever their force error')
         self.ctx.inputs['options'] = with_all_atoms() if options is None else with_all_atoms(options)
         return ProcessHandlerReport(True)
-
-    @process_handler(priority=100)
-    def handle_unrecoverable(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Give up at once where the same inputs would fail again."""
-        if not node.is_failed:
-            return None
-        reason = f'[{node.exit_status}] {node.exit_message}'
-        return ProcessHandlerReport(True, self.exit_codes.ERROR_ACTIVE_SET_FAILED.format(reason=reason))

@@ -24,7 +24,7 @@ def remaining_epochs(config: orm.Dict, learning_curves: orm.ArrayData, max_epoch
 
 
 @calcfunction
-def stitch_legs(**legs: orm.ArrayData) -> orm.ArrayData:
+def stitch_curves(**legs: orm.ArrayData) -> orm.ArrayData:
     """Return the learning curves of all legs of a fit as one."""
     ordered = [leg for _, leg in sorted(legs.items())]
     train = [_table(leg, 'train') for leg in ordered]
@@ -37,6 +37,20 @@ def stitch_legs(**legs: orm.ArrayData) -> orm.ArrayData:
         for name, column in table.columns.items():
             node.set_array(f'{label}_{name}', np.asarray(column))
     return node
+
+
+@calcfunction
+def stitch_metrics(**legs: orm.Dict) -> orm.Dict:
+    """Return the errors at the end of the last leg of a fit, with the iterations and the time of all legs."""
+    ordered = [leg.get_dict() for _, leg in sorted(legs.items())]
+    times = [leg['training_time'] for leg in ordered]
+    return orm.Dict(
+        {
+            **ordered[-1],
+            'iterations': sum(leg['iterations'] for leg in ordered),
+            'training_time': None if None in times else sum(times),
+        }
+    )
 
 
 @calcfunction

@@ -78,7 +78,12 @@ def test_labelled_pool(builder, narrow, pool, frozen_test):
     assert [job.inputs.pace.max_epochs.value for job in trainings[:2]] == [8, 4]
     # Every process of a generation can be found by its label.
     labels = {link.link_label for link in node.base.links.get_outgoing().all()}
-    assert {'generation_00_train', 'generation_00_activeset', 'generation_00_evaluate', 'generation_00_select'} <= labels
+    assert {
+        'generation_00_train',
+        'generation_00_activeset',
+        'generation_00_evaluate',
+        'generation_00_select',
+    } <= labels
     assert trainings[1].label == 'generation 1: train'
 
 

@@ -51,7 +51,8 @@ def test_killed_fit_goes_on(train, fault):
     assert np.array_equal(iterations, np.arange(7))
     losses = outputs['learning_curves'].get_array('train_loss')
     assert np.all(np.diff(losses) < 0)
-    assert node.outputs.learning_curves.creator.process_label == 'stitch_legs'
+    assert node.outputs.learning_curves.creator.process_label == 'stitch_curves'
+    assert outputs['metrics']['iterations'] == 6
 
 
 def test_killed_before_the_first_iteration(train):
@@ -68,8 +69,19 @@ def test_gives_up_where_another_try_is_useless(train):
     """The message of the job is that of the chain, and what there is gets attached."""
     _, node = train('small_distance')
     assert len(jobs(node)) == 1
-    assert node.exit_status == PaceTrainBaseWorkChain.exit_codes.ERROR_TRAINING_FAILED.status
+    assert node.exit_status == PaceTrainBaseWorkChain.exit_codes.ERROR_UNRECOVERABLE.status
     assert 'at the same place' in node.exit_message
+
+
+def test_out_of_memory(train, training_inputs):
+    """The next leg takes half the batch; where there is nothing left to halve, the chain says so."""
+    config = {**training_inputs['config'].get_dict(), 'evaluator': 'tensorpot', 'backend': {'batch_size': 100}}
+    _, node = train('out_of_memory:times=1', config=orm.Dict(config))
+    assert node.is_finished_ok, node.exit_message
+    assert jobs(node)[1].inputs.config['backend']['batch_size'] == 50
+
+    _, node = train('out_of_memory')
+    assert node.exit_status == PaceTrainBaseWorkChain.exit_codes.ERROR_MEMORY_EXHAUSTED.status
 
 
 def test_killed_for_ever(train):
