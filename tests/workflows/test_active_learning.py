@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -56,7 +58,7 @@ def test_labelled_pool(builder, narrow, pool, frozen_test):
     table = rows(node)
     assert [row['generation'] for row in table] == list(range(len(table)))
     assert len(table) > 1
-    for before, after in zip(table, table[1:], strict=False):
+    for before, after in pairwise(table):
         assert after['n_frames'] == before['n_frames'] + before['n_added']
     dataset = node.outputs.dataset
     assert dataset.n_frames == table[-1]['n_frames'] + table[-1]['n_added']

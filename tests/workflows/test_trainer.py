@@ -1,0 +1,81 @@
+"""The facade for scripts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aiida import orm
+
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.trainer import BaseTrainer, PacemakerTrainer, TrainerError
+
+
+@pytest.fixture
+def trainer(pace_codes_fake, reference_energies):
+    """Return a trainer with the fake engine."""
+    config = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2, 'max_epochs': 5, 'active_set_size': 3}
+    codes = {
+        'pacemaker': pace_codes_fake['train'],
+        'pace_activeset': pace_codes_fake['activeset'],
+        'pace_select': pace_codes_fake['select'],
+    }
+    return PacemakerTrainer(parse_config(config), codes, reference_energies=reference_energies)
+
+
+def test_train_and_select(trainer, narrow, pool):
+    assert isinstance(trainer, BaseTrainer)
+    potential, metrics = trainer.train(narrow)
+    assert isinstance(potential, PacePotentialData)
+    assert metrics['iterations'] == 5
+    assert potential.baseline == DeltaBaseline.for_elements(['Mg', 'O'])
+
+    selected = trainer.select_active_set([narrow, pool], potential)
+    assert 0 < selected.n_frames <= 3
+    assert np.isin(selected.get_hashes(), np.concatenate([narrow.get_hashes(), pool.get_hashes()])).all()
+
+
+def test_a_continued_potential_keeps_its_references(trainer, narrow):
+    first, before = trainer.train(narrow)
+    second, after = trainer.train(narrow, first)
+    assert second.creator.inputs.potential.uuid == first.uuid
+    assert second.reference_energies == first.reference_energies
+    assert after['loss'] < before['loss']
+
+
+def test_reference_energies_are_fitted_by_default(pace_codes_fake, trainer, narrow):
+    """They bring the energies to where the engine wants them, and have an origin."""
+    without = PacemakerTrainer(trainer.config, trainer.codes)
+    potential, _ = without.train(narrow)
+    energies = potential.creator.inputs.reference_energies
+    assert energies.creator.process_label == 'fit_reference_energies'
+    per_atom = np.mean(list(energies.get_dict().values()))
+    assert per_atom == pytest.approx(np.mean(narrow.energy_per_atom), abs=1.0)
+
+
+def test_failure_is_raised_with_its_reason(trainer, narrow):
+    broken = PacemakerTrainer(
+        trainer.config,
+        trainer.codes,
+        reference_energies=trainer.reference_energies,
+        options={'environment_variables': {'PACE_FAKE_FAULT': 'disk_full'}},
+    )
+    with pytest.raises(TrainerError, match='no space'):
+        broken.train(narrow)
+
+
+def test_imported_potential_has_no_data(trainer, narrow):
+    potential, _ = trainer.train(narrow)
+    imported = PacePotentialData(
+        potential.get_b_basis(), baseline=potential.baseline, reference_energies=potential.reference_energies
+    ).store()
+    with pytest.raises(TrainerError, match='no training job'):
+        trainer.active_set(imported)
+
+
+def test_submission_returns_at_once(trainer, narrow, monkeypatch):
+    submitted = {}
+    monkeypatch.setattr('aiida_pacemaker.trainer.submit', lambda process, **inputs: submitted.update(inputs))
+    trainer.submit_train(narrow)
+    assert isinstance(submitted['pace']['config'], orm.Dict)
