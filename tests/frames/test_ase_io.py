@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.stress import full_3x3_to_voigt_6_stress
-from conftest import MGO, assert_equal, random_frames
+from frame_cases import MGO, assert_equal, random_frames
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,13 +21,13 @@ from aiida_pacemaker.frames.hashing import frame_hashes
 STRESS = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])
 
 
-def test_real_data_has_the_labels_that_ase_gives(mgo_atoms):
+def test_real_data_has_the_labels_that_ase_gives(mgo_images):
     frames = read(MGO, source_key='mgo')
     assert len(frames) == 100
-    np.testing.assert_array_equal(frames.energy, [atoms.get_potential_energy() for atoms in mgo_atoms])
-    np.testing.assert_array_equal(frames.forces, np.concatenate([atoms.get_forces() for atoms in mgo_atoms]))
-    np.testing.assert_array_equal(frames.stress, [atoms.get_stress(voigt=False) for atoms in mgo_atoms])
-    np.testing.assert_array_equal(frames.cells, [atoms.cell[:] for atoms in mgo_atoms])
+    np.testing.assert_array_equal(frames.energy, [atoms.get_potential_energy() for atoms in mgo_images])
+    np.testing.assert_array_equal(frames.forces, np.concatenate([atoms.get_forces() for atoms in mgo_images]))
+    np.testing.assert_array_equal(frames.stress, [atoms.get_stress(voigt=False) for atoms in mgo_images])
+    np.testing.assert_array_equal(frames.cells, [atoms.cell[:] for atoms in mgo_images])
     assert frames.elements == ('Mg', 'O')
     assert frames.step.tolist() == list(range(100))
 
@@ -121,9 +121,9 @@ def test_a_label_of_the_wrong_shape_is_named(info, message):
         from_atoms([Atoms('H'), Atoms('H', info=info)], 'here')
 
 
-def test_formats_are_told_by_name(mgo_atoms, tmp_path):
-    ase.io.write(tmp_path / 'some.traj', mgo_atoms[:3])
-    expected = from_atoms(mgo_atoms[:3], 'mgo')
+def test_formats_are_told_by_name(mgo_images, tmp_path):
+    ase.io.write(tmp_path / 'some.traj', mgo_images[:3])
+    expected = from_atoms(mgo_images[:3], 'mgo')
     assert_equal(read(tmp_path / 'some.traj', source_key='mgo'), expected)
     with (tmp_path / 'some.traj').open('rb') as handle:
         assert_equal(read(handle, source_key='mgo', name='some.traj'), expected)

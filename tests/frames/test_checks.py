@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import random_frames
+from frame_cases import random_frames
 
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.checks import FramesRefused, Reason, check, enforce
@@ -29,9 +29,9 @@ def only(refusals, frame):
     return refusals[0]
 
 
-def test_real_data_and_good_frames_pass(mgo_atoms):
+def test_real_data_and_good_frames_pass(mgo_images):
     assert check(crystal()) == []
-    assert check(from_atoms(mgo_atoms, 'mgo'), elements=['Mg', 'O'], cutoff=6.0) == []
+    assert check(from_atoms(mgo_images, 'mgo'), elements=['Mg', 'O'], cutoff=6.0) == []
 
 
 def test_no_frames_are_no_problem():

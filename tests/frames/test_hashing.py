@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from conftest import random_frames, simple_frame
+from frame_cases import random_frames, simple_frame
 
 from aiida_pacemaker.frames.hashing import HASH_DTYPE, frame_hashes, hex_hashes
 

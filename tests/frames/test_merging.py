@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import assert_equal, random_frames
+from frame_cases import assert_equal, random_frames
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from conftest import assert_equal, random_frames, simple_frame
+from frame_cases import assert_equal, random_frames, simple_frame
 from hypothesis import given
 from hypothesis import strategies as st
 

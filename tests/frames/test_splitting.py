@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import random_frames, simple_frame
+from frame_cases import random_frames, simple_frame
 from hypothesis import given
 from hypothesis import strategies as st
 

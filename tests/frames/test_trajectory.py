@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ase.units import GPa
-from conftest import assert_equal, random_frames
+from frame_cases import assert_equal, random_frames
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-from ase.io import read
 
 from aiida_pacemaker.frames.table import Frames
 
@@ -71,9 +69,3 @@ def assert_equal(left: Frames, right: Frames) -> None:
             np.testing.assert_array_equal(one, two, err_msg=name)
     keys = [[table.source_of(index) for index in range(len(table))] for table in (left, right)]
     assert keys[0] == keys[1]
-
-
-@pytest.fixture(scope='session')
-def mgo_atoms():
-    """Return the hundred MgO frames as ASE objects."""
-    return read(MGO, ':')
