@@ -6,7 +6,8 @@ exit status and a message; the functions with plain arguments raise that message
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -14,14 +15,16 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 from pydantic import BaseModel, ConfigDict, Field
 
-from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.merging import MergeOptions, merge_sources
 from aiida_pacemaker.calculations.sources import Source, convention_of
-from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
+from aiida_pacemaker.frames.hashing import HASH_DTYPE
+from aiida_pacemaker.frames.shards import ATOM_BYTES, FRAME_BYTES
 from aiida_pacemaker.frames.splitting import filter_by, split
-from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
 
 #: Exit status of a function whose input could not be dealt with; the message says why.
 ERROR_REFUSED = 410
@@ -77,10 +80,12 @@ def split_dataset(dataset: PaceDatasetData, options: orm.Dict) -> dict[str, Pace
     settings = SplitOptions.model_validate(options.get_dict())
     frames = dataset.get_frames()
     try:
-        train, test = split(frames, settings.test_fraction, settings.seed, by=settings.by)
+        train, _ = split(frames, settings.test_fraction, settings.seed, by=settings.by)
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
-    return {'train': _part(dataset, frames.select(train)), 'test': _part(dataset, frames.select(test))}
+    in_train = np.zeros(len(frames), dtype=np.bool_)
+    in_train[train] = True
+    return {'train': _part(dataset, in_train), 'test': _part(dataset, ~in_train)}
 
 
 @calcfunction
@@ -91,57 +96,66 @@ def filter_dataset(
     settings = FilterOptions.model_validate(options.get_dict())
     if settings.gamma is not None and evaluation is None:
         return ExitCode(ERROR_REFUSED, 'a range of gamma needs an `evaluation` of this dataset with an active set')
-    frames = dataset.get_frames()
-    gamma = None if evaluation is None else evaluation.get_array('gamma_max')
+    masks: list[BoolArray] = []
+    refused_by: Counter[str] = Counter()
+    start = 0
     try:
-        mask, refused = filter_by(
-            frames,
-            energy_per_atom=settings.energy_per_atom,
-            max_force=settings.max_force,
-            gamma_range=settings.gamma,
-            gamma=gamma,
-        )
+        gamma = None if evaluation is None or settings.gamma is None else _gamma(evaluation, dataset)
+        for frames in dataset.iterate():
+            mask, refused = filter_by(
+                frames,
+                energy_per_atom=settings.energy_per_atom,
+                max_force=settings.max_force,
+                gamma_range=settings.gamma,
+                gamma=None if gamma is None else gamma[start : start + len(frames)],
+            )
+            start += len(frames)
+            masks.append(mask)
+            refused_by.update(refused)
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
-    report = orm.Dict({'n_given': len(frames), 'n_kept': int(mask.sum()), 'refused_by': refused})
-    if not mask.any():
-        return ExitCode(ERROR_NOTHING_LEFT, f'none of the {len(frames)} frames is inside the ranges')
-    return {'dataset': _part(dataset, frames.select(mask)), 'report': report}
+    kept = np.concatenate(masks)
+    if not kept.any():
+        return ExitCode(ERROR_NOTHING_LEFT, f'none of the {len(kept)} frames is inside the ranges')
+    report = {'n_given': len(kept), 'n_kept': int(kept.sum()), 'refused_by': dict(refused_by)}
+    return {'dataset': _part(dataset, kept), 'report': orm.Dict(report)}
 
 
 @calcfunction
 def exclude_frames(dataset: PaceDatasetData, **others: PaceDatasetData) -> PaceDatasetData | ExitCode:
     """Return the frames of a dataset that are in none of the others."""
-    known = np.concatenate([other.get_hashes() for other in others.values()])
-    mask = ~np.isin(dataset.get_hashes(), known)
-    if not mask.any():
+    unknown = _unknown(dataset, others)
+    if not unknown.any():
         return ExitCode(ERROR_NOTHING_LEFT, f'all {dataset.n_frames} frames are in the other datasets')
-    return _part(dataset, dataset.get_frames().select(mask))
+    return _part(dataset, unknown)
 
 
 @calcfunction
 def find_candidates(
     pool: PaceDatasetData, evaluation: orm.ArrayData, gamma_threshold: orm.Float, **known: PaceDatasetData
-) -> dict[str, orm.Data]:
+) -> dict[str, orm.Data] | ExitCode:
     """Return the frames of a pool that a potential does not know: not in its dataset, and gamma above a threshold.
 
     The output `candidates` is not there if there are none; `report` says how many there were on the way.
     """
-    hashes = np.concatenate([dataset.get_hashes() for dataset in known.values()])
-    unknown = ~np.isin(pool.get_hashes(), hashes)
-    wanted = unknown & (evaluation.get_array('gamma_max') >= gamma_threshold.value)
+    try:
+        gamma = _gamma(evaluation, pool)
+    except ValueError as exception:
+        return ExitCode(ERROR_REFUSED, str(exception))
+    unknown = _unknown(pool, known)
+    wanted = unknown & (gamma >= gamma_threshold.value)
     outputs: dict[str, orm.Data] = {
         'report': orm.Dict(
             {'n_pool': pool.n_frames, 'n_unknown': int(unknown.sum()), 'n_candidates': int(wanted.sum())}
         )
     }
     if wanted.any():
-        outputs['candidates'] = _part(pool, pool.get_frames().select(wanted))
+        outputs['candidates'] = _part(pool, wanted)
     return outputs
 
 
 @calcfunction
-def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.Dict:
+def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.Dict | ExitCode:
     """Return the energy per atom of each element (eV) that describes a dataset best, its baseline taken off.
 
     These are no energies of isolated atoms, but they bring the energies into the range that the engine accepts. Fit
@@ -150,10 +164,9 @@ def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.
     parsed = DeltaBaseline.model_validate(baseline.get_dict())
     parts = []
     for frames in dataset.iterate():
-        energy = subtract(parsed, frames).energy
-        if energy is None:
-            raise ValueError(f'{dataset} has no energies')
-        parts.append((*element_counts(frames), energy))
+        if frames.energy is None:
+            return ExitCode(ERROR_REFUSED, f'{dataset} has no labels, energies are needed')
+        parts.append((*element_counts(frames), frames.energy - evaluate(parsed, frames).energy))
     return orm.Dict(fit_energies(parts))
 
 
@@ -177,7 +190,9 @@ def merge_frames(
     :raises RefusedError: if more frames are refused than `max_failed_fraction` allows; nothing is merged then.
     """
     labelled = {f'source_{index:04d}': node for index, node in enumerate(sources)}
-    outputs = _run(merge, options=merge_options(labelled, **options), **({'base': base} if base else {}), **labelled)
+    outputs = _run(
+        merge, options=merge_options(labelled, **options), **({} if base is None else {'base': base}), **labelled
+    )
     return outputs['dataset'], outputs['report']
 
 
@@ -225,6 +240,52 @@ def _run(function: Any, **inputs: Any) -> Any:
     return outputs
 
 
-def _part(dataset: PaceDatasetData, frames: Frames) -> PaceDatasetData:
-    """Return frames of a dataset as a dataset of its own, each with its source."""
-    return PaceDatasetData(frames, sources={key: uuid or dataset.uuid for key, uuid in dataset.sources.items()})
+def _unknown(dataset: PaceDatasetData, known: Mapping[str, PaceDatasetData]) -> BoolArray:
+    """Return which frames are in none of the known datasets."""
+    hashes = np.concatenate([np.empty(0, dtype=HASH_DTYPE), *(other.get_hashes() for other in known.values())])
+    unknown: BoolArray = ~np.isin(dataset.get_hashes(), hashes)
+    return unknown
+
+
+def _gamma(evaluation: orm.ArrayData, dataset: PaceDatasetData) -> FloatArray:
+    """Return the largest extrapolation grade of each frame.
+
+    :raises ValueError: if the evaluation has none, or is not one of this dataset.
+    """
+    if 'gamma_max' not in evaluation.get_arraynames():
+        raise ValueError(f'{evaluation} has no gamma: evaluate with an active set')
+    gamma: FloatArray = evaluation.get_array('gamma_max')
+    if gamma.shape != (dataset.n_frames,):
+        raise ValueError(f'{evaluation} is of {len(gamma)} frames, not of the {dataset.n_frames} frames of {dataset}')
+    return gamma
+
+
+def _part(dataset: PaceDatasetData, mask: BoolArray) -> PaceDatasetData:
+    """Return the frames of a dataset that are in a mask as a dataset of its own, in order, each with its source."""
+    return PaceDatasetData(_tables(dataset, mask), sources=dataset.source_uuids)
+
+
+def _tables(dataset: PaceDatasetData, mask: BoolArray) -> Iterator[Frames]:
+    """Iterate over the frames that are in a mask, with no more than about two shards in memory.
+
+    Whole shards stay as they are: their bytes are in the object store already. What is left of others is joined.
+    """
+    held: list[Frames] = []
+    start = size = 0
+    for shard in dataset.shards:
+        chosen = mask[start : start + shard['n_frames']]
+        start += shard['n_frames']
+        if not chosen.any():
+            continue
+        frames = dataset.get_shard(shard['name'])
+        part_size = int(frames.n_atoms[chosen].sum()) * ATOM_BYTES + int(chosen.sum()) * FRAME_BYTES
+        if held and (chosen.all() or size + part_size > SHARD_BYTES):
+            yield Frames.concatenate(held)
+            held, size = [], 0
+        if chosen.all():
+            yield frames
+        else:
+            held.append(frames.select(chosen))
+            size += part_size
+    if held:
+        yield Frames.concatenate(held)

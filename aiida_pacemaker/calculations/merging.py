@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from aiida_pacemaker.calculations.sources import Convention, Source, read_source, source_key
+from aiida_pacemaker.calculations.sources import Convention, RawSource, Source, read_source
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.checks import MIN_DISTANCE, Refusal, check, enforce
-from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray, frame_hashes
+from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
 from aiida_pacemaker.frames.merging import deduplicate
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
@@ -22,7 +22,11 @@ class MergeOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
-    generation: int = Field(default=0, ge=0, description='Generation that the new frames join in.')
+    generation: int | None = Field(
+        default=None,
+        ge=0,
+        description='Generation that the new frames join in; without it, those of datasets keep theirs.',
+    )
     max_failed_fraction: float = Field(
         default=0.0, ge=0, le=1, description='Fraction of the given frames that may be refused; 0 is strict.'
     )
@@ -52,7 +56,8 @@ class Merger:
     hashes: list[HashArray] = field(default_factory=list)
     #: The energies that belong to `hashes`: read only if they are needed.
     energies: list[Callable[[], FloatArray]] = field(default_factory=list)
-    sources: dict[str, str | None] = field(default_factory=dict)
+    #: The nodes of the source keys of those frames only that are in the dataset.
+    sources: dict[str, str] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
     n_given: int = 0
@@ -61,34 +66,67 @@ class Merger:
     def take_base(self, base: PaceDatasetData) -> None:
         """Begin with a dataset as it is: its frames have been checked when they joined."""
         self.shared |= {shard['name']: base for shard in base.shards}
+        self.sources |= base.source_uuids
         self.know(base.get_hashes(), base.get_energies)
 
-    def take(self, label: str, node: Source) -> None:
-        """Add the frames of a source that are good and new."""
-        if not isinstance(node, PaceDatasetData):
-            self.sources[source_key(node)] = node.uuid
-            for frames in read_source(node, self.options.conventions.get(label)):
-                self.n_given += len(frames)
-                self.new.append(self.good_and_new(label, frames.with_generation(self.options.generation)))
-            return
-        self.sources |= {key: uuid or node.uuid for key, uuid in node.sources.items()}
+    def take_dataset(self, label: str, node: PaceDatasetData) -> None:
+        """Add the frames of a dataset that are good and new; shards in which all are so are shared as they are."""
+        generation, known_sources, first = self.options.generation, node.source_uuids, 0
         for shard in node.shards:
-            self.n_given += shard['n_frames']
             if shard['name'] in self.shared:
+                self.n_given += shard['n_frames']
                 self.n_duplicates += shard['n_frames']
-                continue
-            frames = self.good_and_new(label, node.get_shard(shard['name']))
-            if len(frames) == shard['n_frames'] and frames.labelled == node.labelled:
-                # Nothing was left out: the shard is shared as it is, the generations of its frames included.
-                self.shared[shard['name']] = node
             else:
-                self.new.append(frames)
+                stored = node.get_shard(shard['name'])
+                given = stored if generation is None else stored.with_generation(generation)
+                frames = self.new_ones(*self.good_ones(label, given, first))
+                for key in frames.source_keys:
+                    self.sources.setdefault(key, known_sources[key])
+                complete = len(frames) == len(stored) and frames.labelled == stored.labelled
+                if complete and np.array_equal(given.generation, stored.generation):
+                    self.shared[shard['name']] = node
+                else:
+                    self.new.append(frames)
+            first += shard['n_frames']
 
-    def good_and_new(self, label: str, frames: Frames) -> Frames:
-        """Return the frames of one part that are good and new, and remember what became of the others."""
+    def take_others(self, nodes: Mapping[str, RawSource]) -> None:
+        """Add the frames of trajectories and files that are good and new, all at once.
+
+        Looking up what is known costs as much for one frame as for thousands, and there may be thousands of nodes.
+
+        :raises ValueError: naming the source, if one cannot be read.
+        """
+        parts: list[Frames] = []
+        origins: list[dict[str, Any]] = []
+        uuids: dict[str, str] = {}
+        for label, node in nodes.items():
+            try:
+                frames = read_source(node, self.options.conventions.get(label))
+            except ValueError as exception:
+                raise ValueError(f'{label}, which is {node}, cannot be merged: {exception}') from exception
+            good, origin = self.good_ones(label, frames.with_generation(self.options.generation or 0))
+            if len(good):
+                parts.append(good)
+                origins += origin
+                uuids.setdefault(good.source_of(0), node.uuid)
+        if parts:
+            frames = self.new_ones(Frames.concatenate(parts), origins)
+            for key in frames.source_keys:
+                self.sources.setdefault(key, uuids[key])
+            self.new.append(frames)
+
+    def good_ones(self, label: str, frames: Frames, first: int = 0) -> tuple[Frames, list[dict[str, Any]]]:
+        """Return the frames of one part that are good and where each is from, and remember why the others are not.
+
+        :param label: label of the source.
+        :param first: position in the source of the first frame.
+        """
         options = self.options
+        self.n_given += len(frames)
         if not options.labelled:
             frames = frames.without_labels()
+        if options.generation is not None:
+            frames = frames.with_generation(options.generation)
         refusals = check(
             frames,
             elements=options.elements,
@@ -97,19 +135,26 @@ class Merger:
             require_labels=options.labelled,
             require_stress=options.require_stress,
         )
-        self.refusals += [replace(refusal, source=label) for refusal in refusals]
+        self.refusals += [replace(refusal, source=label, frame=first + refusal.frame) for refusal in refusals]
         good = np.ones(len(frames), dtype=np.bool_)
         good[[refusal.frame for refusal in refusals]] = False
-        frames = frames.select(good)
+        origins = [
+            {'source': label, 'frame': first + row, 'step': int(frames.step[row])}
+            for row in np.flatnonzero(good).tolist()
+        ]
+        return frames.select(good), origins
+
+    def new_ones(self, frames: Frames, origins: Sequence[dict[str, Any]]) -> Frames:
+        """Return the frames that are not there yet, and remember them."""
         known = np.concatenate([np.empty(0, dtype=HASH_DTYPE), *self.hashes])
         outcome = deduplicate(frames, known)
         if len(outcome.duplicates) and frames.labelled:
             energies = np.concatenate([np.empty(0), *(read() for read in self.energies)])
             outcome = deduplicate(frames, known, energies)
         self.n_duplicates += len(outcome.duplicates)
-        self.conflicts += [{'source': label, 'step': int(frames.step[frame])} for frame in outcome.conflicts.tolist()]
+        self.conflicts += [origins[row] for row in outcome.conflicts.tolist()]
         kept = outcome.kept
-        self.know(frame_hashes(kept), lambda: _energies(kept))
+        self.know(outcome.hashes, lambda: _energies(kept))
         return kept
 
     def know(self, hashes: HashArray, energies: Callable[[], FloatArray]) -> None:
@@ -123,12 +168,15 @@ class Merger:
         :raises ValueError: if nothing is left.
         """
         new = [frames for frames in self.new if len(frames)]
-        frames = Frames.concatenate(new) if new else None
+        frames = [Frames.concatenate(new)] if new else []
         parents = list({node.uuid: node for node in self.shared.values()}.values())
         return PaceDatasetData(frames, parents=parents, keep=set(self.shared), sources=self.sources)
 
     def report(self) -> dict[str, Any]:
-        """Return what became of the given frames; sources are named by their labels, not by uuid."""
+        """Return what became of the given frames; sources are named by their labels, not by uuid.
+
+        `frame` is the position in the node that was given, `step` that in the node which the frame came from at first.
+        """
         return {
             'n_given': self.n_given,
             'n_added': self.n_given - self.n_duplicates - len(self.refusals),
@@ -137,6 +185,7 @@ class Merger:
             'refused': [
                 {
                     'source': refusal.source,
+                    'frame': refusal.frame,
                     'step': refusal.step,
                     'reason': refusal.reason.value,
                     'message': refusal.message,
@@ -152,14 +201,21 @@ def merge_sources(
 ) -> tuple[PaceDatasetData, dict[str, Any]]:
     """Return the frames of a dataset and of all sources as one dataset, and what became of the given frames.
 
+    Datasets come first, then trajectories and files, in the order of their labels. Of equal frames the first stays.
+
     :raises FramesRefused: if more frames are refused than the options allow.
     :raises ValueError: if there is nothing to merge, or if labelled and unlabelled frames would be mixed.
     """
     merger = Merger(options)
     if base is not None:
         merger.take_base(base)
+    others: dict[str, RawSource] = {}
     for label, node in sorted(sources.items()):
-        merger.take(label, node)
+        if isinstance(node, PaceDatasetData):
+            merger.take_dataset(label, node)
+        else:
+            others[label] = node
+    merger.take_others(others)
     enforce(merger.refusals, merger.n_given, options.max_failed_fraction)
     return merger.dataset(), merger.report()
 

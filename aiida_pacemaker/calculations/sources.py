@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -14,7 +13,8 @@ from aiida_pacemaker.frames.pickle_reading import read_dataset
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.trajectory import from_arrays
 
-Source = orm.TrajectoryData | orm.SinglefileData | PaceDatasetData
+RawSource = orm.TrajectoryData | orm.SinglefileData
+Source = RawSource | PaceDatasetData
 Convention = Literal['eV-ASE', 'quantumespresso']
 
 #: Arrays that only aiida-quantumespresso writes.
@@ -58,11 +58,11 @@ def read_file(node: orm.SinglefileData) -> Frames:
         return read(handle, name=node.filename, source_key=source_key(node))
 
 
-def read_source(node: Source, convention: Convention | None = None) -> Iterator[Frames]:
-    """Iterate over the frames of a node, in parts that fit into memory."""
-    if isinstance(node, PaceDatasetData):
-        yield from node.iterate()
-    elif isinstance(node, orm.TrajectoryData):
-        yield read_trajectory(node, convention or convention_of(node))
-    else:
-        yield read_file(node)
+def read_source(node: RawSource, convention: Convention | None = None) -> Frames:
+    """Return the frames of a trajectory or of a file.
+
+    :raises ValueError: if it does not hold what it should.
+    """
+    if isinstance(node, orm.TrajectoryData):
+        return read_trajectory(node, convention or convention_of(node))
+    return read_file(node)

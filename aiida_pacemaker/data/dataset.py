@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from aiida import orm
 from aiida.common.exceptions import StoringNotAllowed
+from aiida.orm.nodes.caching import NodeCaching
 from aiida.orm.pydantic import OrmMetadataField
 from aiida.repository import Repository
 
+from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.data.trajectories import trajectories_from_frames
+from aiida_pacemaker.frames.ase_io import to_atoms, write_extxyz
+from aiida_pacemaker.frames.hashing import HashArray, frame_hashes, hex_hashes
+from aiida_pacemaker.frames.pickle_writing import write_dataset
 from aiida_pacemaker.frames.shards import (
     read_columns,
     read_hashes,
@@ -21,9 +28,26 @@ from aiida_pacemaker.frames.shards import (
 )
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from aiida_pacemaker.baseline.model import DeltaBaseline
+
+Array = np.ndarray[Any, Any]
+
 #: A shard is read in one piece, so its size bounds the memory of everything that walks over a dataset. 16 MB are about
 #: 9,000 labelled frames of 32 atoms.
 SHARD_BYTES = 16 * 1024 * 1024
+
+
+class DatasetCaching(NodeCaching):
+    """The hash of a dataset: that of its attributes, where each shard is named by the hash of its content."""
+
+    def get_objects_to_hash(self) -> dict[str, Any]:
+        """Return what is hashed: not the files, which would be looked up one by one, whatever has accumulated."""
+        ignored = self._node._hash_ignored_attributes
+        attributes = {key: value for key, value in self._node.base.attributes.items() if key not in ignored}
+        return {'class': str(self._node.__class__), 'attributes': attributes}
 
 
 class PaceDatasetData(orm.Data):
@@ -40,6 +64,7 @@ class PaceDatasetData(orm.Data):
     FOLDER = 'shards'
 
     _hash_ignored_attributes = ('sources',)
+    _CLS_NODE_CACHING = DatasetCaching
 
     class AttributesModel(orm.Data.AttributesModel):
         """What can be queried without opening the shards."""
@@ -63,7 +88,7 @@ class PaceDatasetData(orm.Data):
 
     def __init__(
         self,
-        frames: Frames | None = None,
+        frames: Frames | Iterable[Frames] = (),
         *,
         parents: Sequence[PaceDatasetData] = (),
         keep: Collection[str] | None = None,
@@ -72,33 +97,37 @@ class PaceDatasetData(orm.Data):
     ) -> None:
         """Construct a dataset from the frames of its parents, in order, followed by new ones.
 
-        :param frames: the new frames.
+        :param frames: the new frames, in one table or in several; no two tables get into one shard.
         :param parents: stored datasets whose shards are shared; a shard that several of them have is taken once.
         :param keep: names of the shards to share; all if not given.
-        :param sources: uuid of the source node for each source key of the new frames; keys that are not given belong to
-            frames that have no node but this one.
+        :param sources: uuid of the source node for each source key of the new frames and, with `keep`, of the kept
+            shards; keys of new frames that are not given belong to frames that have no node but this one.
         :raises ValueError: if there are no frames, if labelled and unlabelled frames are mixed, or if a parent is not
             stored.
         """
         super().__init__(**kwargs)
+        given = dict(sources or {})
         shards = self._share(parents, keep)
-        known: dict[str, str | None] = {}
-        for parent in parents:
-            known |= {key: uuid or parent.uuid for key, uuid in parent.sources.items()}
-        if frames is not None and len(frames):
-            known |= {key: (sources or {}).get(key) for key in frames.source_keys}
-            for part in split_into_shards(frames, SHARD_BYTES):
-                content = write_shard(part)
-                name = shard_name(content)
-                if name not in (shard['name'] for shard in shards):
-                    self.base.repository.put_object_from_bytes(content, self.shard_path(name))
-                    shards.append(_summary(name, part))
+        known: dict[str, str | None] = {} if keep is None else given.copy()
+        if keep is None:
+            for parent in parents:
+                for key, uuid in parent.source_uuids.items():
+                    known.setdefault(key, uuid)
+        for table in (frames,) if isinstance(frames, Frames) else frames:
+            for part in split_into_shards(table, SHARD_BYTES):
+                name = shard_name(part)
+                if name not in shards:
+                    self.base.repository.put_object_from_bytes(write_shard(part), self.shard_path(name))
+                    shards[name] = _summary(name, part)
+                for key in part.source_keys:
+                    known.setdefault(key, given.get(key))
         if not shards:
             raise ValueError('a dataset needs at least one frame')
-        self._describe(shards, known)
+        summaries = list(shards.values())
+        self.base.attributes.set_many({**_totals(summaries), 'shards': summaries, 'sources': known})
 
-    def _share(self, parents: Sequence[PaceDatasetData], keep: Collection[str] | None) -> list[dict[str, Any]]:
-        """Refer to the shards of the parents without reading them, and return their summaries."""
+    def _share(self, parents: Sequence[PaceDatasetData], keep: Collection[str] | None) -> dict[str, dict[str, Any]]:
+        """Refer to the shards of the parents without reading them, and return their summaries by name."""
         shards: dict[str, dict[str, Any]] = {}
         objects: dict[str, Any] = {}
         for parent in parents:
@@ -108,43 +137,14 @@ class PaceDatasetData(orm.Data):
             files = parent.base.repository.metadata['o'][self.FOLDER]['o']
             shards |= {name: summary for name, summary in shared.items() if name not in shards}
             objects |= {name: files[name] for name in shared}
-        if parents:
+        if objects:
             # A node that is not stored keeps its files in a sandbox, and storing would feed each of them to the object
             # store again. Its repository is put on the store itself instead, as is done for nodes taken from the cache:
             # objects that are there already are then only referred to.
             self.base.repository._repository = Repository.from_serialized(
                 backend=self.backend.get_repository(), serialized={'o': {self.FOLDER: {'o': objects}}}
             )
-        return list(shards.values())
-
-    def _describe(self, shards: list[dict[str, Any]], sources: Mapping[str, str | None]) -> None:
-        """Set the attributes from the summaries of the shards."""
-        if len({shard['labelled'] for shard in shards}) > 1:
-            raise ValueError('labelled and unlabelled frames cannot be in one dataset')
-        labelled = shards[0]['labelled']
-        generations: dict[str, int] = {}
-        for shard in shards:
-            for generation, count in shard['generations'].items():
-                generations[generation] = generations.get(generation, 0) + count
-        self.base.attributes.set_many(
-            {
-                'format': self.FORMAT,
-                'labelled': labelled,
-                'elements': sorted({element for shard in shards for element in shard['elements']}),
-                'n_frames': sum(shard['n_frames'] for shard in shards),
-                'n_atoms': sum(shard['n_atoms'] for shard in shards),
-                'energy_per_atom': [
-                    min(shard['energy_per_atom'][0] for shard in shards),
-                    max(shard['energy_per_atom'][1] for shard in shards),
-                ]
-                if labelled
-                else None,
-                'max_force': max(shard['max_force'] for shard in shards) if labelled else None,
-                'generations': generations,
-                'shards': shards,
-                'sources': dict(sources),
-            }
-        )
+        return shards
 
     def __str__(self) -> str:
         kind = 'labelled' if self.labelled else 'unlabelled'
@@ -200,6 +200,11 @@ class PaceDatasetData(orm.Data):
         """Uuid of the node behind each source key; None if the frames were given to this node itself."""
         return dict(self.base.attributes.get('sources'))
 
+    @property
+    def source_uuids(self) -> dict[str, str]:
+        """Uuid of the node behind each source key, which is this node itself for frames that were given to it."""
+        return {key: uuid or self.uuid for key, uuid in self.sources.items()}
+
     def shard_path(self, name: str) -> str:
         """Return the path of a shard in the repository of the node."""
         return f'{self.FOLDER}/{name}'
@@ -218,35 +223,99 @@ class PaceDatasetData(orm.Data):
         """Return all frames in one table; for large datasets see :meth:`iterate`."""
         return Frames.concatenate(list(self.iterate()))
 
-    def get_hashes(self) -> np.ndarray[Any, Any]:
+    def get_hashes(self) -> HashArray:
         """Return the content hash of each frame, in order, without reading the frames."""
-        parts = []
-        for shard in self.shards:
-            with self.base.repository.open(self.shard_path(shard['name']), 'rb') as handle:
-                parts.append(read_hashes(handle))
-        return np.concatenate(parts)
+        return np.concatenate(self._from_shards(read_hashes))
 
     def get_energies(self) -> FloatArray:
         """Return the total energy of each frame in eV, in order, without reading the rest; NaN without labels."""
         if not self.labelled:
             return np.full(self.n_frames, np.nan)
-        parts = []
-        for shard in self.shards:
-            with self.base.repository.open(self.shard_path(shard['name']), 'rb') as handle:
-                parts.append(read_columns(handle, ['energy'])['energy'])
-        return np.concatenate(parts)
+        return np.concatenate(self._from_shards(lambda handle: read_columns(handle, ['energy'])['energy']))
+
+    def _from_shards(self, function: Callable[[IO[bytes]], Array]) -> list[Array]:
+        """Return what a function reads from each shard, in order."""
+        # Opening objects one by one takes 4 ms each, which a dataset that has grown by many merges would feel.
+        repository = self.base.repository
+        keys = [str(repository.get_object(self.shard_path(shard['name'])).key) for shard in self.shards]
+        streams = repository._repository.backend.iter_object_streams(keys)
+        parts = {key: function(stream) for key, stream in streams}
+        return [parts[key] for key in keys]
+
+    def to_ase(self) -> list[Atoms]:
+        """Return the frames as ASE structures, their labels as results of a calculator, their origin in `info`."""
+        return [image for frames in self.iterate() for image in to_atoms(frames)]
+
+    def to_trajectories(self) -> list[orm.TrajectoryData]:
+        """Return the frames as trajectories that are not stored, one per composition and periodicity.
+
+        The arrays are `energy` (eV), `forces` (eV/angstrom) and `stress` (eV/angstrom^3, sign of ASE).
+        """
+        return trajectories_from_frames(self.get_frames())
+
+    def write_extxyz(self, path: str | Path) -> None:
+        """Write the frames, with labels and origin, as extended XYZ."""
+        with Path(path).open('w', encoding='utf-8') as handle:
+            for frames in self.iterate():
+                write_extxyz(frames, handle)
+
+    def write_pickle(self, path: str | Path, baseline: DeltaBaseline | None = None) -> None:
+        """Write the frames as a dataset of Pacemaker (`.pckl.gzip`), readable by any version of pandas and numpy.
+
+        :param baseline: taken off the energies and forces if given; otherwise the labels are written as they are.
+        :raises ValueError: if the dataset is not labelled.
+        """
+        frames = self.get_frames() if baseline is None else subtract(baseline, self.get_frames())
+        if frames.energy is None or frames.forces is None:
+            raise ValueError(f'{self} has no labels: write it as extended XYZ')
+        with Path(path).open('wb') as handle:
+            write_dataset(
+                frames, handle, energy=frames.energy, forces=frames.forces, names=hex_hashes(frame_hashes(frames))
+            )
 
     def _validate(self) -> bool:
         """Check that the attributes and the files belong together.
 
-        :raises StoringNotAllowed: if a shard is missing or a file is there that is no shard.
+        :raises StoringNotAllowed: if a shard is missing, a file is there that is no shard, or an attribute is not what
+            the summaries of the shards add up to.
         """
         super()._validate()
         listed = {shard['name'] for shard in self.shards}
         present = set(self.base.repository.list_object_names(self.FOLDER))
         if listed != present:
             raise StoringNotAllowed(f'the shards {sorted(listed)} are listed but {sorted(present)} are in the node')
+        for name, value in _totals(self.shards).items():
+            if self.base.attributes.get(name) != value:
+                raise StoringNotAllowed(
+                    f'the attribute `{name}` is {self.base.attributes.get(name)} where the shards add up to {value}: '
+                    'do not set attributes, construct a dataset from frames'
+                )
         return True
+
+
+def _totals(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the attributes say of all shards together.
+
+    :raises ValueError: if labelled and unlabelled frames are mixed.
+    """
+    if len({shard['labelled'] for shard in shards}) > 1:
+        raise ValueError('labelled and unlabelled frames cannot be in one dataset')
+    labelled = shards[0]['labelled']
+    generations: dict[str, int] = {}
+    for shard in shards:
+        for generation, count in shard['generations'].items():
+            generations[generation] = generations.get(generation, 0) + count
+    energies = [bound for shard in shards for bound in shard['energy_per_atom'] or ()]
+    return {
+        'format': PaceDatasetData.FORMAT,
+        'labelled': labelled,
+        'elements': sorted({element for shard in shards for element in shard['elements']}),
+        'n_frames': sum(shard['n_frames'] for shard in shards),
+        'n_atoms': sum(shard['n_atoms'] for shard in shards),
+        'energy_per_atom': [min(energies), max(energies)] if labelled else None,
+        'max_force': max(shard['max_force'] for shard in shards) if labelled else None,
+        'generations': generations,
+    }
 
 
 def _summary(name: str, frames: Frames) -> dict[str, Any]:

@@ -1,1 +1,32 @@
 """Questions to the provenance graph."""
+
+from .lineage import (
+    DatasetDifference,
+    FrameOrigin,
+    TrainingStep,
+    contributing_trajectories,
+    dataset_of,
+    difference,
+    frame_origin,
+    idle_sources,
+    potentials_from,
+    training_history,
+    unsourced_frames,
+)
+from .loop import format_table, loop_table
+
+__all__ = [
+    'DatasetDifference',
+    'FrameOrigin',
+    'TrainingStep',
+    'contributing_trajectories',
+    'dataset_of',
+    'difference',
+    'format_table',
+    'frame_origin',
+    'idle_sources',
+    'loop_table',
+    'potentials_from',
+    'training_history',
+    'unsourced_frames',
+]

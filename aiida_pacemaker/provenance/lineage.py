@@ -1,0 +1,221 @@
+"""Where the frames of datasets and potentials come from, and what became of them.
+
+All answers come from the links of the graph. What is missing here can be asked of it directly, for instance for the
+potentials that any frame of a trajectory may have gone into, with their numbers of functions::
+
+    query = orm.QueryBuilder()
+    query.append(orm.TrajectoryData, filters={'uuid': trajectory.uuid}, tag='trajectory')
+    query.append(PacePotentialData, with_ancestors='trajectory', project=['id', 'attributes.n_functions'])
+    query.distinct().all()
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from aiida import orm
+
+from aiida_pacemaker.calculations.sources import Source, source_key
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+
+
+@dataclass(frozen=True)
+class FrameOrigin:
+    """Where one frame of a dataset comes from.
+
+    :param source: the node that it was read from.
+    :param step: its position there, counted from zero.
+    :param generation: generation in which it joined the dataset.
+    :param hash: its content hash, 32 hexadecimal digits.
+    """
+
+    source: Source
+    step: int
+    generation: int
+    hash: str
+
+
+@dataclass(frozen=True)
+class DatasetDifference:
+    """What two datasets do not share, by content hash (32 hexadecimal digits), sorted.
+
+    :param n_common: number of distinct frames that are in both.
+    :param only_in_a: the frames that only the first has.
+    :param only_in_b: the frames that only the second has.
+    """
+
+    n_common: int
+    only_in_a: list[str]
+    only_in_b: list[str]
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One job in the history of a potential.
+
+    :param potential: what the job made.
+    :param job: the job.
+    :param dataset: what it was trained on.
+    :param errors: the `TrainingMetrics` of the job, None if it was stopped before it had any.
+    """
+
+    potential: PacePotentialData
+    job: orm.CalcJobNode
+    dataset: PaceDatasetData
+    errors: dict[str, Any] | None
+
+
+def contributing_trajectories(node: PacePotentialData | PaceDatasetData) -> list[Source]:
+    """Return every node that frames of a dataset, or of the dataset that a potential was trained on, were read from.
+
+    These are trajectories and files, and datasets that were made from frames without any other node. They are ancestors
+    in the graph, but not all ancestors are among them: one whose frames were all duplicates, refused or filtered out
+    contributed nothing; see :func:`idle_sources`. Without that distinction, the graph alone answers::
+
+        query = orm.QueryBuilder()
+        query.append(PacePotentialData, filters={'uuid': potential.uuid}, tag='potential')
+        query.append(orm.TrajectoryData, with_descendants='potential', project='*')
+        query.distinct().all(flat=True)
+
+    :returns: the nodes, oldest first.
+    :raises ValueError: if a potential was not made by a training job.
+    """
+    dataset = node if isinstance(node, PaceDatasetData) else dataset_of(node)
+    found = {source.uuid: source for source in _source_nodes(dataset).values() if source is not None}
+    return sorted(found.values(), key=_age)
+
+
+def idle_sources(node: PacePotentialData | PaceDatasetData) -> list[Source]:
+    """Return the trajectories and files among the ancestors of a dataset of which no frame is in it, oldest first.
+
+    :raises ValueError: if a potential was not made by a training job.
+    """
+    dataset = node if isinstance(node, PaceDatasetData) else dataset_of(node)
+    used = {source.uuid for source in contributing_trajectories(dataset)}
+    return [
+        source for source in _ancestors(dataset) if source.uuid not in used and not isinstance(source, PaceDatasetData)
+    ]
+
+
+def unsourced_frames(dataset: PaceDatasetData) -> int:
+    """Return how many frames of a dataset have no source in the graph.
+
+    There are none unless nodes were deleted, or links were cut by importing a part of an archive.
+    """
+    nodes = _source_nodes(dataset)
+    count = 0
+    for frames in dataset.iterate():
+        lost = [index for index, key in enumerate(frames.source_keys) if nodes.get(key) is None]
+        count += int(np.isin(frames.source, lost).sum())
+    return count
+
+
+def frame_origin(dataset: PaceDatasetData, index: int) -> FrameOrigin:
+    """Return where one frame comes from. One shard is read.
+
+    :param index: position of the frame in the dataset, counted from zero.
+    :raises IndexError: if there is no such frame.
+    :raises LookupError: if the source of the frame is not in the graph.
+    """
+    if not 0 <= index < dataset.n_frames:
+        raise IndexError(f'{dataset} has frames 0 to {dataset.n_frames - 1}, not {index}')
+    ends = np.cumsum([shard['n_frames'] for shard in dataset.shards])
+    position = int(np.searchsorted(ends, index, side='right'))
+    shard = dataset.shards[position]
+    row = index - int(ends[position]) + shard['n_frames']
+    frame = dataset.get_shard(shard['name']).select([row])
+    source = _source_nodes(dataset).get(frame.source_of(0))
+    if source is None:
+        uuid = dataset.source_uuids.get(frame.source_of(0))
+        raise LookupError(f'the source of frame {index} is not among the ancestors of {dataset}: it had uuid {uuid}')
+    return FrameOrigin(source, int(frame.step[0]), int(frame.generation[0]), hex_hashes(frame_hashes(frame))[0])
+
+
+def dataset_of(potential: PacePotentialData) -> PaceDatasetData:
+    """Return the dataset that a potential was trained on.
+
+    :raises ValueError: if it was not made by a training job.
+    """
+    return _job_of(potential).inputs.dataset
+
+
+def potentials_from(source: Source) -> list[PacePotentialData]:
+    """Return the potentials that descend from a trajectory, a file or a dataset, oldest first.
+
+    A potential that was continued from another one descends from the frames of that one too, whatever its own dataset.
+    """
+    query = orm.QueryBuilder()
+    query.append(orm.Data, filters={'uuid': source.uuid}, tag='source')
+    query.append(PacePotentialData, with_ancestors='source', tag='potential', project='*')
+    return sorted({node.uuid: node for (node,) in query.all()}.values(), key=_age)
+
+
+def difference(dataset_a: PaceDatasetData, dataset_b: PaceDatasetData) -> DatasetDifference:
+    """Return which frames only one of two datasets has; labels and sources are not compared."""
+    a, b = np.unique(dataset_a.get_hashes()), np.unique(dataset_b.get_hashes())
+    in_b = np.isin(a, b)
+    return DatasetDifference(
+        n_common=int(in_b.sum()), only_in_a=hex_hashes(a[~in_b]), only_in_b=hex_hashes(b[~np.isin(b, a)])
+    )
+
+
+def training_history(potential: PacePotentialData) -> list[TrainingStep]:
+    """Return the jobs that led to a potential, each continued from the potential of the one before, oldest first.
+
+    The list is empty for a potential that was not made by a training job.
+    """
+    steps: list[TrainingStep] = []
+    current: PacePotentialData | None = potential
+    while current is not None and current.creator is not None:
+        job = _job_of(current)
+        errors = job.outputs.metrics.get_dict() if 'metrics' in job.outputs else None
+        steps.append(TrainingStep(current, job, job.inputs.dataset, errors))
+        current = job.inputs.potential if 'potential' in job.inputs else None
+    return steps[::-1]
+
+
+def _job_of(potential: PacePotentialData) -> orm.CalcJobNode:
+    job = potential.creator
+    if not isinstance(job, orm.CalcJobNode) or 'dataset' not in job.inputs:
+        raise ValueError(f'{potential} was not made by a training job, so nothing is known of its dataset')
+    return job
+
+
+def _age(node: orm.Node) -> datetime:
+    return node.ctime
+
+
+def _ancestors(dataset: PaceDatasetData) -> list[Source]:
+    """Return the trajectories, files and datasets that a dataset descends from, oldest first."""
+    query = orm.QueryBuilder()
+    query.append(PaceDatasetData, filters={'uuid': dataset.uuid}, tag='dataset')
+    types = (orm.TrajectoryData, orm.SinglefileData, PaceDatasetData)
+    query.append(types, with_descendants='dataset', tag='ancestor', project='*')
+    return sorted({node.uuid: node for (node,) in query.all()}.values(), key=_age)
+
+
+def _source_nodes(dataset: PaceDatasetData) -> dict[str, Source | None]:
+    """Return the node behind each source key, None where it is neither an ancestor nor the dataset itself."""
+    there: dict[str, Source] = {node.uuid: node for node in [*_ancestors(dataset), dataset]}
+    found = {key: there.get(uuid) for key, uuid in dataset.source_uuids.items()}
+    if None in found.values():
+        # A dataset that was taken from the cache has the uuids of the sources of the one it was copied from; its own
+        # are equal in content, which is what the keys say.
+        by_key: dict[str, Source] = {}
+        for node in there.values():
+            for key in _keys_of(node):
+                by_key.setdefault(key, node)
+        found = {key: node or by_key.get(key) for key, node in found.items()}
+    return found
+
+
+def _keys_of(node: Source) -> list[str]:
+    """Return the source keys of the frames that were read from a node, or given to it."""
+    if isinstance(node, PaceDatasetData):
+        return [key for key, uuid in node.sources.items() if uuid is None]
+    return [source_key(node)]
