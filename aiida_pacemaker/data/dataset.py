@@ -115,9 +115,10 @@ class PaceDatasetData(orm.Data):
                     known.setdefault(key, uuid)
         for table in (frames,) if isinstance(frames, Frames) else frames:
             for part in split_into_shards(table, SHARD_BYTES):
-                name = shard_name(part)
+                content = write_shard(part)
+                name = shard_name(content)
                 if name not in shards:
-                    self.base.repository.put_object_from_bytes(write_shard(part), self.shard_path(name))
+                    self.base.repository.put_object_from_bytes(content, self.shard_path(name))
                     shards[name] = _summary(name, part)
                 for key in part.source_keys:
                     known.setdefault(key, given.get(key))

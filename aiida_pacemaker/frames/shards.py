@@ -82,12 +82,12 @@ def write_shard(frames: Frames) -> bytes:
     return stream.getvalue()
 
 
-def shard_name(frames: Frames) -> str:
-    """Return the name of the shard of these frames, which is the SHA-256 of its bytes: ``sha256sum`` verifies it.
+def shard_name(content: bytes) -> str:
+    """Return the name of a shard, which is the SHA-256 of its bytes: ``sha256sum`` verifies it.
 
-    :raises ShardError: if a value is too large for the type it is stored in.
+    :param content: what :func:`write_shard` returned.
     """
-    return f'{sha256(write_shard(frames)).hexdigest()}.npz'
+    return f'{sha256(content).hexdigest()}.npz'
 
 
 def read_shard(source: Source) -> Frames:

@@ -229,7 +229,6 @@ def test_clone(small_shards, mgo_frames):
 
 
 # AiiDA 2.9 with SQLAlchemy 2, in the import of archives.
-@pytest.mark.filterwarnings('ignore:Object of type <DbGroup> not in session')
 def test_archive_round_trip(aiida_profile_clean, small_shards, mgo_frames, tmp_path):
     parent = PaceDatasetData(mgo_frames.select(range(50))).store()
     child = PaceDatasetData(mgo_frames.select(range(50, 100)), parents=[parent]).store()
