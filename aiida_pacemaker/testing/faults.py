@@ -5,7 +5,7 @@ Its value is the name of a fault with options, as in ``kill_at_iteration:n=4,tim
 =========================== ================= =================================================================
 name                        programs          what happens
 =========================== ================= =================================================================
-kill_at_iteration           fit               SIGKILL after iteration ``n`` (3); the interim potential is there from 1 on
+kill_at_iteration           fit               SIGKILL after iteration ``n`` (3); from 1 on with an interim potential
 term                        fit               SIGTERM after iteration ``n`` (3)
 sleep                       fit               ``seconds`` (1) of sleep in each iteration, to meet a walltime
 nan_loss                    fit               the loss is NaN from iteration ``n`` (2) on, which ends the fit, exit 0

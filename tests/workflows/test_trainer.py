@@ -11,11 +11,13 @@ from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.trainer import BaseTrainer, PacemakerTrainer, TrainerError
 
+CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+
 
 @pytest.fixture
 def trainer(pace_codes_fake, reference_energies):
     """Return a trainer with the fake engine."""
-    config = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2, 'max_epochs': 5, 'active_set_size': 3}
+    config = {**CONFIG, 'max_epochs': 5, 'active_set_size': 3}
     codes = {
         'pacemaker': pace_codes_fake['train'],
         'pace_activeset': pace_codes_fake['activeset'],
