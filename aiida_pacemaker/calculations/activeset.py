@@ -13,7 +13,7 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.calculations.base import PaceCalcJob
 from aiida_pacemaker.calculations.staging import link, stage_training
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
-from aiida_pacemaker.calculations.validation import all_of, validate_labelled, validator_for
+from aiida_pacemaker.calculations.validation import all_of, validate_labelled, validate_parent, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -30,9 +30,16 @@ def validate_activeset(inputs: Any, _: Any) -> str | None:
             '`dataset`, and not both'
         )
     if 'dataset' in inputs:
-        unknown = sorted(set(inputs['dataset'].elements) - set(inputs['potential'].elements))
-        if unknown:
-            return f'the dataset has {", ".join(unknown)}, which the potential does not describe'
+        in_data, in_potential = set(inputs['dataset'].elements), set(inputs['potential'].elements)
+        if in_data - in_potential:
+            return f'the dataset has {", ".join(sorted(in_data - in_potential))}, which the potential does not describe'
+        if in_potential - in_data:
+            return (
+                f'the potential describes {", ".join(sorted(in_potential - in_data))}, which no frame of the dataset '
+                'has: add frames that have it.'
+            )
+    elif inputs['parent_folder'].is_cleaned:
+        return '`parent_folder` has been cleaned, the data of the training are gone: give the `dataset` instead'
     return None
 
 
@@ -72,7 +79,7 @@ class PaceActiveSetCalculation(PaceCalcJob):
             validator=validator_for(ActiveSetOptions),
             help='How the active set is built: `ActiveSetOptions`.',
         )
-        spec.inputs.validator = all_of(spec.inputs.validator, validate_activeset)
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_activeset, validate_parent)
         spec.output('active_set', valid_type=PaceActiveSetData, required=False, help='The inverted active set.')
         spec.output(
             'output_parameters',
@@ -80,7 +87,9 @@ class PaceActiveSetCalculation(PaceCalcJob):
             required=False,
             help='Per element: environments considered, basis functions, and the largest gamma at the end.',
         )
-        spec.exit_code(311, 'ERROR_ACTIVE_SET_INVALID', message='The active set cannot be used: {reason}')
+        spec.exit_code(
+            311, 'ERROR_ACTIVE_SET_INVALID', invalidates_cache=True, message='The active set cannot be used: {reason}'
+        )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the engine."""

@@ -22,8 +22,10 @@ from aiida_pacemaker.data.potential import PacePotentialData
 
 def validate_evaluate(inputs: Any, _: Any) -> str | None:
     """Check that the potential describes the datasets."""
-    if 'potential' not in inputs or not inputs.get('datasets'):
+    if 'potential' not in inputs or 'datasets' not in inputs:
         return None
+    if not inputs['datasets']:
+        return 'there is nothing to evaluate: give at least one of `datasets`'
     return complaint_about_elements(inputs['potential'], inputs['datasets'], inputs.get('active_set'))
 
 
@@ -67,7 +69,9 @@ class PaceEvaluateCalculation(PaceCalcJob):
             required=False,
             help='For each labelled dataset the errors against its labels, and for each one quantiles of gamma.',
         )
-        spec.exit_code(311, 'ERROR_EVALUATION_INVALID', message='The evaluation cannot be used: {reason}')
+        spec.exit_code(
+            311, 'ERROR_EVALUATION_INVALID', invalidates_cache=True, message='The evaluation cannot be used: {reason}'
+        )
 
     @staticmethod
     def output_of(label: str) -> str:

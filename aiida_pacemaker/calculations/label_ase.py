@@ -74,9 +74,15 @@ class AseLabelCalculation(PaceCalcJob):
             '(eV/angstrom) and `stress` (eV/angstrom^3, sign of ASE).',
         )
         spec.output('failures', valid_type=orm.Dict, required=False, help='The frames that failed, with their reasons.')
-        spec.exit_code(311, 'ERROR_LABELS_INVALID', message='The labels cannot be used: {reason}')
         spec.exit_code(
-            510, 'ERROR_ALL_LABELS_FAILED', message='None of {count} frames could be labelled. The first: {reason}'
+            311, 'ERROR_LABELS_INVALID', invalidates_cache=True, message='The labels cannot be used: {reason}'
+        )
+        spec.exit_code(
+            510,
+            'ERROR_ALL_LABELS_FAILED',
+            invalidates_cache=True,
+            message='None of {count} frames could be labelled. Repair the calculator or its arguments; of the first '
+            'frame it said "{reason}".',
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:

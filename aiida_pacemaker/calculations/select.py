@@ -21,8 +21,10 @@ from aiida_pacemaker.engine.options import SelectOptions
 
 def validate_select(inputs: Any, _: Any) -> str | None:
     """Check that the candidates can be compared by the potential and its active set."""
-    if 'potential' not in inputs or not inputs.get('candidates'):
+    if 'potential' not in inputs or 'candidates' not in inputs:
         return None
+    if not inputs['candidates']:
+        return 'there is nothing to select from: give at least one set of `candidates`'
     if len({dataset.labelled for dataset in inputs['candidates'].values()}) > 1:
         return 'some candidates are labelled and others are not: select from one kind at a time'
     return complaint_about_elements(inputs['potential'], inputs['candidates'], inputs.get('active_set'))
@@ -98,7 +100,9 @@ class PaceSelectCalculation(PaceCalcJob):
         spec.output(
             'output_parameters', valid_type=orm.Dict, required=False, help='Numbers of candidates and of selected.'
         )
-        spec.exit_code(311, 'ERROR_SELECTION_INVALID', message='The selection cannot be used: {reason}')
+        spec.exit_code(
+            311, 'ERROR_SELECTION_INVALID', invalidates_cache=True, message='The selection cannot be used: {reason}'
+        )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the engine."""

@@ -20,14 +20,50 @@ from aiida_pacemaker.calculations.validation import (
     validate_baseline,
     validate_config,
     validate_labelled,
+    validate_parent,
     validate_reference_energies,
     validate_training,
 )
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.potential_files import strip_fit_cycles
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
+
+
+def input_of(inputs: Any, files: list[str], test_files: list[str]) -> str:
+    """Return the input of the engine for the inputs of a job and the names of the files of its datasets.
+
+    :raises ConfigError: if the inputs contradict each other.
+    """
+    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    initial = None
+    if 'potential' in inputs:
+        mode: Any = inputs['potential_mode'].value if 'potential_mode' in inputs else 'continue'
+        initial = InitialPotential(filename=PaceTrainCalculation.INITIAL, mode=mode)
+    return render_input(
+        parse_config(inputs['config'].get_dict()),
+        data_files=files,
+        test_files=test_files,
+        reference_energy=inputs['reference_energies'].get_dict(),
+        initial=initial,
+        max_epochs=inputs['max_epochs'].value if 'max_epochs' in inputs else None,
+        repulsion_auto=baseline.engine_repulsion,
+        inner_cutoff=baseline.engine_inner_cutoff,
+    )
+
+
+def validate_input(inputs: Any, _: Any) -> str | None:
+    """Check that the input of the engine can be written."""
+    # A work chain that wraps the job may provide some of these itself.
+    if any(name not in inputs for name in ('dataset', 'config', 'baseline', 'reference_energies')):
+        return None
+    try:
+        input_of(inputs, ['train.pckl.gzip'], ['test.pckl.gzip'] if 'test_dataset' in inputs else [])
+    except ConfigError as exception:
+        return str(exception)
+    return None
 
 
 class PaceTrainCalculation(PaceCalcJob):
@@ -47,6 +83,8 @@ class PaceTrainCalculation(PaceCalcJob):
     YACE_STDERR: ClassVar[str] = 'yaml2yace_stderr.txt'
     #: What the engine fitted, with the structures that it dropped gone: read by the active-set job where it is.
     FITTING_DATA: ClassVar[str] = 'fitting_data_info.pckl.gzip'
+    #: Folder with the plots, of the type that the config asks for.
+    REPORT: ClassVar[str] = 'report'
     PREDICTIONS: ClassVar[dict[str, str]] = {'train': 'train_pred.pckl.gzip', 'test': 'test_pred.pckl.gzip'}
 
     PROGRAM = 'pacemaker'
@@ -122,7 +160,7 @@ class PaceTrainCalculation(PaceCalcJob):
             help='Folder of an earlier training job on the same computer: dataset files that are there are linked '
             'instead of sent again.',
         )
-        spec.inputs.validator = all_of(spec.inputs.validator, validate_training)
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_training, validate_input, validate_parent)
 
         spec.output('potential', valid_type=PacePotentialData, required=False, help='The fitted potential.')
         spec.output(
@@ -142,27 +180,37 @@ class PaceTrainCalculation(PaceCalcJob):
             'predictions',
             valid_type=orm.ArrayData,
             required=False,
-            help='Energies (eV) and forces (eV/angstrom) as predicted by the engine, without baseline: arrays '
-            '`train_energy`, `train_forces`, `test_energy`, `test_forces`.',
+            help='Energies (eV) and forces (eV/angstrom) as predicted by the engine, without those of the baseline and '
+            'of the isolated atoms: arrays `train_energy`, `train_forces`, `test_energy`, `test_forces`.',
         )
         spec.output('report', valid_type=orm.FolderData, required=False, help='The plots of the engine.')
 
         spec.exit_code(
             310,
             'ERROR_FRAMES_DROPPED',
+            invalidates_cache=True,
             message='{given} frames were given but the engine fitted {fitted}: frames without neighbours inside the '
             'cutoff are dropped by it. Remove them (merge with `cutoff` to find them) or use a larger cutoff.',
         )
         spec.exit_code(
             311,
             'ERROR_POTENTIAL_INVALID',
+            invalidates_cache=True,
             message='The potential that came back cannot be used: {reason}',
+        )
+        spec.exit_code(
+            312,
+            'ERROR_METRICS_INVALID',
+            invalidates_cache=True,
+            message='A potential came back, but how good it is cannot be read from {reason}. Look at the files in the '
+            'output `retrieved`.',
         )
         spec.exit_code(
             410,
             'ERROR_FIT_INTERRUPTED',
+            invalidates_cache=True,
             message='The fit was stopped from outside after {iterations} iterations. Continue from the output '
-            '`interim_potential`; `PaceTrainBaseWorkChain` does it by itself.',
+            '`interim_potential`, or start again where there is none; `PaceTrainBaseWorkChain` does it by itself.',
         )
         spec.exit_code(
             342,
@@ -174,12 +222,13 @@ class PaceTrainCalculation(PaceCalcJob):
         spec.exit_code(
             510,
             'ERROR_CTILDE_MISSING',
-            message='The potential was fitted but `pace_yaml2yace` made no `.yace`: {reason}',
+            invalidates_cache=True,
+            message='The potential was fitted but `pace_yaml2yace` made no `.yace` that can be used: {reason}. The '
+            'output `potential` is there without it.',
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the engine."""
-        config = parse_config(self.inputs.config.get_dict())
         baseline = DeltaBaseline.model_validate(self.inputs.baseline.get_dict())
         predict = self.inputs.predict.value
 
@@ -204,32 +253,19 @@ class PaceTrainCalculation(PaceCalcJob):
             info.codes_run_mode = CodeRunMode.SERIAL
             info.retrieve_list += [self.C_TILDE, self.YACE_STDOUT, self.YACE_STDERR]
         if predict:
-            info.retrieve_list += [('report/*.png', '.', 2), ('*.png', '.', 1)]
+            info.retrieve_list += [(f'{self.REPORT}/*', '.', 2), ('*.png', '.', 1)]
             info.retrieve_temporary_list = list(self.PREDICTIONS.values())
 
-        initial = None
         if 'potential' in self.inputs:
-            mode: Any = self.inputs.potential_mode.value if 'potential_mode' in self.inputs else 'continue'
-            initial = InitialPotential(filename=self.INITIAL, mode=mode)
             # The engine takes a potential that says it has been fitted as finished, and does nothing.
             content = strip_fit_cycles(self.inputs.potential.get_b_basis().decode())
             folder.create_file_from_filelike(io.BytesIO(content.encode()), self.INITIAL, 'wb')
 
         parent = self.inputs.get('parent_folder')
         files = stage_training(folder, info, self.inputs.dataset, baseline, parent)
-        test_files = None
+        test_files = []
         if 'test_dataset' in self.inputs:
             test_files = stage_training(folder, info, self.inputs.test_dataset, baseline, parent)
-
-        rendered = render_input(
-            config,
-            data_files=files,
-            test_files=test_files,
-            reference_energy=self.inputs.reference_energies.get_dict(),
-            initial=initial,
-            max_epochs=self.inputs.max_epochs.value if 'max_epochs' in self.inputs else None,
-            repulsion_auto=baseline.engine_repulsion,
-            inner_cutoff=baseline.engine_inner_cutoff,
-        )
+        rendered = input_of(self.inputs, files, test_files)
         folder.create_file_from_filelike(io.BytesIO(rendered.encode()), self.INPUT, 'wb')
         return info

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from aiida import orm
+from aiida.orm.implementation.utils import clean_value
 from pydantic import BaseModel, ValidationError
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline
@@ -74,9 +76,26 @@ def validate_reference_energies(node: orm.Dict | None, _: Any) -> str | None:
     """Check that a node holds an energy per element."""
     if node is None:
         return None
-    wrong = {key: value for key, value in node.get_dict().items() if not isinstance(value, int | float)}
+    wrong = {key: value for key, value in node.get_dict().items() if not _is_energy(value)}
     if wrong:
-        return f'reference energies are numbers in eV, but {wrong} was found'
+        return f'reference energies are finite numbers in eV, but {wrong} was found'
+    return None
+
+
+def _is_energy(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def validate_parent(inputs: Any, _: Any) -> str | None:
+    """Check that the files of an earlier job can be linked by this one."""
+    if 'parent_folder' not in inputs or 'code' not in inputs:
+        return None
+    here, there = inputs['code'].computer, inputs['parent_folder'].computer
+    if here is not None and here.uuid != there.uuid:
+        return (
+            f'`parent_folder` is on the computer {there.label} but the code runs on {here.label}: its files cannot be '
+            'linked there. Leave it out, or use a code on the same computer.'
+        )
     return None
 
 
@@ -139,14 +158,16 @@ def _check_potential(inputs: Any) -> str | None:
             f'the potential to start from describes {_names(set(potential.elements))} and the dataset has '
             f'{_names(elements)}: start without it.'
         )
-    given = inputs['reference_energies'].get_dict()
-    changed = {key: value for key, value in potential.reference_energies.items() if given.get(key) != value}
+    # The database rounds to 14 digits what it stores, and no difference may come from that.
+    given, fitted = clean_value(inputs['reference_energies'].get_dict()), clean_value(potential.reference_energies)
+    changed = {key: value for key, value in fitted.items() if given.get(key) != value}
     if changed:
         return (
             f'the potential to start from was fitted with the reference energies {changed} but others are given: '
             'keep them the same in all generations, or their potentials cannot be compared.'
         )
-    if potential.baseline != DeltaBaseline.model_validate(inputs['baseline'].get_dict()):
+    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    if clean_value(potential.baseline.model_dump(mode='json')) != clean_value(baseline.model_dump(mode='json')):
         return (
             'the potential to start from was fitted on another baseline: it would start far from its optimum. '
             'Use its own baseline, or start without it.'

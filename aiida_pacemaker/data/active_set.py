@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -33,13 +34,16 @@ class PaceActiveSetData(orm.SinglefileData):
 
         :param content: content of the ``.asi`` file.
         :param kind: `linear`, or `full` for the linearised design matrix.
-        :raises ValueError: if the content is not an active set or the kind is not known.
+        :raises ValueError: if the content is not an active set, if a matrix is singular, or if the kind is not known.
         """
         if content is None:
             raise ValueError('an active set needs the content of its file')
         if kind not in self.FILENAMES:
             raise ValueError(f'the kind of an active set is one of {sorted(self.FILENAMES)}, not `{kind}`')
         blocks = read_active_set(content)
+        singular = sorted(element for element, block in blocks.items() if not math.isfinite(block.condition_number))
+        if singular:
+            raise ValueError(f'the matrix of {", ".join(singular)} is singular, so it measures nothing')
         super().__init__(io.BytesIO(content), filename=self.FILENAMES[kind], **kwargs)
         self.base.attributes.set_many(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -20,6 +21,19 @@ _EXTREME = re.compile(
     r'Some values of corrected energy \(min=(\S{1,40}) eV/atom, max=(\S{1,40}) eV/atom\) are too extreme'
 )
 _RECOMPUTED = '`reference_energy` will be computed automatically'
+
+
+class LogError(ValueError):
+    """A text has records like those of the engine, but they do not make sense."""
+
+
+@contextmanager
+def _nonsense_reported() -> Iterator[None]:
+    """Report what cannot be a log as one kind of error: a number that is none, an impossible date, a missing head."""
+    try:
+        yield
+    except (ValueError, KeyError) as exception:
+        raise LogError(f'this is no log of the engine: {exception}') from exception
 
 
 @dataclass(frozen=True)
@@ -109,12 +123,14 @@ class LogSummary:
         return self.n_train_loaded + (self.n_test_loaded or 0) - self.n_train_fitted - (self.n_test_fitted or 0)
 
 
+@_nonsense_reported()
 def read_log(text: str) -> LogSummary:
     """Summarise the log of a fit.
 
     Where the log holds several runs, as after a second run in the same folder, the last one counts.
 
     :param text: ``log.txt``, or the standard error or output of ``pacemaker``.
+    :raises LogError: if its records do not make sense.
     """
     text = text[_begin_of_last_run(text) :]
     said: dict[str, re.Match[str]] = {}
@@ -220,8 +236,12 @@ class ActiveSetLog:
     wall_time: float | None = None
 
 
+@_nonsense_reported()
 def read_active_set_log(text: str) -> ActiveSetLog:
-    """Summarise what ``pace_activeset`` wrote to its standard error and standard output."""
+    """Summarise what ``pace_activeset`` wrote to its standard error and standard output.
+
+    :raises LogError: if its records do not make sense.
+    """
     said: dict[str, re.Match[str]] = {}
     elements: dict[str, ActiveSetElement] = {}
     filtered = ''
@@ -284,8 +304,12 @@ class SelectionLog:
     wall_time: float | None = None
 
 
+@_nonsense_reported()
 def read_selection_log(text: str) -> SelectionLog:
-    """Summarise what ``pace_select`` wrote to its standard error and standard output."""
+    """Summarise what ``pace_select`` wrote to its standard error and standard output.
+
+    :raises LogError: if its records do not make sense.
+    """
     said: dict[str, re.Match[str]] = {}
     for record in _records(text):
         said.update(_match_first(_SELECTION, record))

@@ -10,9 +10,9 @@ from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.activeset import PaceActiveSetCalculation
 from aiida_pacemaker.data.active_set import PaceActiveSetData
-from aiida_pacemaker.engine.logs import read_active_set_log
+from aiida_pacemaker.engine.logs import ActiveSetLog, read_active_set_log
 from aiida_pacemaker.engine.options import ActiveSetOptions
-from aiida_pacemaker.parsers.base import PaceParser
+from aiida_pacemaker.parsers.base import PaceParser, finite
 
 
 class PaceActiveSetParser(PaceParser):
@@ -24,9 +24,9 @@ class PaceActiveSetParser(PaceParser):
         kind = ActiveSetOptions.model_validate(inputs.options.get_dict() if 'options' in inputs else {}).kind
         content = self.read_bytes(PaceActiveSetCalculation.ACTIVE_SET[kind])
         # The program logs to its standard error.
-        log = read_active_set_log(self.read_text(self.job.STDERR))
+        log = self.summarise(read_active_set_log, self.job.STDERR, ActiveSetLog())
         if log.elements:
-            self.out('output_parameters', orm.Dict(asdict(log)))
+            self.out('output_parameters', orm.Dict(finite(asdict(log))))
         if content is None:
             return self.verdict(self.diagnose(), self.silent())
         try:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
 
 from aiida_pacemaker.calculations.base import PaceCalcJob
-from aiida_pacemaker.engine.failures import diagnose
+from aiida_pacemaker.engine.failures import Failure, diagnose
+from aiida_pacemaker.engine.logs import LogError
+
+Summary = TypeVar('Summary')
 
 #: Text files are read up to this size. Nothing the engine has to say comes later.
 MAX_TEXT_BYTES = 100 * 1024 * 1024
@@ -24,10 +30,15 @@ class PaceParser(Parser):
         process_class: Any = self.node.process_class
         return process_class
 
-    @property
-    def names(self) -> list[str]:
+    @cached_property
+    def repository(self) -> Any:
+        """The retrieved files; every access to `retrieved` is a query."""
+        return self.retrieved.base.repository
+
+    @cached_property
+    def names(self) -> frozenset[str]:
         """Names of the retrieved files."""
-        return list(self.retrieved.base.repository.list_object_names())
+        return frozenset(self.repository.list_object_names())
 
     def read_text(self, name: str) -> str:
         """Return the content of a retrieved text file; empty if it is not there.
@@ -36,14 +47,22 @@ class PaceParser(Parser):
         """
         if name not in self.names:
             return ''
-        with self.retrieved.base.repository.open(name, 'rb') as handle:
+        with self.repository.open(name, 'rb') as handle:
             return str(handle.read(MAX_TEXT_BYTES).decode('utf-8', errors='replace'))
+
+    def summarise(self, reader: Callable[[str], Summary], name: str, otherwise: Summary) -> Summary:
+        """Return what a reader makes of a retrieved log; a log that makes no sense is left out with a warning."""
+        try:
+            return reader(self.read_text(name))
+        except LogError as exception:
+            self.logger.warning(f'{name} is left out: {exception}')
+            return otherwise
 
     def read_bytes(self, name: str) -> bytes | None:
         """Return the content of a retrieved file, None if it is not there."""
         if name not in self.names:
             return None
-        content: bytes = self.retrieved.base.repository.get_object_content(name, 'rb')
+        content: bytes = self.repository.get_object_content(name, 'rb')
         return content
 
     @staticmethod
@@ -57,7 +76,14 @@ class PaceParser(Parser):
         diagnosis = diagnose(
             self.job.PROGRAM, stdout=self.read_text(self.job.STDOUT), stderr=self.read_text(self.job.STDERR), log=log
         )
-        return None if diagnosis is None else self.job.exit_code_of(diagnosis)
+        if diagnosis is None:
+            # What kills a program for its memory says so elsewhere. Nothing else is believed of that file: what the
+            # script of the job could not find, for instance, need not have done any harm.
+            scheduler = self.read_text(self.node.get_option('scheduler_stderr'))
+            diagnosis = diagnose(self.job.PROGRAM, stderr=scheduler)
+            if diagnosis is None or diagnosis.failure is not Failure.ERROR_MEMORY_EXHAUSTED:
+                return None
+        return self.job.exit_code_of(diagnosis)
 
     def silent(self) -> ExitCode:
         """Return the exit code of a program that left nothing behind, not even a reason."""
@@ -72,3 +98,15 @@ class PaceParser(Parser):
         if self.node.exit_status:
             return ExitCode(self.node.exit_status, self.node.exit_message)
         return next((code for code in candidates if code is not None), ExitCode(0))
+
+
+def finite(value: Any) -> Any:
+    """Return plain data as the database can hold them: numbers that are not finite become None."""
+    match value:
+        case dict():
+            return {key: finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value

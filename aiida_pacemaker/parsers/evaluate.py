@@ -17,7 +17,7 @@ from aiida_pacemaker.engine.evaluation_files import EvaluationFileError, read_ev
 from aiida_pacemaker.engine.reference_energies import reference_energy
 from aiida_pacemaker.engine.statistics import errors_of, gamma_quantiles
 from aiida_pacemaker.frames.table import FloatArray
-from aiida_pacemaker.parsers.base import PaceParser
+from aiida_pacemaker.parsers.base import PaceParser, finite
 
 
 class PaceEvaluateParser(PaceParser):
@@ -39,12 +39,11 @@ class PaceEvaluateParser(PaceParser):
             evaluation, errors['datasets'][label] = complete(arrays, dataset, self.node.inputs.potential)
             self.out(f'evaluations.{label}', evaluation)
         try:
-            errors |= {
-                key: json.loads(self.read_text(PaceEvaluateCalculation.SUMMARY))[key] for key in ('seconds', 'versions')
-            }
-        except (ValueError, KeyError, TypeError) as exception:
+            summary = json.loads(self.read_text(PaceEvaluateCalculation.SUMMARY))
+            errors |= {key: summary[key] for key in ('seconds', 'versions')}
+        except (ValueError, KeyError, TypeError, RecursionError) as exception:
             self.logger.warning(f'{PaceEvaluateCalculation.SUMMARY} is left out: {exception}')
-        self.out('errors', orm.Dict(errors))
+        self.out('errors', orm.Dict(finite(errors)))
         return self.verdict(complaint)
 
     def read(self, folder: str | None, label: str, dataset: PaceDatasetData) -> dict[str, FloatArray]:

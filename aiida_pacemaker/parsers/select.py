@@ -11,7 +11,7 @@ from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.select import PaceSelectCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.logs import read_selection_log
+from aiida_pacemaker.engine.logs import SelectionLog, read_selection_log
 from aiida_pacemaker.frames.pickle_reading import read_selection
 from aiida_pacemaker.frames.table import Frames, IntArray
 from aiida_pacemaker.parsers.base import PaceParser
@@ -34,7 +34,7 @@ class PaceSelectParser(PaceParser):
         except ValueError as exception:
             return self.verdict(self.exit_codes.ERROR_SELECTION_INVALID.format(reason=str(exception)))
 
-        log = asdict(read_selection_log(self.read_text(self.job.STDERR)))
+        log = asdict(self.summarise(read_selection_log, self.job.STDERR, SelectionLog()))
         self.out('output_parameters', orm.Dict({**log, 'n_candidates': n_candidates, 'n_selected': len(rows)}))
         self.out('indices', _indices(rows, candidates))
         if len(rows):
@@ -59,10 +59,10 @@ def select_frames(rows: IntArray, candidates: dict[str, PaceDatasetData]) -> Pac
     One shard is in memory at a time, and none that has no selected frame.
     """
     parts, ranks = [], []
-    sources: dict[str, str | None] = {}
+    sources: dict[str, str] = {}
     start = 0
     for dataset in candidates.values():
-        sources |= {key: uuid or dataset.uuid for key, uuid in dataset.sources.items()}
+        sources |= dataset.source_uuids
         for shard in dataset.shards:
             inside = np.flatnonzero((rows >= start) & (rows < start + shard['n_frames']))
             if len(inside):

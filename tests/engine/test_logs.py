@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiida_pacemaker.engine.logs import LogSummary, read_active_set_log, read_log, read_selection_log
+from aiida_pacemaker.engine.logs import LogError, LogSummary, read_active_set_log, read_log, read_selection_log
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
 
@@ -187,3 +187,20 @@ def test_selection_of_nothing_is_finished():
 def test_selection_that_failed():
     log = read_selection_log(streams('select/unknown_element'))
     assert (log.n_selected, log.finished) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ('reader', 'text'),
+    [
+        (read_log, '2026/13/45 25:61:61 I - Start pacemaker'),
+        (
+            read_log,
+            '2026/11/23 14:00:00 I - Cutoff for neighbour lists construction is deduced from the potential: x A',
+        ),
+        (read_active_set_log, '2026/11/23 14:00:00 I - \t\tForce error upper bound: 3.0 meV/A'),
+        (read_active_set_log, '2026/11/23 14:00:00 I - \tElement: Mg, Active set inv. shape: (3, 3), gamma_max: high'),
+    ],
+)
+def test_nonsense_is_one_kind_of_error(reader, text):
+    with pytest.raises(LogError, match='no log of the engine'):
+        reader(text)

@@ -1,0 +1,100 @@
+"""What the jobs of active sets, selections and evaluations send, keep and bring back."""
+
+import json
+
+import numpy as np
+import pytest
+from aiida import orm
+
+from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
+from aiida_pacemaker.frames.pickle_reading import read_dataset, read_table
+
+
+@pytest.fixture
+def prepare_job(prepare, pace_codes_fake, recorded_potential):
+    codes = {'activeset': 'activeset', 'select': 'select', 'evaluate': 'python'}
+
+    def run(job, **inputs):
+        return prepare(
+            f'pacemaker.{job}', {'code': pace_codes_fake[codes[job]], 'potential': recorded_potential, **inputs}
+        )
+
+    return run
+
+
+def test_options_become_arguments():
+    assert ActiveSetOptions().arguments() == ['-g', '1.01', '-i', '300', '-r', '5']
+    full = ActiveSetOptions(kind='full', all_atoms=True, max_force_error=0.5, memory_limit='2GB', batch_size=10)
+    assert ' '.join(full.arguments()) == '-g 1.01 -i 300 -b 10 -r 5 -m 2GB -f -a -e 0.5'
+    assert SelectOptions().arguments() == ['-g', '1.01', '-i', '300', '-r', '2']
+    some = SelectOptions(memory_limit='500MB', max_structures=7)
+    assert ' '.join(some.arguments()) == '-g 1.01 -i 300 -r 2 -mem 500MB -m 7'
+
+
+def test_an_active_set_of_a_dataset(prepare_job, dataset, recorded_potential, lj_baseline, rattled):
+    prepared = prepare_job('activeset', dataset=dataset, options={'kind': 'full'})
+    (command,) = prepared.commands
+    (data,) = prepared.files
+    assert command == ['-d', data, *ActiveSetOptions(kind='full').arguments(), 'potential.yaml']
+    assert prepared.kept == {}
+    # Outliers are found by forces that the potential was fitted to: those less the baseline.
+    read, _ = read_dataset(prepared.files[data], 'x')
+    assert np.allclose(read.forces, subtract(lj_baseline, rattled).forces, rtol=0, atol=1e-12)
+    assert prepared.info.local_copy_list == [(recorded_potential.uuid, 'potential.yaml', 'potential.yaml')]
+    assert prepared.info.retrieve_list == ['stdout.txt', 'stderr.txt', 'potential.asi.nonlinear']
+
+
+def test_an_active_set_of_what_a_fit_has_left(prepare_job, pace_codes_fake, tmp_path):
+    parent = orm.RemoteData(computer=pace_codes_fake['train'].computer, remote_path=str(tmp_path)).store()
+    prepared = prepare_job('activeset', parent_folder=parent)
+    assert prepared.commands[0][:2] == ['-d', 'fitting_data_info.pckl.gzip']
+    assert prepared.files == {}
+    assert prepared.info.remote_symlink_list == [
+        (parent.computer.uuid, f'{tmp_path}/fitting_data_info.pckl.gzip', 'fitting_data_info.pckl.gzip')
+    ]
+    assert 'potential.asi' in prepared.info.retrieve_list
+
+
+def test_a_selection(prepare_job, others, recorded_active_set, recorded_potential):
+    zinc, alpha = (PaceDatasetData(others.select(rows)) for rows in (range(3), range(3, 9)))
+    prepared = prepare_job(
+        'select',
+        candidates={'zinc': zinc, 'alpha': alpha},
+        active_set=recorded_active_set,
+        options={'max_structures': 4},
+    )
+    (command,) = prepared.commands
+    *arguments, first, second = command
+    options = SelectOptions(max_structures=4).arguments()
+    assert arguments == ['-p', 'potential.yaml', '-a', 'potential.asi', '-o', 'selected.pkl.gz', *options]
+    # The candidates in the order of their labels, without the labels of the frames.
+    for name, frames in ((first, others.select(range(3, 9))), (second, others.select(range(3)))):
+        columns = read_table(prepared.files[name]).columns
+        assert set(columns) == {'ase_atoms', 'name'}
+        assert np.array_equal(np.concatenate([atoms.positions for atoms in columns['ase_atoms']]), frames.positions)
+    assert prepared.kept == {}
+    assert prepared.info.retrieve_temporary_list == ['selected.pkl.gz']
+    assert (recorded_active_set.uuid, 'active_set.asi', 'potential.asi') in prepared.info.local_copy_list
+    assert '-a' not in prepare_job('select', candidates={'zinc': zinc}).commands[0]
+
+
+def test_an_evaluation(prepare_job, dataset, others, recorded_active_set, recorded_potential):
+    grown = PaceDatasetData(others.select(range(4)), parents=[dataset]).store()
+    prepared = prepare_job('evaluate', datasets={'old': dataset, 'new': grown}, active_set=recorded_active_set)
+    assert prepared.commands == [['evaluate.py']]
+    assert set(prepared.kept) == {'evaluate.py', 'evaluate.json'}
+    request = json.loads(prepared.files['evaluate.json'])
+    old, new = ([shard['name'] for shard in node.shards] for node in (dataset, grown))
+    assert request == {
+        'potential': 'potential.yaml',
+        'active_set': 'potential.asi',
+        'datasets': {'old': old, 'new': new},
+    }
+    assert set(old) < set(new)
+    # A shard that both have is sent once.
+    sent = [name for _, _, name in prepared.info.local_copy_list]
+    assert sorted(sent) == sorted({'potential.yaml', 'potential.asi', *old, *new})
+    assert set(prepared.info.retrieve_temporary_list) == {'evaluation_old.npz', 'evaluation_new.npz'}
+    assert 'evaluation.json' in prepared.info.retrieve_list

@@ -1,0 +1,165 @@
+"""What a training job sends, keeps and brings back."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from aiida import orm
+from aiida.common.datastructures import CodeRunMode
+from aiida.engine import run_get_node
+from aiida.plugins import CalculationFactory
+
+from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.frames.pickle_reading import read_dataset
+
+FIXTURES = Path(__file__).parents[1] / 'fixtures'
+MODES = {
+    'continue': 'initial_potential.yaml',
+    'reset': {'filename': 'initial_potential.yaml', 'reset': True},
+}
+
+
+@pytest.fixture
+def prepare_train(prepare, pace_codes_fake, train_inputs):
+    def run(**changes):
+        return prepare('pacemaker.train', {'code': pace_codes_fake['train'], **train_inputs(**changes)})
+
+    return run
+
+
+def test_a_plain_fit(prepare_train, dataset, reference_energies):
+    prepared = prepare_train()
+    assert prepared.commands == [['input.yaml', '--no-predict']]
+    (data,) = [name for name in prepared.files if name.endswith('.pckl.gzip')]
+    assert set(prepared.files) == {'input.yaml', data}
+    assert set(prepared.kept) == {'input.yaml'}
+    info = prepared.info
+    assert info.remote_symlink_list == info.local_copy_list == info.retrieve_temporary_list == []
+    assert set(info.retrieve_list) == {
+        'stdout.txt',
+        'stderr.txt',
+        'log.txt',
+        'metrics.txt',
+        'test_metrics.txt',
+        'cycle_metrics.txt',
+        'ladder_metrics.txt',
+        'output_potential.yaml',
+        'interim_potential_*.yaml',
+    }
+    sections = yaml.safe_load(prepared.files['input.yaml'])
+    assert sections['data'] == {'filename': [data], 'reference_energy': pytest.approx(reference_energies, rel=1e-13)}
+    assert sections['fit']['maxiter'] == 3
+    assert sections['potential']['elements'] == ['Mg', 'O']
+
+
+def test_what_the_engine_reads_is_the_labels_less_the_baseline(prepare_train, tmp_path, rattled, lj_baseline):
+    prepared = prepare_train()
+    (name,) = set(prepared.files) - {'input.yaml'}
+    read, others = read_dataset(prepared.files[name], 'x')
+    target = subtract(lj_baseline, rattled)
+    assert read.energy.tolist() == pytest.approx(target.energy.tolist(), abs=1e-9)
+    assert read.forces.ravel().tolist() == pytest.approx(target.forces.ravel().tolist(), abs=1e-9)
+    assert 'name' in others
+
+
+def test_further_outputs_are_brought_back_on_request(prepare_train, pace_codes_fake):
+    prepared = prepare_train(predict=True, yace_code=pace_codes_fake['yace'])
+    assert prepared.commands == [['input.yaml'], ['output_potential.yaml', '-o', 'output_potential.yace']]
+    fit, conversion = prepared.info.codes_info
+    assert prepared.info.codes_run_mode == CodeRunMode.SERIAL
+    assert (fit.stdout_name, fit.stderr_name) == ('stdout.txt', 'stderr.txt')
+    assert (conversion.stdout_name, conversion.stderr_name) == ('yaml2yace_stdout.txt', 'yaml2yace_stderr.txt')
+    retrieved = prepared.info.retrieve_list
+    assert {'output_potential.yace', 'yaml2yace_stderr.txt', ('report/*', '.', 2)} <= set(retrieved)
+    # Predictions are pickles: they are read and not kept.
+    assert prepared.info.retrieve_temporary_list == ['train_pred.pckl.gzip', 'test_pred.pckl.gzip']
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_the_potential_to_start_from(prepare_train, lj_baseline, reference_energies, mode):
+    content = (FIXTURES / 'train/killed_interim/interim_potential_0.yaml').read_bytes()
+    # With this note the engine would take it for finished.
+    finished = content.replace(b'metadata:\n', b'metadata:\n  _fit_cycles: 1\n')
+    potential = PacePotentialData(finished, baseline=lj_baseline, reference_energies=reference_energies)
+    prepared = prepare_train(potential=potential, potential_mode=mode, max_epochs=7)
+    sections = yaml.safe_load(prepared.files['input.yaml'])
+    assert sections['potential'] == MODES[mode]
+    assert sections['fit']['maxiter'] == 7
+    assert prepared.files['initial_potential.yaml'] == content
+
+
+def test_extending_a_potential(prepare_train, recorded_potential):
+    sections = yaml.safe_load(prepare_train(potential=recorded_potential, potential_mode='extend').files['input.yaml'])
+    assert sections['potential']['initial_potential'] == 'initial_potential.yaml'
+    assert sections['fit']['ladder_step'] > 0
+
+
+@pytest.mark.parametrize('mode', ['core', 'both'])
+def test_the_baseline_reaches_the_engine(prepare_train, mode):
+    baseline = DeltaBaseline.for_elements(['Mg', 'O'], mode=mode)
+    sections = yaml.safe_load(prepare_train(baseline=baseline.model_dump(mode='json')).files['input.yaml'])
+    assert (sections['fit'].get('repulsion') == 'auto') == (mode == 'core')
+    bonds = sections['potential']['bonds'].values()
+    assert all(('r_in' in bond) == (mode == 'both') for bond in bonds)
+
+
+def test_test_frames_are_files_of_their_own(prepare_train, test_dataset):
+    prepared = prepare_train(test_dataset=test_dataset)
+    data = yaml.safe_load(prepared.files['input.yaml'])['data']
+    assert set(data['filename']).isdisjoint(data['test_filename'])
+    assert set(prepared.files) == {'input.yaml', *data['filename'], *data['test_filename']}
+    assert set(prepared.kept) == {'input.yaml'}
+
+
+def data_files(prepared):
+    return yaml.safe_load(prepared.files['input.yaml'])['data']['filename']
+
+
+def test_names_of_files_follow_content_and_baseline(prepare_train, dataset, rattled):
+    names = data_files(prepare_train())
+    # Another node with the same frames makes the same files; another baseline makes others.
+    assert data_files(prepare_train(dataset=PaceDatasetData(rattled))) == names
+    other = DeltaBaseline.for_elements(['Mg', 'O']).model_dump(mode='json')
+    assert set(data_files(prepare_train(baseline=other))).isdisjoint(names)
+    assert data_files(prepare_train(dataset=PaceDatasetData(rattled.select([1, 0])))) != names
+
+
+@pytest.fixture
+def fitted(once, pace_codes_fake, train_inputs):
+    """Return a fit by the fake engine."""
+    process = CalculationFactory('pacemaker.train')
+    inputs = {'code': pace_codes_fake['train'], **train_inputs()}
+    return once('fake fit', lambda: run_get_node(process, **inputs).node)
+
+
+def test_what_an_earlier_job_has_uploaded_is_linked(prepare, fitted, train_inputs, dataset, others):
+    assert fitted.is_finished_ok, fitted.exit_message
+    parent = fitted.outputs.remote_folder
+    grown = PaceDatasetData(others.select(range(10)), parents=[dataset])
+    inputs = {'code': fitted.inputs.code, **train_inputs(dataset=grown, parent_folder=parent)}
+    prepared = prepare('pacemaker.train', inputs)
+    old, new = data_files(prepared)
+    assert prepared.info.remote_symlink_list == [(parent.computer.uuid, f'{parent.get_remote_path()}/{old}', old)]
+    assert old not in prepared.files
+    assert new in prepared.files
+
+    # With another baseline the old files are of no use.
+    other = DeltaBaseline.for_elements(['Mg', 'O']).model_dump(mode='json')
+    prepared = prepare('pacemaker.train', {**inputs, 'baseline': other})
+    assert prepared.info.remote_symlink_list == []
+    assert set(data_files(prepared)) <= set(prepared.files)
+
+
+def test_a_linked_file_is_read_by_the_next_fit(fitted, train_inputs):
+    inputs = train_inputs(parent_folder=fitted.outputs.remote_folder, max_epochs=1)
+    node = run_get_node(CalculationFactory('pacemaker.train'), code=fitted.inputs.code, **inputs).node
+    assert node.is_finished_ok, node.exit_message
+    assert node.outputs.metrics['iterations'] == 1
+
+
+def test_a_folder_that_is_no_training_job_has_nothing_to_link(prepare_train, pace_codes_fake, tmp_path):
+    parent = orm.RemoteData(computer=pace_codes_fake['train'].computer, remote_path=str(tmp_path)).store()
+    assert prepare_train(parent_folder=parent).info.remote_symlink_list == []

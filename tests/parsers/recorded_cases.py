@@ -1,0 +1,109 @@
+"""What each recorded run, and each of the few that cannot be recorded, has to be taken for by the parsers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FIXTURES = Path(__file__).parents[1] / 'fixtures'
+#: The recorded runs have names of files that a job gives otherwise.
+RENAMED = {
+    'activeset': {
+        'output_potential.asi': 'potential.asi',
+        'output_potential.asi.nonlinear': 'potential.asi.nonlinear',
+    }
+}
+#: Case: label of the exit code, and what the message must name.
+TRAIN = {
+    'bad_option': ('ERROR_TRACEBACK_UNKNOWN', 'Unknown radial basis function name: Nonsense'),
+    'continued': ('OK', ''),
+    'damaged_dataset': ('ERROR_DATASET_DAMAGED', 'Transfer the dataset again'),
+    'damaged_potential': ('ERROR_POTENTIAL_UNREADABLE', 'line 105'),
+    'default': ('OK', ''),
+    'disk_full': ('ERROR_DISK_FULL', 'Free space'),
+    'early_stopping': ('OK', ''),
+    'empty_dataset': ('ERROR_DATASET_EMPTY', 'no structures'),
+    'empty_dataset_named': ('ERROR_DATASET_EMPTY', 'no structures'),
+    'energy_range': ('ERROR_COLUMN_MISSING', 'energy'),
+    'energy_range_kept': ('OK', ''),
+    'energy_range_recomputed': ('OK', ''),
+    'fit_cycles': ('OK', ''),
+    'frames_dropped': ('ERROR_FRAMES_DROPPED', '13 frames were given but the engine fitted 12'),
+    'illegal_yaml': ('ERROR_INPUT_ILLEGAL', 'line 2, column 12'),
+    'infinite_energy': ('ERROR_FIT_DIVERGED', '`loss` is inf at iteration 0'),
+    'killed_early': ('ERROR_FIT_INTERRUPTED', 'after 0 iterations'),
+    'killed_interim': ('ERROR_FIT_INTERRUPTED', 'after 4 iterations'),
+    'ladder': ('OK', ''),
+    'ladder_continued': ('OK', ''),
+    'ladder_killed': ('ERROR_FIT_INTERRUPTED', 'interim_potential'),
+    # The ladder began again from nothing, which nothing in its output tells; such inputs are refused before.
+    'ladder_restart': ('OK', ''),
+    'ladder_restart_best_cycle': ('ERROR_LADDER_RESTART', '-ip'),
+    'missing_file': ('ERROR_FILE_MISSING', 'train.pckl.gzip'),
+    'missing_potential': ('ERROR_FILE_MISSING', 'initial_potential.yaml'),
+    'mixed_periodicity': ('ERROR_PERIODICITY_MIXED', 'vacuum'),
+    'nan_energy': ('ERROR_LABELS_NOT_FINITE', 'energy_corrected'),
+    'nan_forces': ('ERROR_LABELS_NOT_FINITE', 'forces'),
+    'no_energy': ('ERROR_COLUMN_MISSING', 'Label the structures'),
+    'no_forces': ('ERROR_COLUMN_MISSING', 'forces'),
+    'no_potential': ('ERROR_INPUT_INCOMPLETE', 'potential'),
+    'no_reference_energy': ('ERROR_COLUMN_MISSING', 'reference_energy'),
+    'no_tensorflow': ('ERROR_EVALUATOR_MISSING', 'evaluator: pyace'),
+    'noop_fit_cycles': ('ERROR_NOTHING_FITTED', '1 of 1'),
+    'not_found': ('ERROR_PROGRAM_NOT_FOUND', 'prepend_text'),
+    'not_gzip': ('ERROR_DATASET_DAMAGED', 'Not a gzipped file'),
+    'not_installed': ('ERROR_ENGINE_NOT_IMPORTABLE', 'module pyace'),
+    'older_versions': ('OK', ''),
+    'pickle_version': ('ERROR_PICKLE_UNREADABLE', 'pandas'),
+    'predictions': ('OK', ''),
+    'repulsion': ('OK', ''),
+    'small_distance': ('ERROR_DISTANCE_TOO_SMALL', 'shortest distance'),
+    'tensorpot': ('OK', ''),
+    'unknown_element': ('ERROR_ELEMENT_UNKNOWN', 'Al'),
+    'unknown_element_potential': ('ERROR_ELEMENT_UNKNOWN', 'Al'),
+    # The engine fits a frame of an unknown element without a word; such datasets are refused before.
+    'unknown_element_tensorpot': ('OK', ''),
+    'unrecognized_arguments': ('ERROR_ARGUMENTS_NOT_RECOGNIZED', '--select'),
+    'wrong_force_shape': ('ERROR_FORCES_MISSHAPEN', 'label it again'),
+}
+ACTIVE_SET = {
+    'batch_needs_all_atoms': ('ERROR_BATCHES_NEED_ALL_ATOMS', '--all-atoms'),
+    'batches': ('OK', ''),
+    'element_absent': ('ERROR_ELEMENT_ABSENT', 'element O'),
+    'full': ('OK', ''),
+    'insufficient': ('ERROR_ENVIRONMENTS_INSUFFICIENT', '4 atoms of Mg for 12 functions'),
+    'linear': ('OK', ''),
+    'missing_file': ('ERROR_FILE_MISSING', 'fitting_data_info.pckl.gzip'),
+    'missing_potential': ('ERROR_FILE_MISSING', 'output_potential.yaml'),
+    'out_of_memory': ('ERROR_MEMORY_EXHAUSTED', 'more memory'),
+    'singular': ('ERROR_PROJECTIONS_SINGULAR', 'fewer functions'),
+    'unknown_element': ('ERROR_ELEMENT_UNKNOWN', 'Al'),
+}
+SELECT = {
+    'batches': ('OK', ''),
+    'default': ('OK', ''),
+    'empty_pool': ('ERROR_DATASET_EMPTY', 'no structures'),
+    'missing_file': ('ERROR_FILE_MISSING', 'pool.pckl.gzip'),
+    'nothing': ('OK', ''),
+    'unknown_element': ('ERROR_ELEMENT_UNKNOWN', 'Al'),
+    'without_active_set': ('OK', ''),
+}
+#: The conversion is a part of the training: the exit code of the training that it belongs to.
+CONVERSION = {
+    'damaged': ('ERROR_CTILDE_MISSING', 'yaml-cpp'),
+    'default': ('OK', ''),
+    'missing_file': ('ERROR_CTILDE_MISSING', "doesn't exists"),
+}
+RECORDED = {'train': TRAIN, 'activeset': ACTIVE_SET, 'select': SELECT, 'yaml2yace': CONVERSION}
+
+#: Exit codes of the engine's failures that no recorded run ends with, and why.
+NOT_RECORDED = {
+    'ERROR_NO_REASON_GIVEN': 'there is nothing to record: see test_silence',
+    'ERROR_KILLED': 'the exit status of a program is not known to a job; killed fits are ERROR_FIT_INTERRUPTED',
+}
+
+
+def recorded(program: str, case: str) -> dict[str, bytes]:
+    """Return the files of a recorded run, by the names that they have in a job."""
+    renamed = RENAMED.get(program, {})
+    folder = FIXTURES / program / case
+    return {renamed.get(path.name, path.name): path.read_bytes() for path in folder.iterdir()}

@@ -1,0 +1,99 @@
+"""No recorded run is without a test, no exit code without a run, and no damage an exception."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+from aiida import orm
+from recorded_cases import FIXTURES, NOT_RECORDED, RECORDED, recorded
+
+from aiida_pacemaker.calculations.base import STATUS
+from aiida_pacemaker.engine.failures import Failure
+
+
+def test_every_recorded_run_has_a_test():
+    folders = {
+        program: {path.parent.name for path in (FIXTURES / program).glob('*/exit_status')} for program in RECORDED
+    }
+    assert folders == {program: set(cases) for program, cases in RECORDED.items()}
+
+
+def test_every_failure_of_the_engine_ends_in_an_exit_code_that_a_run_shows():
+    assert set(STATUS) == set(Failure)
+    assert len(set(STATUS.values())) == len(STATUS)
+    shown = {label for cases in RECORDED.values() for label, _ in cases.values()}
+    assert {failure.label for failure in STATUS} - shown == set(NOT_RECORDED)
+
+
+def damages(content):
+    """Return what can become of a file."""
+    half = len(content) // 2
+    flipped = bytearray(content)
+    for position in np.random.default_rng(zlib.crc32(content)).integers(0, len(content) or 1, 20 if content else 0):
+        flipped[position] ^= 0xFF
+    return {
+        'empty': b'',
+        'cut': content[:half],
+        'end only': content[half:],
+        'flipped': bytes(flipped),
+        'binary': bytes(range(256)) * 8,
+    }
+
+
+def check(parsed, allowed):
+    """Check that there is an exit code; that all outputs can be stored was seen by the fixture."""
+    assert parsed.label == 'OK' or parsed.code.status in allowed
+    assert parsed.code.message is None or '{{' not in parsed.code.message
+    for node in parsed.outputs.values():
+        if hasattr(node, 'get_dict'):
+            json.dumps(node.get_dict(), allow_nan=False)
+
+
+KINDS = ['empty', 'cut', 'end only', 'flipped', 'binary']
+STATUSES = {*STATUS.values(), 310, 311, 312, 342, 410, 510}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('log.txt', 'metrics.txt', 'test_metrics.txt', 'output_potential.yaml', 'output_potential.yace'),
+        'train_pred.pckl.gzip',
+    ],
+)
+def test_damaged_files_of_a_fit(parse_train, name, kind):
+    files = recorded('train', 'default')
+    prediction = FIXTURES / 'pickles' / 'engine-pandas-3.1.1-test_pred.pckl.gzip'
+    files['train_pred.pckl.gzip'] = prediction.read_bytes()
+    check(parse_train({**files, name: damages(files[name])[kind]}, predict=orm.Bool(True)), STATUSES)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('name', ['log.txt', 'stderr.txt', 'stdout.txt', 'interim_potential_0.yaml'])
+def test_damaged_files_of_a_fit_that_was_killed(parse_train, name, kind):
+    files = recorded('train', 'killed_interim')
+    parsed = parse_train({**files, name: damages(files[name])[kind]})
+    check(parsed, STATUSES)
+    assert parsed.code.status != 0
+    assert 'potential' not in parsed.outputs
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('name', ['potential.asi', 'stderr.txt'])
+def test_damaged_files_of_an_active_set(parse_active_set, name, kind):
+    files = recorded('activeset', 'linear')
+    parsed = parse_active_set({**files, name: damages(files[name])[kind]})
+    check(parsed, STATUSES)
+    if name == 'potential.asi':
+        assert parsed.label == 'ERROR_ACTIVE_SET_INVALID'
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('name', ['selected.pkl.gz', 'stderr.txt'])
+def test_damaged_files_of_a_selection(parse_selection, name, kind):
+    files = recorded('select', 'default')
+    parsed = parse_selection({**files, name: damages(files[name])[kind]})
+    check(parsed, STATUSES)
+    if name == 'selected.pkl.gz':
+        assert parsed.label == 'ERROR_SELECTION_INVALID'
