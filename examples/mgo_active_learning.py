@@ -65,9 +65,10 @@ def main() -> None:
     report = loop.outputs.report.get_dict()
     print(f'\nStopped: {report["stop_reason"]}. {report["stop_message"]}')
     paths = loop.outputs.potential.write_files(OUTPUT, active_set=loop.outputs.active_set, stem='mgo')
-    print('\nWritten:', *(f'  {path.relative_to(Path.cwd())}' for path in paths), sep='\n')
+    print('\nWritten:', *(f'  {path}' for path in paths), sep='\n')
     print('\nThe lines for LAMMPS:\n')
     print(loop.outputs.potential.to_lammps(active_set=True, stem='mgo'))
+    print(f'See what was run:  verdi process status {loop.pk}')
 
 
 if __name__ == '__main__':

@@ -193,10 +193,6 @@ def test_selection_that_failed():
     ('reader', 'text'),
     [
         (read_log, '2026/13/45 25:61:61 I - Start pacemaker'),
-        (
-            read_log,
-            '2026/11/23 14:00:00 I - Cutoff for neighbour lists construction is deduced from the potential: x A',
-        ),
         (read_active_set_log, '2026/11/23 14:00:00 I - \t\tForce error upper bound: 3.0 meV/A'),
         (read_active_set_log, '2026/11/23 14:00:00 I - \tElement: Mg, Active set inv. shape: (3, 3), gamma_max: high'),
     ],
