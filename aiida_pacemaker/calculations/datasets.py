@@ -122,8 +122,8 @@ def filter_dataset(
 
 
 @calcfunction
-def exclude_frames(dataset: PaceDatasetData, **others: PaceDatasetData) -> PaceDatasetData | ExitCode:
-    """Return the frames of a dataset that are in none of the others."""
+def exclude_datasets(dataset: PaceDatasetData, **others: PaceDatasetData) -> PaceDatasetData | ExitCode:
+    """Return the frames of a dataset that are in none of the others: see `exclude_frames`."""
     unknown = _unknown(dataset, others)
     if not unknown.any():
         return ExitCode(ERROR_NOTHING_LEFT, f'all {dataset.n_frames} frames are in the other datasets')
@@ -227,6 +227,16 @@ def filter_frames(
     extra = {} if evaluation is None else {'evaluation': evaluation}
     outputs = _run(filter_dataset, dataset=dataset, options=orm.Dict(parsed.model_dump(mode='json')), **extra)
     return outputs['dataset'], outputs['report']
+
+
+def exclude_frames(dataset: PaceDatasetData, *others: PaceDatasetData) -> PaceDatasetData:
+    """Return the frames of a dataset that are in none of the others.
+
+    :raises RefusedError: if no frame is left.
+    """
+    labelled = {f'other_{index:02d}': other for index, other in enumerate(others)}
+    left: PaceDatasetData = _run(exclude_datasets, dataset=dataset, **labelled)
+    return left
 
 
 def _run(function: Any, **inputs: Any) -> Any:

@@ -49,13 +49,29 @@ def link(info: Any, remote: orm.RemoteData, name: str) -> None:
     info.remote_symlink_list.append((computer.uuid, path, name))
 
 
-def files_in(remote: orm.RemoteData | None) -> set[str]:
-    """Return the names of the engine's files that a training job has put into its folder."""
-    if remote is None or remote.is_cleaned or not isinstance(remote.creator, orm.CalcJobNode):
+def available_in(remote: orm.RemoteData | None) -> dict[str, orm.RemoteData]:
+    """Return the engine's files that can be linked from the folder of a training job, and where each was uploaded.
+
+    What the job itself had linked is followed to the folder that holds it: links to links to links, one per generation,
+    would end in an error of the file system.
+    """
+    if remote is None or remote.is_cleaned:
+        return {}
+    parent = remote.creator.inputs.get('parent_folder') if _is_training(remote) else None
+    linked, held = _names_in(parent), available_in(parent)
+    present = {name: held.get(name) if name in linked else remote for name in _names_in(remote)}
+    return {name: folder for name, folder in present.items() if folder is not None}
+
+
+def _is_training(remote: orm.RemoteData) -> bool:
+    return isinstance(remote.creator, orm.CalcJobNode) and 'baseline' in remote.creator.inputs
+
+
+def _names_in(remote: orm.RemoteData | None) -> set[str]:
+    """Return the names of the engine's files that a training job had, uploaded or linked."""
+    if remote is None or not _is_training(remote):
         return set()
     inputs = remote.creator.inputs
-    if 'baseline' not in inputs:
-        return set()
     baseline = DeltaBaseline.model_validate(inputs.baseline.get_dict())
     datasets = [inputs[label] for label in ('dataset', 'test_dataset') if label in inputs]
     return {name for dataset in datasets for name in training_files(dataset, baseline).values()}
@@ -74,11 +90,11 @@ def stage_training(
     :returns: the names of the files, in the order of the dataset. They are uploaded but not kept in the provenance,
         where the dataset and the baseline already say all.
     """
-    present = files_in(parent)
+    available = available_in(parent)
     names = training_files(dataset, baseline)
     for shard, name in names.items():
-        if parent is not None and name in present:
-            link(info, parent, name)
+        if name in available:
+            link(info, available[name], name)
             continue
         frames = dataset.get_shard(shard)
         target = subtract(baseline, frames)

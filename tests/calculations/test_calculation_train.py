@@ -160,6 +160,16 @@ def test_a_linked_file_is_read_by_the_next_fit(fitted, train_inputs):
     assert node.outputs.metrics['iterations'] == 1
 
 
+def test_links_lead_to_where_a_file_was_uploaded(prepare, fitted, train_inputs):
+    """A link to a link for each generation would end in an error of the file system."""
+    first = fitted.outputs.remote_folder
+    inputs = {'code': fitted.inputs.code, **train_inputs(parent_folder=first, max_epochs=1)}
+    _, second = run_get_node(CalculationFactory('pacemaker.train'), **inputs)
+    third = prepare('pacemaker.train', {**inputs, 'parent_folder': second.outputs.remote_folder})
+    (name,) = data_files(third)
+    assert third.info.remote_symlink_list == [(first.computer.uuid, f'{first.get_remote_path()}/{name}', name)]
+
+
 def test_a_folder_that_is_no_training_job_has_nothing_to_link(prepare_train, pace_codes_fake, tmp_path):
     parent = orm.RemoteData(computer=pace_codes_fake['train'].computer, remote_path=str(tmp_path)).store()
     assert prepare_train(parent_folder=parent).info.remote_symlink_list == []

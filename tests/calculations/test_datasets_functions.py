@@ -12,6 +12,7 @@ from aiida_pacemaker.calculations import datasets as functions
 from aiida_pacemaker.calculations.datasets import (
     RefusedError,
     default_baseline,
+    exclude_datasets,
     exclude_frames,
     filter_dataset,
     filter_frames,
@@ -147,13 +148,13 @@ def test_filter_of_unlabelled_frames(mgo_frames):
 
 def test_exclude(dataset, mgo_frames):
     others = {'one': mgo_frames.select(range(10)), 'two': mgo_frames.select(range(5, 30)).without_labels()}
-    left = exclude_frames(dataset, **{label: PaceDatasetData(frames) for label, frames in others.items()})
+    left = exclude_datasets(dataset, **{label: PaceDatasetData(frames) for label, frames in others.items()})
     assert order_in(dataset, left) == list(range(30, 100))
     assert_origin_is_kept(dataset, left)
 
 
 def test_exclude_everything(dataset, mgo_frames):
-    _, node = exclude_frames.run_get_node(dataset, other=PaceDatasetData(mgo_frames))
+    _, node = exclude_datasets.run_get_node(dataset, other=PaceDatasetData(mgo_frames))
     assert node.exit_status == 420
     assert 'all 100 frames' in node.exit_message
 
@@ -165,7 +166,7 @@ def test_exclude_nothing(dataset):
 def test_whole_shards_stay_as_they_are(dataset):
     """What is taken out of one shard leaves all others, whose bytes are in the object store already."""
     first = PaceDatasetData(dataset.get_shard(dataset.shards[1]['name']).select([0]))
-    left = exclude_frames(dataset, other=first)
+    left = exclude_frames(dataset, first)
     names = [shard['name'] for shard in dataset.shards]
     assert [shard['name'] for shard in left.shards if shard['name'] in names] == [names[0], *names[2:]]
     assert len(left.shards) == len(names)

@@ -92,7 +92,7 @@ def test_every_source_and_no_other(trajectory, train):
 def test_what_was_taken_out_does_not_contribute(trajectory):
     one, two = trajectory(0, 5), trajectory(5, 10)
     dataset, _ = merge_frames(one, two)
-    left = exclude_frames(dataset, other=merge_frames(two)[0])
+    left = exclude_frames(dataset, merge_frames(two)[0])
     assert uuids(contributing_trajectories(left)) == [one.uuid]
     assert uuids(idle_sources(left)) == [two.uuid]
     assert unsourced_frames(left) == 0
@@ -120,7 +120,7 @@ def test_origin_of_each_frame(trajectory, monkeypatch):
     one, two = trajectory(0, 6), trajectory(4, 12)
     base, _ = merge_frames(one)
     dataset, _ = merge_frames(two, base=base, generation=3)
-    dataset = exclude_frames(dataset, other=merge_frames(trajectory(2, 3))[0])
+    dataset = exclude_frames(dataset, merge_frames(trajectory(2, 3))[0])
     assert len(dataset.shards) > 2
     frames = dataset.get_frames()
     for index, atoms in enumerate(frames.slices()):
