@@ -57,8 +57,9 @@ def available_in(remote: orm.RemoteData | None) -> dict[str, orm.RemoteData]:
     """
     if remote is None or remote.is_cleaned:
         return {}
-    inputs: Any = remote.creator.inputs if _is_training(remote) else {}
-    parent = inputs['parent_folder'] if 'parent_folder' in inputs else None
+    parent = None
+    if _is_training(remote) and 'parent_folder' in remote.creator.inputs:
+        parent = remote.creator.inputs.parent_folder
     linked, held = _names_in(parent), available_in(parent)
     present = {name: held.get(name) if name in linked else remote for name in _names_in(remote)}
     return {name: folder for name, folder in present.items() if folder is not None}

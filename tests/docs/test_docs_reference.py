@@ -1,0 +1,165 @@
+"""The documentation against the code and against itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / 'docs'
+PAGES = sorted(
+    path
+    for path in [*DOCS.rglob('*.md'), ROOT / 'README.md', ROOT / 'CHANGELOG.md', ROOT / 'examples' / 'README.md']
+    if '_build' not in path.parts
+)
+LINK = re.compile(r'\]\(([^)\s]+)\)')
+FENCE = re.compile(r'^(<!-- runnable -->\n)?```(\w*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def page_id(path):
+    return str(path.relative_to(ROOT))
+
+
+def load(name, path):
+    """Import a file as a module."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def anchors(path):
+    """Return the anchors of the headings of a page, as GitHub and MyST make them."""
+    text = FENCE.sub('', path.read_text())
+    headings = re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
+
+
+def code(path, language='python'):
+    """Return the blocks of code of a page, and whether each is marked as runnable."""
+    return [(block, bool(mark)) for mark, name, block in FENCE.findall(path.read_text()) if name == language]
+
+
+RUNNABLE = [path for path in PAGES if any(marked for _, marked in code(path))]
+
+
+def test_reference_is_up_to_date():
+    generate = load('docs_reference_generate', DOCS / 'reference' / 'generate.py')
+    for name, content in generate.pages().items():
+        path = DOCS / 'reference' / name
+        assert path.read_text() == content, f'{page_id(path)}: run `python docs/reference/generate.py`'
+
+
+@pytest.mark.parametrize('path', PAGES, ids=page_id)
+def test_links(path):
+    """Every link inside the repository leads to a file, and to a heading of it."""
+    for link in LINK.findall(FENCE.sub('', path.read_text())):
+        if link.startswith(('http://', 'https://')):
+            continue
+        name, _, anchor = link.partition('#')
+        target = (path.parent / name).resolve() if name else path
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_in_the_index():
+    linked = {(DOCS / link).resolve() for link in LINK.findall((DOCS / 'index.md').read_text()) if '://' not in link}
+    assert {path for path in PAGES if path.is_relative_to(DOCS)} - {DOCS / 'index.md'} == linked
+
+
+@pytest.mark.parametrize('path', [path for path in PAGES if code(path)], ids=page_id)
+def test_code_compiles(path):
+    for block, _ in code(path):
+        compile(block, page_id(path), 'exec')
+
+
+@pytest.mark.parametrize('path', RUNNABLE, ids=page_id)
+@pytest.mark.usefixtures('aiida_profile')
+def test_code_runs(path, tmp_path, monkeypatch):
+    """The blocks that are marked as runnable run, one after the other as the reader would run them."""
+    monkeypatch.chdir(tmp_path)
+    name = f'docs_{path.stem}'
+    # A file, since AiiDA keeps the source of functions and finds processes by the module that they are in.
+    script = tmp_path / f'{name}.py'
+    script.write_text('\n'.join(block for block, marked in code(path) if marked))
+    load(name, script)
+
+
+def test_lammps_lines_are_those_that_are_written():
+    """What the page on baselines shows is what its code prints."""
+    from aiida_pacemaker.baseline.lammps import to_lammps
+    from aiida_pacemaker.baseline.model import DeltaBaseline
+
+    lines = to_lammps(DeltaBaseline.for_elements(['Mg', 'O'], lj=True), ['Mg', 'O'], 'mgo.yace')
+    shown = next(block for block, _ in code(DOCS / 'howto' / 'choose_a_baseline.md', 'text'))
+    assert shown == ''.join(f'{line}\n' for line in lines.splitlines() if not line.startswith('#'))
+
+
+def test_exit_codes_that_pages_name_exist():
+    """Where a page gives the status and the label of an exit code, the reference has both together."""
+    reference = (DOCS / 'reference' / 'processes.md').read_text()
+    known = set(re.findall(r'^\| (\d{3}) \| `(ERROR_\w+)`', reference, re.MULTILINE))
+    named = set()
+    for path in PAGES:
+        if path.parent.name != 'reference':
+            named |= set(re.findall(r'(\d{3})\s+`(ERROR_\w+)`', path.read_text()))
+    assert len(named) > 20
+    assert named <= known, sorted(named - known)
+
+
+def test_stop_reasons_are_all_explained():
+    from aiida_pacemaker.workflows.decision import StopReason
+
+    page = (DOCS / 'howto' / 'run_the_loop.md').read_text()
+    assert re.findall(r'^\| `([A-Z_]+)` \|', page, re.MULTILINE) != []
+    assert set(re.findall(r'^\| `([A-Z_]+)` \|', page, re.MULTILINE)) == {reason.name for reason in StopReason}
+
+
+def test_faults_are_all_explained():
+    from aiida_pacemaker.testing.faults import FAULTS
+
+    page = (DOCS / 'howto' / 'test_your_workflow.md').read_text()
+    table = re.findall(r'^\| (`.*?) \|', page, re.MULTILINE)
+    assert {name for row in table for name in re.findall(r'`(\w+)`', row)} == set(FAULTS)
+
+
+def test_refusals_are_all_explained():
+    from aiida_pacemaker.frames.checks import Reason
+
+    page = (DOCS / 'topics' / 'datasets.md').read_text()
+    assert [str(reason) for reason in Reason if f'`{reason}`' not in page] == []
+
+
+def test_handlers_are_all_explained():
+    """The tables of the restart chains name every handler with its priority."""
+    from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
+    from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
+
+    page = (DOCS / 'topics' / 'workflow_logic.md').read_text()
+    handlers = {
+        f'`{name}` ({handler.priority})'
+        for chain in (PaceTrainBaseWorkChain, PaceActiveSetBaseWorkChain)
+        for name, handler in inspect.getmembers(chain, lambda member: hasattr(member, 'priority'))
+    }
+    assert len(handlers) == 4
+    assert {handler for handler in handlers if handler not in page} == set()
+
+
+def test_protocols_are_all_explained():
+    from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+
+    page = (DOCS / 'howto' / 'run_the_loop.md').read_text()
+    for name in PaceActiveLearningWorkChain.get_available_protocols():
+        inputs = PaceActiveLearningWorkChain.get_protocol_inputs(name)
+        config, settings = inputs['config'], inputs['settings']
+        shape = f'{config["r_cut"]:g} Å, degree {config["max_deg"]}, order {config["max_order"]}'
+        epochs = f'{settings["first_epochs"]}, {settings["later_epochs"]}'
+        default = ' (default)' if name == PaceActiveLearningWorkChain.get_default_protocol() else ''
+        assert f'| `{name}`{default} | {shape} | {epochs} | {settings["max_generations"]} |' in page
