@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import CalcInfo, CodeInfo
+from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
 
+from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.engine.failures import Diagnosis, Failure
 
 #: Exit status of each failure that the engine reports itself. 3xx: the same inputs would fail again; 4xx: something
@@ -87,6 +90,12 @@ class PaceCalcJob(CalcJob):
         info.stdout_name = self.STDOUT
         info.stderr_name = self.STDERR
         return info
+
+    @staticmethod
+    def insert_driver(folder: Folder, name: str) -> None:
+        """Put a driver into the folder of a job, and what it imports beside it."""
+        for file in (name, 'structures.py'):
+            folder.insert_path(Path(drivers.__file__).parent / file, file)
 
     @staticmethod
     def calc_info(codes: list[CodeInfo], retrieve: list[Any]) -> Any:

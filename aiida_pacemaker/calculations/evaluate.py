@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -11,7 +10,6 @@ from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
-from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.base import PaceCalcJob
 from aiida_pacemaker.calculations.select import complaint_about_elements
 from aiida_pacemaker.calculations.validation import all_of
@@ -97,8 +95,7 @@ class PaceEvaluateCalculation(PaceCalcJob):
             shards |= {name: (dataset.uuid, dataset.shard_path(name), name) for name in request['datasets'][label]}
             info.retrieve_temporary_list.append(self.output_of(label))
         info.local_copy_list.extend(shards.values())
-        driver = Path(drivers.__file__).parent / self.DRIVER
-        folder.insert_path(driver, self.DRIVER)
+        self.insert_driver(folder, self.DRIVER)
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump(request, handle, indent=1)
         return info

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -14,7 +13,6 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.base import PaceCalcJob
 from aiida_pacemaker.calculations.validation import validator_for
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -95,7 +93,7 @@ class AseLabelCalculation(PaceCalcJob):
         names = [shard['name'] for shard in dataset.shards]
         info.local_copy_list += [(dataset.uuid, dataset.shard_path(name), name) for name in names]
         request = AseCalculator.model_validate(self.inputs.calculator.get_dict()).model_dump(mode='json')
-        folder.insert_path(Path(drivers.__file__).parent / self.DRIVER, self.DRIVER)
+        self.insert_driver(folder, self.DRIVER)
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump({**request, 'shards': names}, handle, indent=1)
         return info

@@ -12,20 +12,7 @@ import time
 import ase
 import numpy as np
 import pyace
-
-
-def atoms_of(shard):
-    """Iterate over the structures of one shard."""
-    columns = {name: shard[name] for name in ('n_atoms', 'numbers', 'positions', 'cells', 'pbc')}
-    stops = np.cumsum(columns['n_atoms'])
-    for frame, stop in enumerate(stops):
-        rows = slice(stop - columns['n_atoms'][frame], stop)
-        yield ase.Atoms(
-            numbers=columns['numbers'][rows],
-            positions=columns['positions'][rows],
-            cell=columns['cells'][frame],
-            pbc=columns['pbc'][frame],
-        )
+from structures import read_structures
 
 
 def evaluate(calculator, shards):
@@ -34,15 +21,13 @@ def evaluate(calculator, shards):
     The stress of a structure that is not periodic in three directions is NaN: it has no meaning there.
     """
     energy, forces, stress, gamma = [], [], [], []
-    for name in shards:
-        with np.load(name, allow_pickle=False) as shard:
-            for atoms in atoms_of(shard):
-                atoms.calc = calculator
-                energy.append(atoms.get_potential_energy())
-                forces.append(atoms.get_forces())
-                stress.append(atoms.get_stress(voigt=False) if atoms.pbc.all() else np.full((3, 3), np.nan))
-                if 'gamma' in calculator.results:
-                    gamma.append(np.array(calculator.results['gamma'], dtype=float).reshape(len(atoms)))
+    for atoms in read_structures(shards):
+        atoms.calc = calculator
+        energy.append(atoms.get_potential_energy())
+        forces.append(atoms.get_forces())
+        stress.append(atoms.get_stress(voigt=False) if atoms.pbc.all() else np.full((3, 3), np.nan))
+        if 'gamma' in calculator.results:
+            gamma.append(np.array(calculator.results['gamma'], dtype=float).reshape(len(atoms)))
     result = {
         'energy': np.array(energy, dtype=float),
         'forces': np.concatenate(forces).astype(float),

@@ -13,20 +13,7 @@ import traceback
 
 import ase
 import numpy as np
-
-
-def atoms_of(shard):
-    """Iterate over the structures of one shard."""
-    columns = {name: shard[name] for name in ('n_atoms', 'numbers', 'positions', 'cells', 'pbc')}
-    stops = np.cumsum(columns['n_atoms'])
-    for frame, stop in enumerate(stops):
-        rows = slice(stop - columns['n_atoms'][frame], stop)
-        yield ase.Atoms(
-            numbers=columns['numbers'][rows],
-            positions=columns['positions'][rows],
-            cell=columns['cells'][frame],
-            pbc=columns['pbc'][frame],
-        )
+from structures import read_structures
 
 
 def label(atoms, calculator, with_stress):
@@ -50,21 +37,19 @@ def main():
     module, _, name = request['calculator'].partition(':')
     make_calculator = getattr(importlib.import_module(module), name)
     energies, forces, stresses, failures = [], [], [], []  # type: ignore[var-annotated]
-    for shard_name in request['shards']:
-        with np.load(shard_name, allow_pickle=False) as shard:
-            for atoms in atoms_of(shard):
-                try:
-                    # A calculator of its own for each structure: one that failed may be of no further use.
-                    result = label(atoms, make_calculator(**request['arguments']), request['stress'])
-                except Exception as exception:  # whatever a calculator raises is the reason why this structure failed
-                    traceback.print_exc()
-                    failures.append(
-                        {'frame': len(energies), 'reason': type(exception).__name__, 'message': str(exception)[:500]}
-                    )
-                    result = np.nan, np.full((len(atoms), 3), np.nan), np.full((3, 3), np.nan)
-                energies.append(result[0])
-                forces.append(result[1])
-                stresses.append(result[2])
+    for atoms in read_structures(request['shards']):
+        try:
+            # A calculator of its own for each structure: one that failed may be of no further use.
+            result = label(atoms, make_calculator(**request['arguments']), request['stress'])
+        except Exception as exception:  # whatever a calculator raises is the reason why this structure failed
+            traceback.print_exc()
+            failures.append(
+                {'frame': len(energies), 'reason': type(exception).__name__, 'message': str(exception)[:500]}
+            )
+            result = np.nan, np.full((len(atoms), 3), np.nan), np.full((3, 3), np.nan)
+        energies.append(result[0])
+        forces.append(result[1])
+        stresses.append(result[2])
     np.savez(
         'labels.npz',
         energy=np.array(energies, dtype=float),
