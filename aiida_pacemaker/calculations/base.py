@@ -14,7 +14,7 @@ from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.engine.failures import Diagnosis, Failure
 
 #: Exit status of each failure that the engine reports itself. 3xx: the same inputs would fail again; 4xx: something
-#: can be done about it, and the restart chains do.
+#: can be done about it, by a restart chain or on the computer.
 STATUS = {
     Failure.ERROR_PROGRAM_NOT_FOUND: 320,
     Failure.ERROR_ENGINE_NOT_IMPORTABLE: 321,

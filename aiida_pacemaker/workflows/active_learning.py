@@ -88,7 +88,11 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
         initial = dict(self.inputs.get('initial', {}))
         if initial:
             outputs, node = merge.run_get_node(
-                options=self.merge_options(initial),
+                options=merge_options(
+                    initial,
+                    max_failed_fraction=self.ctx.settings.max_failed_fraction,
+                    require_stress=self.ctx.settings.require_stress,
+                ),
                 **given(base=self.ctx.dataset),
                 **initial,
                 metadata={'call_link_label': 'merge_initial', 'label': 'initial frames: merge'},
@@ -266,18 +270,23 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
     # Merging.
 
     def merge_labelled(self) -> ExitCode | None:
-        """Make the dataset of the next generation."""
+        """Make the dataset of the next generation; frames that failed are judged when the good ones are safe in it."""
         merged = None
         if self.ctx.labelled:
             outputs, node = merge.run_get_node(
-                options=self.merge_options(self.ctx.labelled, generation=self.ctx.generation + 1),
+                options=merge_options(
+                    self.ctx.labelled,
+                    generation=self.ctx.generation + 1,
+                    max_failed_fraction=1.0,
+                    require_stress=self.ctx.settings.require_stress,
+                ),
                 base=self.ctx.dataset,
                 **self.ctx.labelled,
                 metadata={'call_link_label': self.link('merge'), 'label': self.label('merge')},
             )
             if not node.is_finished_ok:
                 self.attach()
-                return self.exit_codes.ERROR_LABELS_REFUSED.format(
+                return self.exit_codes.ERROR_MERGE_FAILED.format(
                     generation=self.ctx.generation, reason=node.exit_message
                 )
             self.ctx.dataset, merged = outputs['dataset'], outputs['report']
@@ -288,6 +297,15 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
             **given(merged=merged, failures=self.ctx.failures),
             metadata={'call_link_label': self.link('report_selection'), 'label': self.label('report')},
         )
+        row = self.ctx.report['generations'][-1]
+        if row['n_failed'] > self.ctx.settings.max_failed_fraction * row['n_selected']:
+            self.attach()
+            return self.exit_codes.ERROR_LABELS_FAILED.format(
+                generation=self.ctx.generation,
+                count=row['n_failed'],
+                total=row['n_selected'],
+                reason=row['failures'][0]['message'],
+            )
         self.ctx.generation += 1
         return None
 
@@ -337,16 +355,6 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
         self.attach()
         reason = f'{node.process_label}<{node.pk}> {node.process_state.value} [{node.exit_status}] {node.exit_message}'
         return exit_code.format(generation=self.ctx.generation, reason=reason)
-
-    def merge_options(self, sources: Any, generation: int | None = None) -> orm.Dict:
-        """Return how labelled frames are merged in this loop."""
-        settings: LoopSettings = self.ctx.settings
-        return merge_options(
-            sources,
-            generation=generation,
-            max_failed_fraction=settings.max_failed_fraction,
-            require_stress=settings.require_stress,
-        )
 
 
 def _shown(error: float | None) -> str:

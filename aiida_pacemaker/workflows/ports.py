@@ -199,7 +199,14 @@ class LoopPorts(ProtocolMixin):
         )
         spec.exit_code(
             415,
-            'ERROR_LABELS_REFUSED',
+            'ERROR_LABELS_FAILED',
+            message='{count} of {total} selected frames could not be labelled or were refused in generation '
+            '{generation}, more than `max_failed_fraction` allows. The others are in the output `dataset`: raise the '
+            'fraction, or repair the labeller, and continue from the outputs. The first of them: {reason}',
+        )
+        spec.exit_code(
+            416,
+            'ERROR_MERGE_FAILED',
             message='The labelled frames could not be merged in generation {generation}: {reason}',
         )
 

@@ -37,7 +37,11 @@ class LoopSettings(BaseModel):
         default=0.02, ge=0, lt=1, description='Relative improvement below which an error is on a plateau.'
     )
     max_failed_fraction: float = Field(
-        default=0.0, ge=0, le=1, description='Fraction of frames that may be refused or fail to be labelled.'
+        default=0.0,
+        ge=0,
+        le=1,
+        description='Fraction of the initial frames, and of those selected in a generation, that may be refused or '
+        'fail to be labelled. The others are kept in any case.',
     )
     require_stress: bool = Field(default=True, description='Whether periodic frames without stress are refused.')
     lj: bool = Field(default=False, description='Whether the baseline, where none is given, has an LJ part beside ZBL.')

@@ -152,6 +152,25 @@ def test_nothing_is_lost_when_a_job_fails(builder, narrow, pool, tmp_path):
     assert {'potential', 'active_set', 'baseline', 'reference_energies', 'report'} <= set(node.outputs)
 
 
+def test_frames_that_fail_do_not_cost_the_others(builder, narrow, pool):
+    """Beyond the tolerance the loop ends, but the good labels are in its dataset; within it, the loop goes on."""
+    frames = pool.get_frames()
+    stress = frames.stress.copy()
+    stress[::2] = np.nan
+    broken = PaceDatasetData(frames.with_labels(frames.energy, frames.forces, stress)).store()
+    _, node = run_get_node(builder(dataset=narrow, pool=broken))
+    assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_LABELS_FAILED.status
+    assert 'stress' in node.exit_message
+    (row,) = rows(node)
+    assert 0 < row['n_failed'] < row['n_selected']
+    assert row['n_added'] == row['n_selected'] - row['n_failed']
+    assert node.outputs.dataset.n_frames == narrow.n_frames + row['n_added']
+
+    _, node = run_get_node(builder({'max_failed_fraction': 1.0, 'max_generations': 2}, dataset=narrow, pool=broken))
+    assert node.is_finished_ok, node.exit_message
+    assert rows(node)[0]['n_failed'] == row['n_failed']
+
+
 def test_repetition_from_the_cache(builder, narrow, pool):
     """Running the same again costs no engine run."""
     _, first = run_get_node(builder(dataset=narrow, pool=pool))
