@@ -134,6 +134,7 @@ class LoopPorts(ProtocolMixin):
             validator=validator_for(LoopSettings),
             help='When the loop goes on and what it takes: `LoopSettings`.',
         )
+        spec.input_namespace('label', help='Who labels what is selected from an unlabelled pool.')
         spec.input(
             'label.entry_point',
             valid_type=orm.Str,
