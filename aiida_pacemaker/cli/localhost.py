@@ -83,6 +83,9 @@ def find_programs() -> dict[str, Path]:
 def ensure_codes() -> dict[str, orm.AbstractCode]:
     """Return a code on `localhost` for each program of the engine, made if it is not there.
 
+    A code whose program is gone, with the environment that it was installed in, makes way: it gets its pk behind its
+    label, and stays as the code of what it has run.
+
     :raises EngineMissingError: if a code has to be made and its program is missing.
     """
     computer = ensure_computer()
@@ -90,9 +93,15 @@ def ensure_codes() -> dict[str, orm.AbstractCode]:
     missing = []
     for program in PROGRAMS:
         try:
-            codes[program] = orm.load_code(f'{program}@{COMPUTER}')
+            code = orm.load_code(f'{program}@{COMPUTER}')
         except NotExistent:
             missing.append(program)
+            continue
+        if isinstance(code, orm.InstalledCode) and not Path(code.filepath_executable).exists():
+            code.label = f'{program}-{code.pk}'
+            missing.append(program)
+        else:
+            codes[program] = code
     paths = find_programs() if missing else {}
     for program in missing:
         codes[program] = orm.InstalledCode(
