@@ -1,4 +1,4 @@
-"""The ASE calculator of a potential node, where python-ace is installed beside AiiDA."""
+"""The ASE calculator of a potential, where python-ace is installed beside AiiDA."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from aiida_pacemaker.baseline.ase_calculator import to_ase
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
 
-    from aiida_pacemaker.data.active_set import PaceActiveSetData
-    from aiida_pacemaker.data.potential import PacePotentialData
+    from aiida_pacemaker.baseline.model import DeltaBaseline
 
 
-def build_calculator(potential: PacePotentialData, active_set: PaceActiveSetData | None = None) -> BaseCalculator:
-    """Return the sum of the potential and its baseline as one ASE calculator.
+def build_calculator(b_basis: bytes, baseline: DeltaBaseline, active_set: bytes | None = None) -> BaseCalculator:
+    """Return the sum of a potential and its baseline as one ASE calculator.
 
+    :param b_basis: content of the B-basis ``.yaml``.
+    :param baseline: what was taken off the labels before the fit.
+    :param active_set: content of the ``.asi`` file, for gamma.
     :raises ImportError: if python-ace is not installed in this environment.
     """
     try:
@@ -29,11 +31,11 @@ def build_calculator(potential: PacePotentialData, active_set: PaceActiveSetData
 
     # The engine reads files only; it is done with them when the calculator is made.
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, potential.B_BASIS)
-        path.write_bytes(potential.get_b_basis())
+        path = Path(folder, 'potential.yaml')
+        path.write_bytes(b_basis)
         calculator = PyACECalculator(str(path))
         if active_set is not None:
-            asi = Path(folder, active_set.filename)
-            asi.write_bytes(active_set.content)
+            asi = path.with_suffix('.asi')
+            asi.write_bytes(active_set)
             calculator.set_active_set(str(asi))
-    return to_ase(potential.baseline, calculator)
+    return to_ase(baseline, calculator)

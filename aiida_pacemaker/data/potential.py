@@ -10,6 +10,7 @@ from aiida.orm.pydantic import OrmMetadataField
 
 from aiida_pacemaker.baseline.lammps import to_lammps
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.data.calculator import build_calculator
 from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
 
 if TYPE_CHECKING:
@@ -166,9 +167,7 @@ class PacePotentialData(orm.Data):
 
         :raises ImportError: if python-ace is not installed beside AiiDA.
         """
-        from aiida_pacemaker.data.calculator import build_calculator  # noqa: PLC0415 (needs ASE calculators)
-
-        return build_calculator(self, active_set)
+        return build_calculator(self.get_b_basis(), self.baseline, None if active_set is None else active_set.content)
 
     def write_files(
         self, folder: str | Path, *, active_set: PaceActiveSetData | None = None, stem: str = 'potential'
