@@ -39,7 +39,7 @@ class PaceTrainParser(PaceParser):
         text = self.read_text(PaceTrainCalculation.LOG)
         log = self.summarise(read_log, PaceTrainCalculation.LOG, LogSummary())
         tables, unreadable = self.tables()
-        invalid = self.attach_potentials()
+        invalid = self.attach_potentials(log)
         fitted = 'potential' in self.outputs
         self.attach_metrics(tables, log, fitted)
         if self.node.inputs.predict.value:
@@ -78,7 +78,7 @@ class PaceTrainParser(PaceParser):
             tables[label] = table
         return tables, unreadable
 
-    def attach_potentials(self) -> ExitCode | None:
+    def attach_potentials(self, log: LogSummary) -> ExitCode | None:
         """Attach the fitted potential or, where there is no usable one, the newest usable interim one.
 
         :returns: what is wrong with the file of the fitted potential.
@@ -87,16 +87,18 @@ class PaceTrainParser(PaceParser):
         invalid = None
         if content is not None:
             try:
-                self.out('potential', self.build(content, self.c_tilde()))
+                self.out('potential', self.build(content, self.c_tilde(), log.n_functions))
             except ValueError as exception:
                 invalid = self.exit_codes.ERROR_POTENTIAL_INVALID.format(reason=str(exception))
             else:
                 return None
+        # The steps of a ladder have fewer functions than the one that was stopped.
+        n_functions = None if log.ladder else log.n_functions
         names = set(self.names)
         while (name := newest_interim(names)) is not None:
             try:
                 stripped = strip_fit_cycles((self.read_bytes(name) or b'').decode())
-                self.out('interim_potential', self.build(stripped.encode(), None))
+                self.out('interim_potential', self.build(stripped.encode(), None, n_functions))
             except ValueError as exception:
                 # A kill can come while it is being written.
                 self.logger.warning(f'{name} is left out: {exception}')
@@ -116,14 +118,22 @@ class PaceTrainParser(PaceParser):
             return None
         return content
 
-    def build(self, content: bytes, c_tilde: bytes | None) -> PacePotentialData:
-        """Return a potential node, with the baseline and reference energies that it was fitted with."""
-        return PacePotentialData(
+    def build(self, content: bytes, c_tilde: bytes | None, n_functions: int | None) -> PacePotentialData:
+        """Return a potential node, with the baseline and reference energies that it was fitted with.
+
+        :param n_functions: how many functions were fitted, if the log says so.
+        :raises ValueError: if the content is no potential, or not all of one: the format has no end mark, so a file
+            that is cut between two functions reads as a smaller potential.
+        """
+        potential = PacePotentialData(
             content,
             c_tilde=c_tilde,
             baseline=DeltaBaseline.model_validate(self.node.inputs.baseline.get_dict()),
             reference_energies=self.node.inputs.reference_energies.get_dict(),
         )
+        if n_functions is not None and potential.n_functions != n_functions:
+            raise ValueError(f'{n_functions} functions were fitted but the file has {potential.n_functions}: it is cut')
+        return potential
 
     def attach_metrics(self, tables: dict[str, MetricsTable], log: LogSummary, fitted: bool) -> None:
         """Attach the errors at the end and the learning curves."""

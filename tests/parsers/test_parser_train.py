@@ -170,6 +170,16 @@ def test_a_final_potential_that_was_cut_is_no_potential(parse_train, kept):
     assert parsed.outputs['metrics']['stop_reason'] == 'interrupted'
 
 
+def test_a_potential_that_was_cut_between_two_functions_is_told_by_their_number(parse_train):
+    """It is legal YAML and a legal potential, only not the one that was fitted."""
+    lines = text('default', 'output_potential.yaml').splitlines(keepends=True)
+    last = max(row for row, line in enumerate(lines) if line.startswith('      - {type:'))
+    parsed = parse_train(fitted(output_potential__yaml=''.join(lines[:last])))
+    assert parsed.label == 'ERROR_POTENTIAL_INVALID'
+    assert 'it is cut' in parsed.code.message
+    assert 'potential' not in parsed.outputs
+
+
 def test_the_reason_for_a_final_potential_that_was_cut_comes_first(parse_train):
     full = 'Traceback (most recent call last):\nOSError: [Errno 28] No space left on device\n'
     parsed = parse_train(fitted(output_potential__yaml=b'', stderr__txt=full))
