@@ -58,8 +58,8 @@ def write_dataset(
     if energy_corrected is not None:
         columns['energy_corrected'] = _column('energy_corrected', energy_corrected, (n_frames,))
     # A copy, because arrays over a buffer in a pickle are read-only and the engine is free to change its forces.
-    columns['forces'] = _split(_Call('numpy', 'array', _column('forces', forces, (n_atoms, 3))), frames)
-    _write(frames, handle, columns, names, level)
+    columns['forces'] = split_by_frame(Call('numpy', 'array', _column('forces', forces, (n_atoms, 3))), frames)
+    write_table(frames, handle, columns, names, level)
 
 
 def write_candidates(frames: Frames, handle: IO[bytes], *, names: Sequence[str] | None = None, level: int = 1) -> None:
@@ -71,19 +71,26 @@ def write_candidates(frames: Frames, handle: IO[bytes], *, names: Sequence[str] 
     :param level: gzip level from 0 (fastest) to 9 (smallest).
     :raises ValueError: if there are no frames, or if a name is reserved by the engine.
     """
-    _write(frames, handle, {}, names, level)
+    write_table(frames, handle, {}, names, level)
 
 
-def _write(frames: Frames, handle: IO[bytes], columns: dict[str, Any], names: Sequence[str] | None, level: int) -> None:
+def write_table(
+    frames: Frames, handle: IO[bytes], columns: dict[str, Any], names: Sequence[str] | None, level: int
+) -> None:
+    """Write structures with the given columns beside them.
+
+    :param columns: values that :func:`opcodes_of` knows, each one row per frame.
+    :raises ValueError: if there are no frames, or as for the names of :func:`write_dataset`.
+    """
     if not len(frames):
         raise ValueError('there are no frames to write, and the engine cannot read an empty dataset')
     if names is not None:
         columns['name'] = _checked_names(names, len(frames))
-    table = _Call('pandas', 'DataFrame', {'ase_atoms': _atoms(frames), **columns})
+    table = Call('pandas', 'DataFrame', {'ase_atoms': _atoms(frames), **columns})
     with gzip.GzipFile(filename='', mode='wb', compresslevel=level, fileobj=handle, mtime=0) as stream:
         stream.write(pickle.PROTO + bytes([_PROTOCOL]))
-        for opcodes in _opcodes(table):
-            stream.write(opcodes)
+        for part in opcodes_of(table):
+            stream.write(part)
         stream.write(pickle.STOP)
 
 
@@ -109,40 +116,41 @@ def _checked_names(names: Sequence[str], n_frames: int) -> list[str]:
     return list(names)
 
 
-class _Global(NamedTuple):
+class Global(NamedTuple):
     """A function or class that is imported when the pickle is loaded."""
 
     module: str
     name: str
 
 
-class _Call:
+class Call:
     """A call that is made when the pickle is loaded."""
 
     def __init__(self, module: str, name: str, *arguments: Any) -> None:
-        self.function = _Global(module, name)
+        self.function = Global(module, name)
         self.arguments = arguments
 
 
-def _split(column: Any, frames: Frames) -> _Call:
-    return _Call('numpy', 'split', column, frames.offsets[1:-1])
+def split_by_frame(column: Any, frames: Frames) -> Call:
+    """Return the call that divides a column with one row per atom into one array per frame."""
+    return Call('numpy', 'split', column, frames.offsets[1:-1])
 
 
-def _atoms(frames: Frames) -> _Call:
+def _atoms(frames: Frames) -> Call:
     # The order of the arguments of ``Atoms`` up to ``pbc`` is the same in all versions of ASE.
-    unused = _Call('itertools', 'repeat', None)
+    unused = Call('itertools', 'repeat', None)
     arguments = (
         unused,  # symbols
-        _split(frames.positions, frames),
-        _split(frames.numbers, frames),
+        split_by_frame(frames.positions, frames),
+        split_by_frame(frames.numbers, frames),
         *[unused] * 6,  # tags, momenta, masses, magmoms, charges, scaled_positions
         frames.cells,
         frames.pbc,
     )
-    return _Call('builtins', 'list', _Call('builtins', 'map', _Global('ase.atoms', 'Atoms'), *arguments))
+    return Call('builtins', 'list', Call('builtins', 'map', Global('ase.atoms', 'Atoms'), *arguments))
 
 
-def _opcodes(value: Any) -> Iterator[bytes | memoryview]:
+def opcodes_of(value: Any) -> Iterator[bytes | memoryview]:
     """Yield the opcodes that put a value on the stack of the machine that loads the pickle."""
     if value is None:
         yield pickle.NONE
@@ -154,16 +162,16 @@ def _opcodes(value: Any) -> Iterator[bytes | memoryview]:
     elif isinstance(value, memoryview):
         yield pickle.BINBYTES8 + value.nbytes.to_bytes(8, 'little')
         yield value
-    elif isinstance(value, _Global):
+    elif isinstance(value, Global):
         yield pickle.GLOBAL + f'{value.module}\n{value.name}\n'.encode()
-    elif isinstance(value, _Call):
-        yield from _opcodes(value.function)
-        yield from _opcodes(value.arguments)
+    elif isinstance(value, Call):
+        yield from opcodes_of(value.function)
+        yield from opcodes_of(value.arguments)
         yield pickle.REDUCE
     elif isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder('<'))
-        yield from _opcodes(
-            _Call('numpy', 'ndarray', array.shape, array.dtype.str, array.reshape(-1).view(np.uint8).data)
+        yield from opcodes_of(
+            Call('numpy', 'ndarray', array.shape, array.dtype.str, array.reshape(-1).view(np.uint8).data)
         )
     else:
         yield from _container_opcodes(value)
@@ -173,18 +181,18 @@ def _container_opcodes(value: Any) -> Iterator[bytes | memoryview]:
     if isinstance(value, tuple):
         yield pickle.MARK
         for item in value:
-            yield from _opcodes(item)
+            yield from opcodes_of(item)
         yield pickle.TUPLE
     elif isinstance(value, list):
         yield pickle.EMPTY_LIST + pickle.MARK
         for item in value:
-            yield from _opcodes(item)
+            yield from opcodes_of(item)
         yield pickle.APPENDS
     elif isinstance(value, dict):
         yield pickle.EMPTY_DICT + pickle.MARK
         for key, item in value.items():
-            yield from _opcodes(key)
-            yield from _opcodes(item)
+            yield from opcodes_of(key)
+            yield from opcodes_of(item)
         yield pickle.SETITEMS
     else:
         raise TypeError(f'there are no opcodes for {type(value).__name__}')

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aiida_pacemaker.frames.pickle_reading import Table, read_dataset, read_table
-from aiida_pacemaker.frames.pickle_writing import _Call, _Global, _opcodes, _split, _write
+from aiida_pacemaker.frames.pickle_writing import Call, Global, opcodes_of, split_by_frame, write_table
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
 
 
@@ -97,24 +97,24 @@ def write_selection(path: Path, rows: Sequence[int]) -> None:
         _index('RangeIndex', {'start': 0, 'stop': 0, 'step': 1}),
         _index('Index', {'data': np.array(rows, dtype=np.int64)}),
     ]
-    manager = _Call('pandas.core.internals.managers', 'BlockManager', (), axes)
+    manager = Call('pandas.core.internals.managers', 'BlockManager', (), axes)
     with gzip.GzipFile(path, mode='wb', mtime=0) as stream:
         stream.write(pickle.PROTO + bytes([4]))
-        stream.writelines(_opcodes(_Global('pandas', 'DataFrame')))
+        stream.writelines(opcodes_of(Global('pandas', 'DataFrame')))
         stream.write(pickle.EMPTY_TUPLE + pickle.NEWOBJ)
         state = {'_mgr': manager, '_typ': 'dataframe', '_flags': {'allows_duplicate_labels': True}}
-        stream.writelines(_opcodes(state))
+        stream.writelines(opcodes_of(state))
         stream.write(pickle.BUILD + pickle.STOP)
 
 
-def _index(kind: str, content: dict[str, Any]) -> _Call:
-    return _Call('pandas.core.indexes.base', '_new_Index', _Global('pandas', kind), {**content, 'name': None})
+def _index(kind: str, content: dict[str, Any]) -> Call:
+    return Call('pandas.core.indexes.base', '_new_Index', Global('pandas', kind), {**content, 'name': None})
 
 
 def _write_frames(path: Path, frames: Frames, **columns: Any) -> None:
     with path.open('wb') as handle:
-        _write(frames, handle, columns, None, 1)
+        write_table(frames, handle, columns, None, 1)
 
 
-def _forces(forces: FloatArray, frames: Frames) -> _Call:
-    return _split(_Call('numpy', 'array', forces), frames)
+def _forces(forces: FloatArray, frames: Frames) -> Call:
+    return split_by_frame(Call('numpy', 'array', forces), frames)
