@@ -13,6 +13,7 @@ from aiida.engine import ExitCode
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
+from aiida_pacemaker.data.learning_curves import curves_from_tables
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.failures import Failure, diagnose
@@ -144,11 +145,7 @@ class PaceTrainParser(PaceParser):
         content['stop_reason'] = _stop_reason(log, tables['train'], fitted)
         content['warnings'] = [*_range_warnings(log), *self.left_out(log)]
         self.out('metrics', orm.Dict(content))
-        curves = orm.ArrayData()
-        for label, table in tables.items():
-            for name, column in table.columns.items():
-                curves.set_array(f'{label}_{name}', np.asarray(column))
-        self.out('learning_curves', curves)
+        self.out('learning_curves', curves_from_tables(tables))
 
     def attach_predictions(self, folder: str | None) -> None:
         """Attach what the engine predicts and its plots."""

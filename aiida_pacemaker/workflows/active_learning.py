@@ -292,7 +292,6 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
             self.ctx.dataset, merged = outputs['dataset'], outputs['report']
         self.ctx.report = report_selection(
             self.ctx.report,
-            self.inputs.settings,
             self.ctx.select.outputs.output_parameters,
             **given(merged=merged, failures=self.ctx.failures),
             metadata={'call_link_label': self.link('report_selection'), 'label': self.label('report')},

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_pacemaker.data.learning_curves import curves_from_tables, tables_from_curves
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.metrics import MetricsTable, stitch
+from aiida_pacemaker.engine.metrics import stitch
 from aiida_pacemaker.engine.options import ActiveSetOptions
 
 
@@ -20,23 +20,18 @@ def remaining_epochs(config: orm.Dict, learning_curves: orm.ArrayData, max_epoch
     :param max_epochs: what the stopped fit was to do, if not what the config says.
     """
     wanted = parse_config(config.get_dict()).maxiter if max_epochs is None else max_epochs.value
-    return orm.Int(max(1, wanted - _table(learning_curves, 'train').iterations))
+    return orm.Int(max(1, wanted - tables_from_curves(learning_curves)['train'].iterations))
 
 
 @calcfunction
 def stitch_curves(**legs: orm.ArrayData) -> orm.ArrayData:
     """Return the learning curves of all legs of a fit as one."""
-    ordered = [leg for _, leg in sorted(legs.items())]
-    train = [_table(leg, 'train') for leg in ordered]
-    curves = {'train': stitch(train)}
-    if any(_has(leg, 'test') for leg in ordered):
-        pairs = [(_table(leg, 'test'), table) for leg, table in zip(ordered, train, strict=True) if _has(leg, 'test')]
-        curves['test'] = stitch([test for test, _ in pairs], [table for _, table in pairs])
-    node = orm.ArrayData()
-    for label, table in curves.items():
-        for name, column in table.columns.items():
-            node.set_array(f'{label}_{name}', np.asarray(column))
-    return node
+    tables = [tables_from_curves(leg) for _, leg in sorted(legs.items())]
+    curves = {'train': stitch([leg['train'] for leg in tables])}
+    tested = [leg for leg in tables if 'test' in leg]
+    if tested:
+        curves['test'] = stitch([leg['test'] for leg in tested], [leg['train'] for leg in tested])
+    return curves_from_tables(curves)
 
 
 @calcfunction
@@ -71,20 +66,4 @@ def with_all_atoms(options: orm.Dict | None = None) -> orm.Dict:
     given = ActiveSetOptions.model_validate({} if options is None else options.get_dict())
     return orm.Dict(
         given.model_copy(update={'all_atoms': True, 'max_force_error': None}).model_dump(mode='json', exclude_none=True)
-    )
-
-
-def _has(curves: orm.ArrayData, label: str) -> bool:
-    return any(name.startswith(f'{label}_') for name in curves.get_arraynames())
-
-
-def _table(curves: orm.ArrayData, label: str) -> MetricsTable:
-    """Return the table that learning curves were made from."""
-    prefix = f'{label}_'
-    return MetricsTable(
-        {
-            name.removeprefix(prefix): curves.get_array(name)
-            for name in curves.get_arraynames()
-            if name.startswith(prefix)
-        }
     )

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import yaml
 
+from aiida_pacemaker.engine.expansion import deep_merge
+
 
 class ProtocolMixin:
     """Reads the protocols of a work chain."""
@@ -46,13 +48,4 @@ class ProtocolMixin:
         if name not in content['protocols']:
             raise ValueError(f'there is no protocol `{name}`: choose one of {", ".join(content["protocols"])}')
         inputs = {key: value for key, value in content['protocols'][name].items() if key != 'description'}
-        return recursive_merge(recursive_merge(content['default_inputs'], inputs), overrides or {})
-
-
-def recursive_merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the first mapping with the keys of the second in place of its own, at all depths."""
-    merged = dict(left)
-    for key, value in right.items():
-        old = merged.get(key)
-        merged[key] = recursive_merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
+        return deep_merge(deep_merge(content['default_inputs'], inputs), overrides or {})

@@ -67,7 +67,6 @@ def report_fit(
 @calcfunction
 def report_selection(
     report: orm.Dict,
-    settings: orm.Dict,
     selection: orm.Dict,
     merged: orm.Dict | None = None,
     failures: orm.Dict | None = None,
