@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiida import orm
 
-from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
-from aiida_pacemaker.frames.pickle_writing import write_candidates, write_dataset
+from aiida_pacemaker.frames.pickle_writing import write_candidates
 
 if TYPE_CHECKING:
     from aiida.common.folders import Folder
@@ -98,14 +98,8 @@ def stage_training(
         if name in available:
             link(info, available[name], name)
             continue
-        frames = dataset.get_shard(shard)
-        target = subtract(baseline, frames)
-        if target.energy is None or target.forces is None:
-            raise ValueError(f'{dataset} has no labels to train on')
         with folder.open(name, 'wb') as handle:
-            write_dataset(
-                frames, handle, energy=target.energy, forces=target.forces, names=hex_hashes(frame_hashes(frames))
-            )
+            write_targets(dataset.get_shard(shard), handle, baseline)
         info.provenance_exclude_list.append(name)
     return list(names.values())
 

@@ -13,11 +13,10 @@ from aiida.orm.nodes.caching import NodeCaching
 from aiida.orm.pydantic import OrmMetadataField
 from aiida.repository import Repository
 
-from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import to_atoms, write_extxyz
-from aiida_pacemaker.frames.hashing import HashArray, frame_hashes, hex_hashes
-from aiida_pacemaker.frames.pickle_writing import write_dataset
+from aiida_pacemaker.frames.hashing import HashArray
 from aiida_pacemaker.frames.shards import (
     read_columns,
     read_hashes,
@@ -266,13 +265,10 @@ class PaceDatasetData(orm.Data):
         :param baseline: taken off the energies and forces if given; otherwise the labels are written as they are.
         :raises ValueError: if the dataset is not labelled.
         """
-        frames = self.get_frames() if baseline is None else subtract(baseline, self.get_frames())
-        if frames.energy is None or frames.forces is None:
+        if not self.labelled:
             raise ValueError(f'{self} has no labels: write it as extended XYZ')
         with Path(path).open('wb') as handle:
-            write_dataset(
-                frames, handle, energy=frames.energy, forces=frames.forces, names=hex_hashes(frame_hashes(frames))
-            )
+            write_targets(self.get_frames(), handle, baseline)
 
     def _validate(self) -> bool:
         """Check that the attributes and the files belong together.
