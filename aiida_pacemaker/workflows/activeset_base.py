@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiida import orm
-from aiida.engine import ProcessHandlerReport, ProcessSpec, process_handler, while_
+from aiida.engine import ProcessHandlerReport, process_handler
 
 from aiida_pacemaker.calculations.activeset import PaceActiveSetCalculation
 from aiida_pacemaker.engine.options import ActiveSetOptions
@@ -19,19 +19,6 @@ class PaceActiveSetBaseWorkChain(PaceRestartWorkChain):
     """
 
     _process_class = PaceActiveSetCalculation
-
-    @classmethod
-    def define(cls, spec: ProcessSpec) -> None:
-        """Define inputs, outline and outputs."""
-        super().define(spec)
-        spec.expose_inputs(PaceActiveSetCalculation, namespace='pace')
-        spec.expose_outputs(PaceActiveSetCalculation)
-        spec.outline(cls.setup, while_(cls.should_run_process)(cls.run_process, cls.inspect_process), cls.results)
-
-    def setup(self) -> None:
-        """Prepare the inputs of the first try."""
-        super().setup()
-        self.ctx.inputs = self.exposed_inputs(PaceActiveSetCalculation, 'pace')
 
     @process_handler(
         priority=600,

@@ -3,33 +3,90 @@
 from __future__ import annotations
 
 from aiida import orm
-from aiida.engine import BaseRestartWorkChain, ExitCode, ProcessHandlerReport, ProcessSpec, process_handler
+from aiida.common import AttributeDict
+from aiida.engine import (
+    BaseRestartWorkChain,
+    CalcJob,
+    ExitCode,
+    ProcessHandlerReport,
+    ProcessSpec,
+    process_handler,
+    while_,
+)
+
+from aiida_pacemaker.calculations.base import STATUS
+from aiida_pacemaker.engine.failures import Failure
+from aiida_pacemaker.workflows.resuming import ResumingWorkChain
+
+#: How a job ends that was lost through no fault of its inputs: it died without a word, or with the node it ran on.
+LOST = {
+    STATUS[Failure.ERROR_NO_REASON_GIVEN],
+    STATUS[Failure.ERROR_KILLED],
+    CalcJob.exit_codes.ERROR_SCHEDULER_NODE_FAILURE.status,
+}
 
 
-class PaceRestartWorkChain(BaseRestartWorkChain):
-    """Base of the restart chains: gives up at once where another try is useless, and loses no output."""
+class PaceRestartWorkChain(ResumingWorkChain, BaseRestartWorkChain):
+    """Base of the restart chains: repeats what was lost, gives up at once where that is useless, loses no output.
+
+    The inputs of the job, `_process_class`, are in the namespace `pace`; its outputs are those of the chain.
+    """
 
     @classmethod
     def define(cls, spec: ProcessSpec) -> None:
-        """Define how a chain fails."""
+        """Define inputs, outline, outputs, and how a chain fails."""
         super().define(spec)
+        cls.expose_job(spec)
+        spec.outline(cls.setup, while_(cls.should_run_process)(cls.run_process, cls.inspect_process), cls.results)
         spec.exit_code(
             310,
             'ERROR_UNRECOVERABLE',
             message='The last job failed, and another try would end the same way: {reason}',
         )
 
+    @classmethod
+    def expose_job(cls, spec: ProcessSpec) -> None:
+        """Make the ports of the job those of the chain."""
+        if cls._process_class is not None:
+            spec.expose_inputs(cls._process_class, namespace='pace')
+            spec.expose_outputs(cls._process_class)
+
+    def setup(self) -> None:
+        """Prepare the inputs of the first try."""
+        super().setup()
+        self.ctx.inputs = self.job_inputs()
+
+    def job_inputs(self) -> AttributeDict:
+        """Return the inputs of the first job."""
+        return self.exposed_inputs(self.process_class, 'pace')
+
     def inspect_process(self) -> ExitCode | None:
         """Let the handlers deal with the last job; if the chain ends there, what the job has made is kept."""
         exit_code = super().inspect_process()
-        if exit_code is not None and exit_code.status:
-            self._attach_outputs(self.ctx.children[self.ctx.iteration - 1])
+        if exit_code is None or not exit_code.status:
+            return exit_code
+        node = self.ctx.children[self.ctx.iteration - 1]
+        self._attach_outputs(node)
+        if exit_code == self.exit_codes.ERROR_MAXIMUM_ITERATIONS_EXCEEDED:
+            message = (
+                f'{self.ctx.iteration} jobs in a row have not come to an end and `max_iterations` allows no more. The '
+                f'last one ended with [{node.exit_status}] {node.exit_message}'
+            )
+            return ExitCode(exit_code.status, message)
         return exit_code
 
     def report_action(self, node: orm.CalcJobNode, action: str) -> None:
         """Say what happened and what is done about it."""
         self.report(f'{node.process_label}<{node.pk}> ended with {node.exit_status}: {node.exit_message}')
         self.report(f'Action taken: {action}')
+
+    @process_handler(priority=200)
+    def handle_lost(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Repeat a job that died without a reason of its own."""
+        if node.exit_status not in LOST:
+            return None
+        self.report_action(node, 'run it again')
+        return ProcessHandlerReport(True)
 
     @process_handler(priority=100)
     def handle_unrecoverable(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:

@@ -1,0 +1,55 @@
+"""Going on after a crash: what a work chain has already started is not started again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import WorkChain
+
+_CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
+
+
+class ResumingWorkChain(WorkChain):
+    """Base of work chains whose calls are labelled: each is made once, whatever happens to the daemon.
+
+    A worker that dies in a step leaves the work chain where it was before that step, and the next worker takes the step
+    again. What the step had already called is there, though, and may be a job that is being paid for: it is found by
+    the label of its link and taken up instead of called twice.
+    """
+
+    def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> orm.ProcessNode:
+        """Submit a process, or return the one that this step has submitted before the work chain was interrupted."""
+        metadata = {**(inputs or {}), **kwargs}.get('metadata', {})
+        # One that has neither ended nor a checkpoint can never run: the worker died while it was made.
+        found = [node for node in self._untaken(metadata) if node.is_terminated or node.checkpoint is not None]
+        if found:
+            self.report(f'{found[0].process_label}<{found[0].pk}> was submitted before an interruption: taken up again')
+        return self._take(found[0] if found else super().submit(process, inputs, **kwargs))
+
+    def run_once(self, function: Any, **inputs: Any) -> tuple[Any, orm.ProcessNode]:
+        """Run a calculation function, or return what it gave in this step before the work chain was interrupted.
+
+        :returns: its output or, where it has several, a mapping of them, and its node.
+        """
+        found = [node for node in self._untaken(inputs.get('metadata', {})) if node.is_finished_ok]
+        if not found:
+            outputs, node = function.run_get_node(**inputs)
+            return outputs, self._take(node)
+        created = found[0].base.links.get_outgoing(link_type=LinkType.CREATE).all()
+        outputs = {link.link_label: link.node for link in created}
+        return outputs.get('result', outputs), self._take(found[0])
+
+    def _take(self, node: orm.ProcessNode) -> orm.ProcessNode:
+        # The context is saved at the end of a step, so it lacks exactly what an interrupted step has called.
+        self.ctx.setdefault('taken', []).append(node.pk)
+        return node
+
+    def _untaken(self, metadata: dict[str, Any]) -> list[Any]:
+        """Return what was called with the label of a link, but by a step that has not come to its end."""
+        label = metadata.get('call_link_label')
+        if label is None:
+            return []
+        called = self.node.base.links.get_outgoing(link_type=_CALLS, link_label_filter=label).all_nodes()
+        return [node for node in called if node.pk not in self.ctx.get('taken', [])]
