@@ -17,6 +17,9 @@ from aiida_pacemaker.calculations.base import PaceCalcJob
 from aiida_pacemaker.calculations.validation import validator_for
 from aiida_pacemaker.data.dataset import PaceDatasetData
 
+#: Reasons of frames that have not failed, but to whose end the job did not come.
+INTERRUPTED, RUNNING = 'interrupted', 'running'
+
 IMPORT_PATH = re.compile(r'[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*')
 
 
@@ -41,12 +44,12 @@ class AseLabelCalculation(PaceCalcJob):
     """Label frames with an ASE calculator that is imported on the computer.
 
     The code is the Python interpreter that the calculator is installed in. Frames that fail are reported with their
-    reason; the others are labelled all the same.
+    reason; the others are labelled all the same. A job that is stopped keeps the labels that it has.
     """
 
     DRIVER: ClassVar[str] = 'label_ase.py'
     REQUEST: ClassVar[str] = 'label.json'
-    LABELS: ClassVar[str] = 'labels.npz'
+    LABELS: ClassVar[str] = 'labels.jsonl'
     SUMMARY: ClassVar[str] = 'labels.json'
 
     PROGRAM = 'python'
@@ -71,9 +74,19 @@ class AseLabelCalculation(PaceCalcJob):
             help='The labelled frames, one trajectory per composition, with the arrays `energy` (eV), `forces` '
             '(eV/angstrom) and `stress` (eV/angstrom^3, sign of ASE).',
         )
-        spec.output('failures', valid_type=orm.Dict, required=False, help='The frames that failed, with their reasons.')
+        spec.output(
+            'failures',
+            valid_type=orm.Dict,
+            required=False,
+            help='The frames without labels, with their reasons; `interrupted` if the job did not come to them, and '
+            '`running` if it was stopped at them.',
+        )
         spec.exit_code(
-            311, 'ERROR_LABELS_INVALID', invalidates_cache=True, message='The labels cannot be used: {reason}'
+            411,
+            'ERROR_LABELS_INTERRUPTED',
+            invalidates_cache=True,
+            message='The job was stopped from outside with {missing} of {count} frames still to label. The labels of the '
+            'others are in the outputs; the work chain `pacemaker.label.ase` goes on with the rest by itself.',
         )
         spec.exit_code(
             510,

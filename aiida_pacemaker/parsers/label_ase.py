@@ -9,15 +9,14 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
-from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
+from aiida_pacemaker.calculations.label_ase import INTERRUPTED, RUNNING, AseLabelCalculation
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
-from aiida_pacemaker.engine.evaluation_files import read_evaluation
+from aiida_pacemaker.engine.label_files import Labels, read_labels
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
-from aiida_pacemaker.frames.table import Frames, IntArray
+from aiida_pacemaker.frames.table import BoolArray, Frames
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
-#: Name and message of the error of a frame that has no labels and of which the driver says nothing.
-UNKNOWN = ('unknown', 'the driver gave no reason')
+Failure = tuple[str, str]
 
 
 class AseLabelParser(PaceParser):
@@ -26,44 +25,56 @@ class AseLabelParser(PaceParser):
     def parse(self, **kwargs: Any) -> ExitCode:
         """Parse the retrieved files."""
         path = self.temporary(kwargs.get('retrieved_temporary_folder'), AseLabelCalculation.LABELS)
-        if AseLabelCalculation.SUMMARY not in self.names or path is None:
+        if path is None:
             return self.verdict(self.diagnose(), self.silent())
+        whole = AseLabelCalculation.SUMMARY in self.names
         dataset = self.node.inputs.dataset
-        try:
-            arrays = read_evaluation(path, dataset.n_frames, dataset.n_atoms, with_gamma=False, complete=False)
-            summary = json.loads(self.read_text(AseLabelCalculation.SUMMARY))
-            failures = {entry['frame']: (str(entry['reason']), str(entry['message'])) for entry in summary['failures']}
-        except (ValueError, KeyError, TypeError, RecursionError) as exception:
-            return self.verdict(self.exit_codes.ERROR_LABELS_INVALID.format(reason=str(exception)))
-
-        frames = dataset.get_frames().with_labels(arrays['energy'], arrays['forces'], arrays['stress'])
-        whole = np.isfinite(arrays['forces']).all(axis=1)
-        good = np.isfinite(arrays['energy']) & np.logical_and.reduceat(whole, frames.offsets[:-1])
-        self.out(
-            'failures',
-            orm.Dict({'failures': _listed(frames, np.flatnonzero(~good), failures), **finite(_costs(summary))}),
-        )
+        labels = read_labels(path, dataset.get_frames())
+        frames = dataset.get_frames().with_labels(labels.energy, labels.forces, labels.stress)
+        good = np.isfinite(labels.energy)
+        failures = _failures(labels, good, whole)
+        self.out('failures', orm.Dict({'failures': _listed(frames, failures), **self.costs()}))
         for index, trajectory in enumerate(trajectories_from_frames(frames.select(good))):
             self.out(f'trajectories.composition_{index:04d}', trajectory)
+        if not whole:
+            missing = sum(reason in (INTERRUPTED, RUNNING) for reason, _ in failures.values())
+            # The standard error holds the tracebacks of all frames that failed, which are not the reason.
+            return self.verdict(self.exit_codes.ERROR_LABELS_INTERRUPTED.format(missing=missing, count=len(frames)))
         if not good.any():
-            reason = ': '.join(failures.get(0, UNKNOWN))
+            reason = ': '.join(failures[0])
             return self.verdict(self.exit_codes.ERROR_ALL_LABELS_FAILED.format(count=len(frames), reason=reason))
         return self.verdict()
 
+    def costs(self) -> dict[str, Any]:
+        """Return what the driver says of time and versions."""
+        try:
+            summary = json.loads(self.read_text(AseLabelCalculation.SUMMARY) or '{}')
+            return {key: finite(summary[key]) for key in ('seconds', 'versions') if key in summary}
+        except (ValueError, TypeError, RecursionError) as exception:
+            self.logger.warning(f'{AseLabelCalculation.SUMMARY} is left out: {exception}')
+            return {}
 
-def _listed(frames: Frames, missing: IntArray, failures: dict[int, tuple[str, str]]) -> list[dict[str, Any]]:
-    hashes = hex_hashes(frame_hashes(frames.select(missing)))
+
+def _failures(labels: Labels, good: BoolArray, whole: bool) -> dict[int, Failure]:
+    """Return for each frame without labels the kind of the reason and its message, in order."""
+    unsaid: Failure = ('unknown', 'the driver gave no reason')
+    if not whole:
+        unsaid = (INTERRUPTED, 'the job was stopped before it came to this frame')
+    failures = {frame: labels.failures.get(frame, unsaid) for frame in np.flatnonzero(~good).tolist()}
+    if not whole and labels.running in failures:
+        failures[labels.running] = (RUNNING, 'the job was stopped while it labelled this frame')
+    return failures
+
+
+def _listed(frames: Frames, failures: dict[int, Failure]) -> list[dict[str, Any]]:
+    hashes = hex_hashes(frame_hashes(frames.select(list(failures)))) if failures else []
     return [
         {
             'hash': digest,
             'source': frames.source_of(frame),
             'step': int(frames.step[frame]),
-            'reason': failures.get(frame, UNKNOWN)[0],
-            'message': failures.get(frame, UNKNOWN)[1],
+            'reason': reason,
+            'message': message,
         }
-        for frame, digest in zip(missing.tolist(), hashes, strict=True)
+        for (frame, (reason, message)), digest in zip(failures.items(), hashes, strict=True)
     ]
-
-
-def _costs(summary: dict[str, Any]) -> dict[str, Any]:
-    return {key: summary[key] for key in ('seconds', 'versions') if key in summary}

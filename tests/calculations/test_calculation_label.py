@@ -67,7 +67,7 @@ def test_what_is_sent(prepare, pace_codes_fake, copper):
     assert request == {**calculator, 'stress': True, 'shards': [shard['name']]}
     # The frames are sent from the dataset itself and are not in the provenance a second time.
     assert prepared.info.local_copy_list == [(copper.uuid, copper.shard_path(shard['name']), shard['name'])]
-    assert prepared.info.retrieve_temporary_list == ['labels.npz']
+    assert prepared.info.retrieve_temporary_list == ['labels.jsonl']
 
 
 def test_frames_that_fail_are_named_and_the_others_labelled(run_job, pace_codes_fake, copper):

@@ -20,7 +20,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 
 #: Files that come back for parsing only.
-TEMPORARY = {'selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'labels.npz'}
+TEMPORARY = {'selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'labels.jsonl'}
 
 
 @dataclass(frozen=True)

@@ -117,59 +117,104 @@ def test_evaluations_without_their_files(parse_evaluation):
     assert parse_evaluation({}, verdict=ExitCode(120, 'late')).label == 'ERROR_SCHEDULER_OUT_OF_WALLTIME'
 
 
-def labels_of(frames, failed=()):
-    arrays = {'energy': frames.energy.copy(), 'forces': frames.forces.copy(), 'stress': frames.stress.copy()}
-    rows = list(frames.slices())
-    for frame in failed:
-        arrays['energy'][frame] = np.nan
-        arrays['forces'][rows[frame]] = np.nan
-    return arrays
+def lines_of(frames, *, failed=(), until=None):
+    """Return what the labelling driver writes, up to a frame in whose labelling it is stopped."""
+    lines = []
+    for frame, rows in enumerate(frames.slices()):
+        lines.append({'begin': frame})
+        if frame == until:
+            break
+        label = {'energy': frames.energy[frame], 'forces': frames.forces[rows].tolist()}
+        label['stress'] = frames.stress[frame].tolist()
+        lines.append({'frame': frame, **({'reason': 'KeyError', 'message': f'{frame}'} if frame in failed else label)})
+    return ''.join(json.dumps(line) + '\n' for line in lines)
 
 
-def summary_of(*failures):
-    entries = [{'frame': frame, 'reason': 'KeyError', 'message': f'frame {frame}'} for frame in failures]
-    return json.dumps({'failures': entries, 'seconds': 0.5, 'versions': {'ase': '3.29'}})
+LABELS_SUMMARY = json.dumps({'seconds': 0.5, 'versions': {'ase': '3.29'}})
 
 
-def test_labels_that_failed_are_named_and_the_others_attached(parse_labels, mgo_frames):
-    frames = mgo_frames.select([0, 1, 2])
-    parsed = parse_labels({'labels.npz': npz(**labels_of(frames, [1])), 'labels.json': summary_of(1)})
+@pytest.fixture
+def frames(mgo_frames):
+    return mgo_frames.select([0, 1, 2])
+
+
+def energies_of(parsed):
+    nodes = parsed.outputs.get('trajectories', {}).values()
+    return sorted(energy for node in nodes for energy in node.get_array('energy'))
+
+
+def test_labels_that_failed_are_named_and_the_others_attached(parse_labels, frames):
+    parsed = parse_labels({'labels.jsonl': lines_of(frames, failed=[1]), 'labels.json': LABELS_SUMMARY})
     assert parsed.label == 'OK'
     (failure,) = parsed.outputs['failures']['failures']
     assert failure['hash'] == parsed.node.inputs.dataset.get_hashes()[1].tobytes().hex()
-    assert (failure['step'], failure['reason'], failure['message']) == (1, 'KeyError', 'frame 1')
-    energies = np.concatenate([node.get_array('energy') for node in parsed.outputs['trajectories'].values()])
-    assert sorted(energies) == sorted(frames.energy[[0, 2]])
-
-
-def test_a_frame_whose_forces_are_not_finite_has_failed(parse_labels, mgo_frames):
-    frames = mgo_frames.select([0, 1, 2])
-    labels = labels_of(frames)
-    labels['forces'][-1, 2] = np.inf
-    parsed = parse_labels({'labels.npz': npz(**labels), 'labels.json': summary_of()})
-    (failure,) = parsed.outputs['failures']['failures']
-    assert (failure['step'], failure['reason']) == (2, 'unknown')
-
-
-def test_all_labels_failed(parse_labels, mgo_frames):
-    labels = labels_of(mgo_frames.select([0, 1, 2]), [0, 1, 2])
-    parsed = parse_labels({'labels.npz': npz(**labels), 'labels.json': summary_of(0, 1, 2)})
-    assert parsed.label == 'ERROR_ALL_LABELS_FAILED'
-    assert 'None of 3 frames' in parsed.code.message
-    assert 'KeyError: frame 0' in parsed.code.message
-    assert len(parsed.outputs['failures']['failures']) == 3
+    assert (failure['step'], failure['reason'], failure['message']) == (1, 'KeyError', '1')
+    # To the last digit.
+    assert energies_of(parsed) == sorted(frames.energy[[0, 2]])
+    assert parsed.outputs['failures']['versions'] == {'ase': '3.29'}
 
 
 @pytest.mark.parametrize(
-    'summary',
-    ['', '{}', '[]', 'null', '{"failures": [{}]}', '{"failures": 3}', '{"failures": [[]]}', '[' * 100_000, '\x00\xff'],
+    'line',
+    [
+        '{"frame": 2, "energy": Infinity, "forces": [], "stress": null}',
+        '{"frame": 2, "energy": 1.0, "forces": [[0, 0, 0]], "stress": null}',
+        '{"frame": 2, "energy": 1.0}',
+        '{"frame": 2, "energy": {}, "forces": {}, "stress": {}}',
+        '{"frame": 3, "energy": 1.0}',
+        '{"frame": -1, "energy": 1.0}',
+        '{"frame": true, "reason": "x"}',
+        '[' * 100_000,
+        '9' * 10_000,
+        '\x00\xff',
+    ],
 )
-def test_a_summary_of_labels_that_cannot_be_read(parse_labels, mgo_frames, summary):
-    parsed = parse_labels({'labels.npz': npz(**labels_of(mgo_frames.select([0, 1, 2]))), 'labels.json': summary})
-    assert parsed.label == 'ERROR_LABELS_INVALID'
+def test_labels_that_make_no_sense_are_none(parse_labels, frames, line):
+    text = lines_of(frames.select([0, 1]))
+    parsed = parse_labels({'labels.jsonl': text + line + '\n', 'labels.json': LABELS_SUMMARY})
+    assert parsed.label == 'OK'
+    (failure,) = parsed.outputs['failures']['failures']
+    assert (failure['step'], failure['reason']) == (2, 'unknown')
+    assert energies_of(parsed) == sorted(frames.energy[[0, 1]])
+
+
+def test_the_first_label_of_a_frame_counts(parse_labels, frames):
+    """As after a job that was started twice in the same folder."""
+    text = lines_of(frames)
+    parsed = parse_labels({'labels.jsonl': text + text.replace('"energy": ', '"energy": 1'), 'labels.json': '{}'})
+    assert energies_of(parsed) == sorted(frames.energy)
+
+
+def test_all_labels_failed(parse_labels, frames):
+    parsed = parse_labels({'labels.jsonl': lines_of(frames, failed=[0, 1, 2]), 'labels.json': LABELS_SUMMARY})
+    assert parsed.label == 'ERROR_ALL_LABELS_FAILED'
+    assert 'None of 3 frames' in parsed.code.message
+    assert 'KeyError: 0' in parsed.code.message
+    assert len(parsed.outputs['failures']['failures']) == 3
+
+
+@pytest.mark.parametrize('cut', [1, 20, 400])
+def test_a_job_that_was_stopped_keeps_what_it_has(parse_labels, frames, cut):
+    """It may have been stopped within a line."""
+    text = lines_of(frames, until=1) if cut == 1 else lines_of(frames)[:-cut]
+    parsed = parse_labels({'labels.jsonl': text})
+    assert parsed.label == 'ERROR_LABELS_INTERRUPTED'
+    assert energies_of(parsed)[0] in frames.energy
+    reasons = {entry['step']: entry['reason'] for entry in parsed.outputs['failures']['failures']}
+    assert reasons == ({1: 'running', 2: 'interrupted'} if cut == 1 else {2: 'running'})
+    assert (
+        parse_labels({'labels.jsonl': text}, verdict=ExitCode(120, 'late')).label == 'ERROR_SCHEDULER_OUT_OF_WALLTIME'
+    )
+
+
+@pytest.mark.parametrize('summary', ['{}', '[]', 'null', '{"seconds": []}', '[' * 100_000, '\x00\xff'])
+def test_a_summary_of_labels_that_cannot_be_read_does_not_cost_them(parse_labels, frames, summary):
+    parsed = parse_labels({'labels.jsonl': lines_of(frames), 'labels.json': summary})
+    assert parsed.label == 'OK'
+    assert energies_of(parsed) == sorted(frames.energy)
 
 
 def test_labels_without_their_files(parse_labels):
     assert parse_labels({}).label == 'ERROR_NO_REASON_GIVEN'
-    assert parse_labels({'labels.npz': b'PK', 'labels.json': summary_of()}).label == 'ERROR_LABELS_INVALID'
+    assert parse_labels({'labels.jsonl': b'\x80PK' * 1000}).label == 'ERROR_LABELS_INTERRUPTED'
     assert parse_labels({}, verdict=ExitCode(140, 'gone')).label == 'ERROR_SCHEDULER_NODE_FAILURE'

@@ -1,12 +1,14 @@
 """Label structures with an ASE calculator, with the Python that the calculator is installed in.
 
 Reads `label.json`: where the calculator is imported from, its arguments, which properties are wanted, and the `.npz`
-shards of the structures in order. Writes `labels.npz` with one row per structure (NaN where it failed), without
-pickles, and at the very end `labels.json` with the failures and their reasons.
+shards of the structures in order. Writes a line of JSON to `labels.jsonl` before and after each structure, so that
+whatever stops the job costs no more than the structure that it was at; and at the very end `labels.json`, so that its
+presence says that no structure was left out.
 """
 
 import importlib
 import json
+import os
 import sys
 import time
 import traceback
@@ -17,16 +19,23 @@ from structures import read_structures
 
 
 def label(atoms, calculator, with_stress):
-    """Return energy, forces (n, 3) and stress (3, 3) of one structure; the stress is NaN where it has no meaning."""
+    """Return energy, forces (n, 3) and stress (3, 3) of one structure; the stress is None where it has no meaning."""
     atoms.calc = calculator
     energy = float(atoms.get_potential_energy())
     forces = np.array(atoms.get_forces(), dtype=float)
-    stress = np.full((3, 3), np.nan)
+    stress = None
     if with_stress and atoms.pbc.all():
         stress = np.array(atoms.get_stress(voigt=False), dtype=float)
-    if not (np.isfinite(energy) and np.isfinite(forces).all()):
-        raise ValueError('the calculator returned an energy or forces that are not finite')
-    return energy, forces, stress
+    if not all(np.isfinite(label).all() for label in (energy, forces, stress) if label is not None):
+        raise ValueError('the calculator returned an energy, forces or a stress that are not finite')
+    return {'energy': energy, 'forces': forces.tolist(), 'stress': None if stress is None else stress.tolist()}
+
+
+def write(lines, content):
+    """Write a line that survives the end of this program and of the machine."""
+    lines.write(json.dumps(content) + '\n')
+    lines.flush()
+    os.fsync(lines.fileno())
 
 
 def main():
@@ -36,28 +45,17 @@ def main():
         request = json.load(handle)
     module, _, name = request['calculator'].partition(':')
     make_calculator = getattr(importlib.import_module(module), name)
-    energies, forces, stresses, failures = [], [], [], []  # type: ignore[var-annotated]
-    for atoms in read_structures(request['shards']):
-        try:
-            # A calculator of its own for each structure: one that failed may be of no further use.
-            result = label(atoms, make_calculator(**request['arguments']), request['stress'])
-        except Exception as exception:  # whatever a calculator raises is the reason why this structure failed
-            traceback.print_exc()
-            failures.append(
-                {'frame': len(energies), 'reason': type(exception).__name__, 'message': str(exception)[:500]}
-            )
-            result = np.nan, np.full((len(atoms), 3), np.nan), np.full((3, 3), np.nan)
-        energies.append(result[0])
-        forces.append(result[1])
-        stresses.append(result[2])
-    np.savez(
-        'labels.npz',
-        energy=np.array(energies, dtype=float),
-        forces=np.concatenate(forces),
-        stress=np.array(stresses, dtype=float),
-    )
+    with open('labels.jsonl', 'a') as lines:
+        for frame, atoms in enumerate(read_structures(request['shards'])):
+            write(lines, {'begin': frame})
+            try:
+                # A calculator of its own for each structure: one that failed may be of no further use.
+                result = label(atoms, make_calculator(**request['arguments']), request['stress'])
+            except Exception as exception:  # whatever a calculator raises is the reason why this structure failed
+                traceback.print_exc()
+                result = {'reason': type(exception).__name__, 'message': str(exception)[:500]}
+            write(lines, {'frame': frame, **result})
     summary = {
-        'failures': failures,
         'seconds': time.time() - start,
         'versions': {'ase': ase.__version__, 'numpy': np.__version__, 'python': sys.version.split()[0]},
     }
