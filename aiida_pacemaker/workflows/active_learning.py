@@ -7,20 +7,21 @@ from typing import Any
 import numpy as np
 from aiida import orm
 from aiida.common import AttributeDict
-from aiida.engine import ExitCode, ProcessSpec, ToContext, WorkChain, if_, while_
+from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
 from aiida_pacemaker.calculations.datasets import (
     default_baseline,
+    exclude_datasets,
     find_candidates,
     fit_reference_energies,
     merge,
     merge_options,
 )
-from aiida_pacemaker.calculations.evaluate import PaceEvaluateCalculation
-from aiida_pacemaker.calculations.select import PaceSelectCalculation
+from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.decision import labels_left
+from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.labelling import labeller_from
 from aiida_pacemaker.workflows.ports import LoopPorts, given
 from aiida_pacemaker.workflows.report import (
@@ -28,15 +29,19 @@ from aiida_pacemaker.workflows.report import (
     begin_report,
     reference_energies_of,
     report_fit,
+    report_retry,
     report_selection,
+    retried_in_run,
     rows_of_run,
     stop_reason_of,
 )
+from aiida_pacemaker.workflows.resuming import ResumingWorkChain
+from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.settings import LoopSettings
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
 
-class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
+class PaceActiveLearningWorkChain(LoopPorts, ResumingWorkChain):
     """Train, find out what the potential does not know, label the most informative of it, and begin again.
 
     Each generation trains a potential on the dataset (a short baseline taken off, reference energies pinned), builds
@@ -54,7 +59,12 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
             cls.setup,
             cls.merge_initial,
             cls.pin_references,
+            if_(cls.should_retry)(
+                cls.begin_retry,
+                if_(cls.should_label)(cls.run_label, cls.inspect_label, cls.merge_retried),
+            ),
             while_(cls.should_go_on)(
+                cls.begin_generation,
                 cls.run_train,
                 cls.inspect_train,
                 cls.run_activeset,
@@ -65,7 +75,7 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
                     cls.run_select,
                     cls.inspect_select,
                     if_(cls.should_label)(cls.run_label, cls.inspect_label),
-                    cls.merge_labelled,
+                    cls.merge_selected,
                 ),
             ),
             cls.results,
@@ -76,10 +86,13 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
     def setup(self) -> None:
         """Set the state of the loop to that of its inputs."""
         self.ctx.settings = LoopSettings.model_validate(self.inputs.settings.get_dict())
-        self.ctx.report = begin_report(**given(previous=self.inputs.get('previous_report')))
+        self.ctx.stage = 'initial'
+        self.ctx.report = self.call('report', begin_report, **given(previous=self.inputs.get('previous_report')))
         self.ctx.dataset = self.inputs.get('dataset')
         self.ctx.potential = self.inputs.get('potential')
         self.ctx.training_folder = None
+        #: Frames that were selected in this run and have no labels.
+        self.ctx.unlabelled = None
         rows = self.ctx.report['generations']
         self.ctx.generation = rows[-1]['generation'] + 1 if rows else 0
 
@@ -87,16 +100,7 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
         """Make the first dataset."""
         initial = dict(self.inputs.get('initial', {}))
         if initial:
-            outputs, node = merge.run_get_node(
-                options=merge_options(
-                    initial,
-                    max_failed_fraction=self.ctx.settings.max_failed_fraction,
-                    require_stress=self.ctx.settings.require_stress,
-                ),
-                **given(base=self.ctx.dataset),
-                **initial,
-                metadata={'call_link_label': 'merge_initial', 'label': 'initial frames: merge'},
-            )
+            outputs, node = self.join(initial, max_failed_fraction=self.ctx.settings.max_failed_fraction)
             if not node.is_finished_ok:
                 return self.exit_codes.ERROR_INITIAL_FRAMES_REFUSED.format(reason=node.exit_message)
             self.ctx.dataset = outputs['dataset']
@@ -112,25 +116,52 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
         if 'baseline' in self.inputs:
             self.ctx.baseline = self.inputs.baseline
         elif potential is not None:
-            self.ctx.baseline = baseline_of(potential)
+            self.ctx.baseline = self.call('baseline', baseline_of, potential=potential)
         else:
-            self.ctx.baseline = default_baseline(self.ctx.dataset, orm.Bool(self.ctx.settings.lj))
+            lj = orm.Bool(self.ctx.settings.lj)
+            self.ctx.baseline = self.call('baseline', default_baseline, dataset=self.ctx.dataset, lj=lj)
         if 'reference_energies' in self.inputs:
             self.ctx.reference_energies = self.inputs.reference_energies
         elif potential is not None:
-            self.ctx.reference_energies = reference_energies_of(potential)
+            self.ctx.reference_energies = self.call('references', reference_energies_of, potential=potential)
         else:
-            self.ctx.reference_energies = fit_reference_energies(self.ctx.dataset, self.ctx.baseline)
+            self.ctx.reference_energies = self.call(
+                'references', fit_reference_energies, dataset=self.ctx.dataset, baseline=self.ctx.baseline
+            )
+
+    # Labels that an earlier run did not get.
+
+    def should_retry(self) -> bool:
+        """Return whether an earlier run has left frames without labels."""
+        return 'unlabelled' in self.inputs
+
+    def begin_retry(self) -> None:
+        """Leave out the frames that have labels by now."""
+        self.ctx.stage = 'retry'
+        left, node = self.run_once(
+            exclude_datasets, dataset=self.inputs.unlabelled, known=self.ctx.dataset, metadata=self.labels('frames')
+        )
+        self.ctx.selected = left if node.is_finished_ok else None
+
+    def merge_retried(self) -> ExitCode | None:
+        """Add what has labels now."""
+        return self.add(report_retry, selected=self.ctx.selected)
+
+    # A generation begins, if there is no reason to stop.
 
     def should_go_on(self) -> bool:
         """Return whether the report says nothing of an end."""
         return self.ctx.report['stop_reason'] is None
 
+    def begin_generation(self) -> None:
+        """Set the label of all that is called from now on."""
+        self.ctx.stage = f'generation_{self.ctx.generation:02d}'
+
     # Training.
 
-    def run_train(self) -> ToContext:
+    def run_train(self) -> ToContext | ExitCode:
         """Train on the dataset, from the last potential if there is one."""
-        inputs = self.prepare(PaceTrainBaseWorkChain, 'train', 'train')
+        inputs = self.prepare(PaceTrainBaseWorkChain, 'train')
         settings: LoopSettings = self.ctx.settings
         first = self.ctx.potential is None
         inputs.pace.update(
@@ -144,7 +175,7 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
                 parent_folder=self.ctx.training_folder,
             ),
         )
-        return ToContext(train=self.submit(PaceTrainBaseWorkChain, **inputs))
+        return self.launch('train', PaceTrainBaseWorkChain, inputs)
 
     def inspect_train(self) -> ExitCode | None:
         """Keep the potential and where it was trained."""
@@ -156,11 +187,11 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
 
     # Active set.
 
-    def run_activeset(self) -> ToContext:
+    def run_activeset(self) -> ToContext | ExitCode:
         """Build the active set from the data where the training left them."""
-        inputs = self.prepare(PaceActiveSetBaseWorkChain, 'activeset', 'activeset')
+        inputs = self.prepare(PaceActiveSetBaseWorkChain, 'activeset')
         inputs.pace.update(potential=self.ctx.potential, parent_folder=self.ctx.training_folder)
-        return ToContext(activeset=self.submit(PaceActiveSetBaseWorkChain, **inputs))
+        return self.launch('activeset', PaceActiveSetBaseWorkChain, inputs)
 
     def inspect_activeset(self) -> ExitCode | None:
         """Keep the active set."""
@@ -171,10 +202,10 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
 
     # Evaluation.
 
-    def run_evaluate(self) -> ToContext:
+    def run_evaluate(self) -> ToContext | ExitCode:
         """Evaluate the potential on all that is there, in one job."""
-        inputs = self.prepare(PaceEvaluateCalculation, 'evaluate', 'evaluate')
-        inputs.update(
+        inputs = self.prepare(PaceEvaluateBaseWorkChain, 'evaluate')
+        inputs.pace.update(
             potential=self.ctx.potential,
             active_set=self.ctx.active_set,
             datasets={
@@ -183,30 +214,33 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
                 **given(test=self.inputs.get('test_dataset')),
             },
         )
-        return ToContext(evaluate=self.submit(PaceEvaluateCalculation, **inputs))
+        return self.launch('evaluate', PaceEvaluateBaseWorkChain, inputs)
 
     def inspect_evaluate(self) -> ExitCode | None:
         """Find what the potential does not know, and judge whether that is reason to go on."""
         if complaint := self.complaint('evaluate', self.exit_codes.ERROR_EVALUATION_FAILED):
             return complaint
-        found = find_candidates(
-            self.inputs.pool,
-            self.ctx.evaluate.outputs.evaluations.pool,
-            orm.Float(self.ctx.settings.gamma_threshold),
+        found = self.call(
+            'candidates',
+            find_candidates,
+            pool=self.inputs.pool,
+            evaluation=self.ctx.evaluate.outputs.evaluations.pool,
+            gamma_threshold=orm.Float(self.ctx.settings.gamma_threshold),
             dataset=self.ctx.dataset,
-            **given(test=self.inputs.get('test_dataset')),
-            metadata={'call_link_label': self.link('candidates'), 'label': self.label('candidates')},
+            # What could not be labelled would fail again.
+            **given(test=self.inputs.get('test_dataset'), unlabelled=self.ctx.unlabelled),
         )
         self.ctx.candidates = found.get('candidates')
-        self.ctx.report = report_fit(
-            self.ctx.report,
-            self.inputs.settings,
-            orm.Int(self.ctx.generation),
-            self.ctx.dataset,
-            self.ctx.train.outputs.metrics,
-            self.ctx.evaluate.outputs.errors,
-            found['report'],
-            metadata={'call_link_label': self.link('report'), 'label': self.label('report')},
+        self.ctx.report = self.call(
+            'report',
+            report_fit,
+            report=self.ctx.report,
+            settings=self.inputs.settings,
+            generation=orm.Int(self.ctx.generation),
+            dataset=self.ctx.dataset,
+            metrics=self.ctx.train.outputs.metrics,
+            errors=self.ctx.evaluate.outputs.errors,
+            candidates=found['report'],
         )
         row = self.ctx.report['generations'][-1]
         self.report(
@@ -218,19 +252,20 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
 
     # Selection.
 
-    def run_select(self) -> ToContext:
+    def run_select(self) -> ToContext | ExitCode:
         """Choose the most informative candidates."""
-        inputs = self.prepare(PaceSelectCalculation, 'select', 'select')
-        options = SelectOptions.model_validate(inputs.options.get_dict() if 'options' in inputs else {})
-        left = labels_left(rows_of_run(self.ctx.report.get_dict()), self.ctx.settings)
+        inputs = self.prepare(PaceSelectBaseWorkChain, 'select')
+        options = SelectOptions.model_validate(inputs.pace.options.get_dict() if 'options' in inputs.pace else {})
+        content = self.ctx.report.get_dict()
+        left = labels_left(rows_of_run(content), self.ctx.settings, retried_in_run(content))
         options = options.model_copy(update={'max_structures': min(left, options.max_structures or left)})
-        inputs.update(
+        inputs.pace.update(
             potential=self.ctx.potential,
             active_set=self.ctx.active_set,
             candidates={'pool': self.ctx.candidates},
             options=orm.Dict(options.model_dump(mode='json', exclude_none=True)),
         )
-        return ToContext(select=self.submit(PaceSelectCalculation, **inputs))
+        return self.launch('select', PaceSelectBaseWorkChain, inputs)
 
     def inspect_select(self) -> ExitCode | None:
         """Keep what was selected."""
@@ -247,66 +282,64 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
         """Return whether there are selected frames without labels."""
         return self.ctx.selected is not None and not self.ctx.selected.labelled
 
-    def run_label(self) -> ToContext:
+    def run_label(self) -> ToContext | ExitCode:
         """Hand the selected frames to the labeller."""
         process_class = labeller_from(self.inputs.label.entry_point.value)
-        metadata = {
-            **self.inputs.label.get('metadata', {}),
-            'call_link_label': self.link('label'),
-            'label': self.label('label'),
-        }
+        metadata = {**self.inputs.label.get('metadata', {}), **self.labels('label')}
         inputs = {**self.inputs.label.get('inputs', {}), 'dataset': self.ctx.selected, 'metadata': metadata}
-        return ToContext(label=self.submit(process_class, **inputs))
+        return self.launch('label', process_class, inputs)
 
-    def inspect_label(self) -> ExitCode | None:
+    def inspect_label(self) -> None:
         """Keep the labelled trajectories, also those of a labeller that failed on others."""
         node = self.ctx.label
         self.ctx.labelled = dict(node.outputs.trajectories) if 'trajectories' in node.outputs else {}
         self.ctx.failures = node.outputs.failures if 'failures' in node.outputs else None
-        if not node.is_finished_ok and not self.ctx.labelled:
-            return self.complaint('label', self.exit_codes.ERROR_LABELLING_FAILED)
-        return None
 
     # Merging.
 
-    def merge_labelled(self) -> ExitCode | None:
-        """Make the dataset of the next generation; frames that failed are judged when the good ones are safe in it."""
+    def merge_selected(self) -> ExitCode | None:
+        """Make the dataset of the next generation."""
+        self.ctx.generation += 1
+        return self.add(report_selection, selection=self.ctx.select.outputs.output_parameters)
+
+    def add(self, report: Any, **inputs: Any) -> ExitCode | None:
+        """Add labelled frames to the dataset; those that failed are judged when the good ones are safe in it.
+
+        :param report: the calculation function that reports it, with its inputs.
+        """
         merged = None
         if self.ctx.labelled:
-            outputs, node = merge.run_get_node(
-                options=merge_options(
-                    self.ctx.labelled,
-                    generation=self.ctx.generation + 1,
-                    max_failed_fraction=1.0,
-                    require_stress=self.ctx.settings.require_stress,
-                ),
-                base=self.ctx.dataset,
-                **self.ctx.labelled,
-                metadata={'call_link_label': self.link('merge'), 'label': self.label('merge')},
-            )
+            outputs, node = self.join(self.ctx.labelled, generation=self.ctx.generation, max_failed_fraction=1.0)
             if not node.is_finished_ok:
                 self.attach()
-                return self.exit_codes.ERROR_MERGE_FAILED.format(
-                    generation=self.ctx.generation, reason=node.exit_message
-                )
+                return self.exit_codes.ERROR_MERGE_FAILED.format(stage=self.stage, reason=node.exit_message)
             self.ctx.dataset, merged = outputs['dataset'], outputs['report']
-        self.ctx.report = report_selection(
-            self.ctx.report,
-            self.ctx.select.outputs.output_parameters,
+        self.ctx.report = self.call(
+            'report_selection',
+            report,
+            report=self.ctx.report,
+            **inputs,
             **given(merged=merged, failures=self.ctx.failures),
-            metadata={'call_link_label': self.link('report_selection'), 'label': self.label('report')},
         )
-        row = self.ctx.report['generations'][-1]
-        if row['n_failed'] > self.ctx.settings.max_failed_fraction * row['n_selected']:
-            self.attach()
-            return self.exit_codes.ERROR_LABELS_FAILED.format(
-                generation=self.ctx.generation,
-                count=row['n_failed'],
-                total=row['n_selected'],
-                reason=row['failures'][0]['message'],
-            )
-        self.ctx.generation += 1
-        return None
+        counts = self.ctx.report['labels']
+        if not counts['n_failed']:
+            return None
+        missing = self.call(
+            'unlabelled',
+            frames_without_labels,
+            selected=self.ctx.selected,
+            dataset=self.ctx.dataset,
+            **given(earlier=self.ctx.unlabelled),
+        )
+        self.ctx.unlabelled = missing.get('dataset', self.ctx.unlabelled)
+        first = counts['failures'][0] if counts['failures'] else None
+        reason = _fate(self.ctx.label) if first is None else f'{first["reason"]}: {first["message"]}'
+        self.report(f'{counts["n_failed"]} of {counts["n_given"]} frames have no labels, the first of them: {reason}')
+        if counts['n_added'] and counts['n_failed'] <= self.ctx.settings.max_failed_fraction * counts['n_given']:
+            return None
+        self.attach()
+        code = self.exit_codes.ERROR_LABELS_FAILED if counts['n_added'] else self.exit_codes.ERROR_LABELLING_FAILED
+        return code.format(stage=self.stage, count=counts['n_failed'], total=counts['n_given'], reason=reason)
 
     # The end.
 
@@ -314,11 +347,11 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
         """Attach the outputs and say why the loop has ended."""
         self.report(f'{self.ctx.report["stop_reason"]}: {self.ctx.report["stop_message"]}')
         self.attach()
-        self.out('stop_reason', stop_reason_of(self.ctx.report))
+        self.out('stop_reason', self.call('stop_reason', stop_reason_of, report=self.ctx.report))
 
     def attach(self) -> None:
         """Attach what there is by now: all that a later run needs to go on from here."""
-        for name in ('dataset', 'potential', 'active_set', 'baseline', 'reference_energies', 'report'):
+        for name in ('dataset', 'potential', 'active_set', 'baseline', 'reference_energies', 'report', 'unlabelled'):
             if self.ctx.get(name) is not None:
                 self.out(name, self.ctx[name])
 
@@ -332,19 +365,44 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
 
     # Helpers.
 
-    def prepare(self, process_class: Any, namespace: str, step: str) -> AttributeDict:
-        """Return the exposed inputs of a sub process, labelled by generation and step."""
-        inputs = AttributeDict(self.exposed_inputs(process_class, namespace))
-        inputs.setdefault('metadata', {}).update(call_link_label=self.link(step), label=self.label(step))
+    @property
+    def stage(self) -> str:
+        """Where the loop is, in words."""
+        name, _, number = self.ctx.stage.partition('_')
+        return f'{name} {int(number)}' if number else str(name)
+
+    def labels(self, step: str) -> dict[str, str]:
+        """Return the labels of a process and of the link to it, which no other process of the loop has."""
+        return {'call_link_label': f'{self.ctx.stage}_{step}', 'label': f'{self.stage}: {step}'}
+
+    def call(self, step: str, function: Any, **inputs: Any) -> Any:
+        """Return the output of a calculation function that cannot fail, or a mapping of its outputs."""
+        outputs, _ = self.run_once(function, **inputs, metadata=self.labels(step))
+        return outputs
+
+    def join(self, sources: dict[str, Any], **options: Any) -> tuple[Any, orm.ProcessNode]:
+        """Merge labelled frames into the dataset."""
+        return self.run_once(
+            merge,
+            options=merge_options(sources, require_stress=self.ctx.settings.require_stress, **options),
+            **given(base=self.ctx.dataset),
+            **sources,
+            metadata=self.labels('merge'),
+        )
+
+    def prepare(self, process_class: Any, step: str) -> AttributeDict:
+        """Return the exposed inputs of a sub process, with its labels."""
+        inputs = AttributeDict(self.exposed_inputs(process_class, step))
+        inputs.setdefault('metadata', {}).update(self.labels(step))
         return inputs
 
-    def link(self, step: str) -> str:
-        """Return the label of the link to a process of this generation."""
-        return f'generation_{self.ctx.generation:02d}_{step}'
-
-    def label(self, step: str) -> str:
-        """Return the label of a process of this generation."""
-        return f'generation {self.ctx.generation}: {step}'
+    def launch(self, name: str, process_class: Any, inputs: dict[str, Any]) -> ToContext | ExitCode:
+        """Submit a sub process, or return the exit code for inputs that it refuses."""
+        try:
+            return ToContext(**{name: self.submit(process_class, **inputs)})
+        except ValueError as exception:
+            self.attach()
+            return self.exit_codes.ERROR_INPUTS_REFUSED.format(step=name, stage=self.stage, reason=str(exception))
 
     def complaint(self, name: str, exit_code: ExitCode) -> ExitCode | None:
         """Return the exit code for a sub process that has failed, None if it has not; what there is gets attached."""
@@ -352,8 +410,13 @@ class PaceActiveLearningWorkChain(LoopPorts, WorkChain):
         if node.is_finished_ok:
             return None
         self.attach()
-        reason = f'{node.process_label}<{node.pk}> {node.process_state.value} [{node.exit_status}] {node.exit_message}'
-        return exit_code.format(generation=self.ctx.generation, reason=reason)
+        return exit_code.format(stage=self.stage, reason=_fate(node))
+
+
+def _fate(node: orm.ProcessNode) -> str:
+    """Return how a process has ended."""
+    state = '' if node.process_state is None else node.process_state.value
+    return f'{node.process_label}<{node.pk}> {state} [{node.exit_status}] {node.exit_message}'
 
 
 def _shown(error: float | None) -> str:

@@ -15,16 +15,17 @@ class StopReason(Enum):
     GAMMA_CONVERGED = 'No candidate has an extrapolation grade above the threshold: the pool is known.'
     POOL_EXHAUSTED = 'Every candidate of the pool is in the dataset.'
     NOTHING_SELECTED = 'No candidate would enlarge the active set.'
-    NOTHING_LABELLED = 'None of the selected frames could be labelled.'
+    NOTHING_NEW = 'All labelled frames were in the dataset already, as after a relaxation.'
     PLATEAU = 'The errors on the test set no longer improve.'
     BUDGET_SPENT = 'The budget of labels is spent.'
     MAX_GENERATIONS = 'The largest number of generations is reached.'
 
 
-def decide(rows: list[dict[str, Any]], settings: LoopSettings) -> StopReason | None:
+def decide(rows: list[dict[str, Any]], settings: LoopSettings, retried: int = 0) -> StopReason | None:
     """Return why the loop should stop, or None if it should go on.
 
     :param rows: one row per generation of this run, the last one with all but its selection; see `report.py`.
+    :param retried: frames that were labelled before the first generation.
     :param settings: what the user asked for. Without a test set, targets and plateaus say nothing.
     """
     last = rows[-1]
@@ -34,15 +35,15 @@ def decide(rows: list[dict[str, Any]], settings: LoopSettings) -> StopReason | N
         StopReason.POOL_EXHAUSTED: last['n_unknown'] == 0,
         StopReason.GAMMA_CONVERGED: last['n_candidates'] == 0,
         StopReason.PLATEAU: _on_plateau(rows, settings),
-        StopReason.BUDGET_SPENT: labels_left(rows, settings) == 0,
+        StopReason.BUDGET_SPENT: labels_left(rows, settings, retried) == 0,
         StopReason.MAX_GENERATIONS: len(rows) >= settings.max_generations,
     }
     return next((reason for reason, holds in verdicts.items() if holds), None)
 
 
-def labels_left(rows: list[dict[str, Any]], settings: LoopSettings) -> int:
+def labels_left(rows: list[dict[str, Any]], settings: LoopSettings, retried: int = 0) -> int:
     """Return how many frames the next selection may take."""
-    spent = sum(row['n_selected'] for row in rows)
+    spent = retried + sum(row['n_selected'] for row in rows)
     left = settings.frames_per_generation
     return left if settings.label_budget is None else max(0, min(left, settings.label_budget - spent))
 

@@ -10,15 +10,15 @@ from aiida.engine import ProcessBuilder, ProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.evaluate import PaceEvaluateCalculation
-from aiida_pacemaker.calculations.select import PaceSelectCalculation
 from aiida_pacemaker.calculations.validation import validate_baseline, validate_labelled, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
+from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
+from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.settings import LoopSettings
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
@@ -43,6 +43,8 @@ def validate_loop(inputs: Any, _: Any) -> str | None:
         return 'there is nothing to begin with: give `initial` trajectories, or a `dataset` of an earlier run'
     if not inputs['pool'].labelled and 'entry_point' not in inputs.get('label', {}):
         return 'the pool is not labelled: give a labeller (`label.entry_point`, `label.inputs`)'
+    if 'unlabelled' in inputs and 'entry_point' not in inputs.get('label', {}):
+        return 'there are `unlabelled` frames of an earlier run: give a labeller (`label.entry_point`, `label.inputs`)'
     if 'previous_report' in inputs and 'generations' not in inputs['previous_report'].get_dict():
         return '`previous_report` is not the report of an earlier run of this loop'
     return None
@@ -69,15 +71,15 @@ class LoopPorts(ProtocolMixin):
             namespace_options={'help': 'The active-set job: code and options.'},
         )
         spec.expose_inputs(
-            PaceEvaluateCalculation,
+            PaceEvaluateBaseWorkChain,
             namespace='evaluate',
-            include=('code', 'metadata'),
+            exclude=('clean_workdir', 'pace.potential', 'pace.active_set', 'pace.datasets'),
             namespace_options={'help': 'The evaluation job: code (the Python of the engine) and options.'},
         )
         spec.expose_inputs(
-            PaceSelectCalculation,
+            PaceSelectBaseWorkChain,
             namespace='select',
-            exclude=('potential', 'active_set', 'candidates'),
+            exclude=('clean_workdir', 'pace.potential', 'pace.active_set', 'pace.candidates'),
             namespace_options={'help': 'The selection job: code and options.'},
         )
         spec.input_namespace(
@@ -101,6 +103,13 @@ class LoopPorts(ProtocolMixin):
             required=False,
             validator=validate_labelled,
             help='The frozen test set: never trained on, and never selected from the pool.',
+        )
+        spec.input(
+            'unlabelled',
+            valid_type=PaceDatasetData,
+            required=False,
+            help='Frames that an earlier run selected and could not label (its output `unlabelled`): the labeller gets '
+            'those that are not in the dataset before the first generation.',
         )
         spec.input('potential', valid_type=PacePotentialData, required=False, help='Potential to continue from.')
         spec.input(
@@ -173,6 +182,12 @@ class LoopPorts(ProtocolMixin):
         spec.output('baseline', valid_type=orm.Dict, required=False, help='The baseline of all potentials.')
         spec.output('reference_energies', valid_type=orm.Dict, required=False, help='The energies that were pinned.')
         spec.output('report', valid_type=orm.Dict, required=False, help='One row per generation.')
+        spec.output(
+            'unlabelled',
+            valid_type=PaceDatasetData,
+            required=False,
+            help='Frames that were selected and are not in the dataset, since their labels failed or were refused.',
+        )
         spec.output('stop_reason', valid_type=orm.Str, required=False, help='Why the loop has ended.')
         spec.exit_code(
             210,
@@ -185,30 +200,32 @@ class LoopPorts(ProtocolMixin):
             message='{count} frames of the test set are in the initial dataset too, so that its errors would say '
             'nothing. Take them out of either with `exclude_frames`.',
         )
-        spec.exit_code(410, 'ERROR_TRAINING_FAILED', message='The training failed in generation {generation}: {reason}')
+        spec.exit_code(410, 'ERROR_TRAINING_FAILED', message='The training failed in {stage}: {reason}')
+        spec.exit_code(411, 'ERROR_ACTIVE_SET_FAILED', message='The active set failed in {stage}: {reason}')
+        spec.exit_code(412, 'ERROR_EVALUATION_FAILED', message='The evaluation failed in {stage}: {reason}')
+        spec.exit_code(413, 'ERROR_SELECTION_FAILED', message='The selection failed in {stage}: {reason}')
         spec.exit_code(
-            411, 'ERROR_ACTIVE_SET_FAILED', message='The active set failed in generation {generation}: {reason}'
-        )
-        spec.exit_code(
-            412, 'ERROR_EVALUATION_FAILED', message='The evaluation failed in generation {generation}: {reason}'
-        )
-        spec.exit_code(
-            413, 'ERROR_SELECTION_FAILED', message='The selection failed in generation {generation}: {reason}'
-        )
-        spec.exit_code(
-            414, 'ERROR_LABELLING_FAILED', message='The labelling failed in generation {generation}: {reason}'
+            414,
+            'ERROR_LABELLING_FAILED',
+            message='None of the {total} frames selected in {stage} could be labelled; of the first it was said: '
+            '{reason}. Repair the labeller and continue from the outputs (`get_builder_from_run`): the frames are in '
+            'the output `unlabelled`.',
         )
         spec.exit_code(
             415,
             'ERROR_LABELS_FAILED',
-            message='{count} of {total} selected frames could not be labelled or were refused in generation '
-            '{generation}, more than `max_failed_fraction` allows. The others are in the output `dataset`: raise the '
-            'fraction, or repair the labeller, and continue from the outputs. The first of them: {reason}',
+            message='{count} of {total} frames selected in {stage} could not be labelled or were refused, more than '
+            '`max_failed_fraction` allows. They are in the output `unlabelled` and the others in `dataset`: raise the '
+            'fraction, or repair the labeller, and continue from the outputs (`get_builder_from_run`). The first of '
+            'them: {reason}',
         )
         spec.exit_code(
-            416,
-            'ERROR_MERGE_FAILED',
-            message='The labelled frames could not be merged in generation {generation}: {reason}',
+            416, 'ERROR_MERGE_FAILED', message='The labelled frames could not be merged in {stage}: {reason}'
+        )
+        spec.exit_code(
+            417,
+            'ERROR_INPUTS_REFUSED',
+            message='The inputs of `{step}` in {stage} were refused, nothing was submitted: {reason}',
         )
 
     @classmethod
@@ -256,12 +273,12 @@ class LoopPorts(ProtocolMixin):
             }
         }
         builder.activeset = {'pace': {'code': pace_activeset, 'metadata': job}}
-        builder.select = {'code': pace_select, 'metadata': job}
+        builder.select = {'pace': {'code': pace_select, 'metadata': job}}
         if defaults['activeset']:
             builder.activeset['pace']['options'] = orm.Dict(defaults['activeset'])
         if defaults['select']:
-            builder.select['options'] = orm.Dict(defaults['select'])
-        builder.evaluate = {'code': python, 'metadata': job}
+            builder.select['pace']['options'] = orm.Dict(defaults['select'])
+        builder.evaluate = {'pace': {'code': python, 'metadata': job}}
         builder.settings = orm.Dict(LoopSettings.model_validate(defaults['settings']).model_dump(mode='json'))
         builder.pool = pool
         builder.initial = {f'source_{index:04d}': node for index, node in enumerate(initial)}

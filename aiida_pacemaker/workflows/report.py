@@ -23,6 +23,7 @@ def begin_report(previous: orm.Dict | None = None) -> orm.Dict:
         {
             'run': 1 + max((row['run'] for row in generations), default=0),
             'generations': generations,
+            'retried': [] if previous is None else previous.get_dict().get('retried', []),
             'stop_reason': None,
         }
     )
@@ -79,22 +80,44 @@ def report_selection(
     """
     content = report.get_dict()
     *earlier, row = content['generations']
-    added = 0 if merged is None else merged['n_added']
+    labels = _labels(selection['n_selected'], merged, failures)
+    row = {**row, **labels, 'n_selected': labels['n_given']}
+    del row['n_given']
+    content |= {'generations': [*earlier, row], 'labels': labels}
+    if not labels['n_given']:
+        return orm.Dict(_stopped(content, StopReason.NOTHING_SELECTED))
+    if not labels['n_added'] and not labels['n_failed']:
+        return orm.Dict(_stopped(content, StopReason.NOTHING_NEW))
+    return orm.Dict(content)
+
+
+@calcfunction
+def report_retry(
+    report: orm.Dict,
+    selected: PaceDatasetData,
+    merged: orm.Dict | None = None,
+    failures: orm.Dict | None = None,
+) -> orm.Dict:
+    """Return the report with what became of frames that an earlier run could not label.
+
+    :param selected: these frames; the others as for :func:`report_selection`.
+    """
+    content = report.get_dict()
+    labels = _labels(selected.n_frames, merged, failures)
+    return orm.Dict({**content, 'retried': [*content['retried'], {'run': content['run'], **labels}], 'labels': labels})
+
+
+def _labels(n_given: int, merged: orm.Dict | None, failures: orm.Dict | None) -> dict[str, Any]:
+    """Return what became of frames that were to be labelled."""
     refused = [] if merged is None else merged['refused']
     failed = [] if failures is None else failures['failures']
-    row = {
-        **row,
-        'n_selected': selection['n_selected'],
-        'n_added': added,
-        'n_failed': len(refused) + len(failed),
+    return {
+        'n_given': n_given,
+        'n_added': 0 if merged is None else merged['n_added'],
+        # Nothing to merge and no reasons: the labeller itself has failed.
+        'n_failed': len(refused) + len(failed) if merged is not None or failed else n_given,
         'failures': [*failed, *refused],
     }
-    content['generations'] = [*earlier, row]
-    if not selection['n_selected']:
-        return orm.Dict(_stopped(content, StopReason.NOTHING_SELECTED))
-    if not added:
-        return orm.Dict(_stopped(content, StopReason.NOTHING_LABELLED))
-    return orm.Dict(content)
 
 
 @calcfunction
@@ -120,8 +143,14 @@ def rows_of_run(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for row in report['generations'] if row['run'] == report['run']]
 
 
+def retried_in_run(report: dict[str, Any]) -> int:
+    """Return how many frames the run that a report belongs to had labelled before its first generation."""
+    return sum(entry['n_given'] for entry in report['retried'] if entry['run'] == report['run'])
+
+
 def _judged(content: dict[str, Any], settings: orm.Dict) -> dict[str, Any]:
-    reason = decide(rows_of_run(content), LoopSettings.model_validate(settings.get_dict()))
+    loop_settings = LoopSettings.model_validate(settings.get_dict())
+    reason = decide(rows_of_run(content), loop_settings, retried_in_run(content))
     return content if reason is None else _stopped(content, reason)
 
 
