@@ -18,11 +18,13 @@ from aiida_pacemaker.calculations.base import STATUS
 from aiida_pacemaker.engine.failures import Failure
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
-#: How a job ends that was lost through no fault of its inputs: it died without a word, or with the node it ran on.
+#: How a job ends that was lost through no fault of its inputs: it died without a word, with the node it ran on, or with
+#: the worker that was about to attach its folder.
 LOST = {
-    STATUS[Failure.ERROR_NO_REASON_GIVEN],
+    STATUS[Failure.ERROR_JOB_DIED],
     STATUS[Failure.ERROR_KILLED],
     CalcJob.exit_codes.ERROR_SCHEDULER_NODE_FAILURE.status,
+    CalcJob.exit_codes.ERROR_MISSING_OUTPUT.status,
 }
 
 

@@ -6,7 +6,11 @@ from typing import Any
 
 from aiida import orm
 from aiida.common.links import LinkType
-from aiida.engine import WorkChain
+from aiida.engine import ProcessState, WorkChain
+
+#: How long a process that was called before an interruption may take to begin. What the broker has for it is delivered
+#: within a second; its message is lost if the broker or the caller died while it was sent.
+GRACE_SECONDS = 10
 
 _CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
 
@@ -16,17 +20,26 @@ class ResumingWorkChain(WorkChain):
 
     A worker that dies in a step leaves the work chain where it was before that step, and the next worker takes the step
     again. What the step had already called is there, though, and may be a job that is being paid for: it is found by
-    the label of its link and taken up instead of called twice.
+    the label of its link and taken up instead of called twice. If it has not even begun some time later, the message
+    that would have begun it is lost, and sent again.
     """
+
+    def load_instance_state(self, saved_state: Any, load_context: Any) -> None:
+        """Go on from a checkpoint, and see to it that what is waited for will come."""
+        super().load_instance_state(saved_state, load_context)
+        for awaitable in self._awaitables:
+            self._see_to(awaitable.pk)
 
     def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> orm.ProcessNode:
         """Submit a process, or return the one that this step has submitted before the work chain was interrupted."""
         metadata = {**(inputs or {}), **kwargs}.get('metadata', {})
         # One that has neither ended nor a checkpoint can never run: the worker died while it was made.
         found = [node for node in self._untaken(metadata) if node.is_terminated or node.checkpoint is not None]
-        if found:
-            self.report(f'{found[0].process_label}<{found[0].pk}> was submitted before an interruption: taken up again')
-        return self._take(found[0] if found else super().submit(process, inputs, **kwargs))
+        if not found:
+            return self._take(super().submit(process, inputs, **kwargs))
+        self.report(f'{found[0].process_label}<{found[0].pk}> was submitted before an interruption: taken up again')
+        self._see_to(found[0].pk)
+        return self._take(found[0])
 
     def run_once(self, function: Any, **inputs: Any) -> tuple[Any, orm.ProcessNode]:
         """Run a calculation function, or return what it gave in this step before the work chain was interrupted.
@@ -40,6 +53,21 @@ class ResumingWorkChain(WorkChain):
         created = found[0].base.links.get_outgoing(link_type=LinkType.CREATE).all()
         outputs = {link.link_label: link.node for link in created}
         return outputs.get('result', outputs), self._take(found[0])
+
+    def _see_to(self, pk: int) -> None:
+        """Begin a process that nothing else will begin."""
+        controller = self.runner.controller
+
+        def begin() -> None:
+            node: Any = orm.load_node(pk)
+            if node.process_state is ProcessState.CREATED and node.checkpoint is not None:
+                self.report(
+                    f'{node.process_label}<{pk}> was submitted before an interruption but never began: sent again'
+                )
+                controller.continue_process(pk, nowait=False, no_reply=True)
+
+        if controller is not None:
+            self.loop.call_later(GRACE_SECONDS, begin)
 
     def _take(self, node: orm.ProcessNode) -> orm.ProcessNode:
         # The context is saved at the end of a step, so it lacks exactly what an interrupted step has called.
