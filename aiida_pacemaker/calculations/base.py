@@ -42,6 +42,7 @@ STATUS = {
     Failure.ERROR_MEMORY_EXHAUSTED: 420,
     Failure.ERROR_DISK_FULL: 421,
     Failure.ERROR_KILLED: 422,
+    Failure.ERROR_JOB_DIED: 423,
     Failure.ERROR_ENVIRONMENTS_INSUFFICIENT: 430,
     Failure.ERROR_BATCHES_NEED_ALL_ATOMS: 431,
 }
@@ -60,6 +61,8 @@ class PaceCalcJob(CalcJob):
 
     STDOUT: ClassVar[str] = 'stdout.txt'
     STDERR: ClassVar[str] = 'stderr.txt'
+    #: Written by the script of the job at its end, so that a job that was stopped is told from one that failed.
+    EXIT_STATUS: ClassVar[str] = 'exit_status'
 
     #: The program of the engine, as its failures are known by.
     PROGRAM: ClassVar[str]
@@ -97,15 +100,16 @@ class PaceCalcJob(CalcJob):
         for file in (name, 'structures.py'):
             folder.insert_path(Path(drivers.__file__).parent / file, file)
 
-    @staticmethod
-    def calc_info(codes: list[CodeInfo], retrieve: list[Any]) -> Any:
+    @classmethod
+    def calc_info(cls, codes: list[CodeInfo], retrieve: list[Any]) -> Any:
         """Return the plan of a job, with nothing in it yet but what is called and retrieved.
 
         It is a `CalcInfo`, which declares that any of its lists may be missing; here all of them are there.
         """
         info = CalcInfo()
         info.codes_info = codes
-        info.retrieve_list = retrieve
+        info.retrieve_list = [*retrieve, cls.EXIT_STATUS]
+        info.append_text = f'echo $? > {cls.EXIT_STATUS}'
         info.retrieve_temporary_list = []
         info.local_copy_list = []
         info.remote_copy_list = []

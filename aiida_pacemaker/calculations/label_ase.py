@@ -85,8 +85,8 @@ class AseLabelCalculation(PaceCalcJob):
             411,
             'ERROR_LABELS_INTERRUPTED',
             invalidates_cache=True,
-            message='The job was stopped from outside with {missing} of {count} frames still to label. The labels of the '
-            'others are in the outputs; the work chain `pacemaker.label.ase` goes on with the rest by itself.',
+            message='The job was stopped from outside with {missing} of {count} frames still to label. The labels of '
+            'the others are in the outputs; the work chain `pacemaker.label.ase` goes on with the rest by itself.',
         )
         spec.exit_code(
             510,
@@ -99,10 +99,11 @@ class AseLabelCalculation(PaceCalcJob):
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the driver."""
         dataset: PaceDatasetData = self.inputs.dataset
+        # The labels are kept as they came: whatever becomes of their parsing, they have been paid for.
         info = self.calc_info(
-            [self.code_info(self.inputs.code, [self.DRIVER])], retrieve=[self.STDOUT, self.STDERR, self.SUMMARY]
+            [self.code_info(self.inputs.code, [self.DRIVER])],
+            retrieve=[self.STDOUT, self.STDERR, self.LABELS, self.SUMMARY],
         )
-        info.retrieve_temporary_list.append(self.LABELS)
         names = [shard['name'] for shard in dataset.shards]
         info.local_copy_list += [(dataset.uuid, dataset.shard_path(name), name) for name in names]
         request = AseCalculator.model_validate(self.inputs.calculator.get_dict()).model_dump(mode='json')

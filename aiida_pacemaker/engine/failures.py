@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+
+from aiida_pacemaker.frames.file_errors import printable
 
 
 class Failure(Enum):
@@ -124,6 +126,10 @@ class Failure(Enum):
         'The program {program} was killed by signal {signal}.',
         'Look at the report of the scheduler for the reason: walltime, memory, or a cancelled job.',
     )
+    ERROR_JOB_DIED = (
+        'The job came to its end before the program {program} did, and nobody says why.',
+        'Look at the report of the scheduler: the job was killed, or its node died. The restart chains run it again.',
+    )
     ERROR_TRACEBACK_UNKNOWN = (
         'The program {program} stopped with an error that is not known: "{problem}".',
         'Look at the standard error of the job for the whole traceback.',
@@ -158,7 +164,7 @@ class Diagnosis:
     @property
     def message(self) -> str:
         """What happened and what to do next."""
-        return self.failure.message.format(**self.values)
+        return printable(self.failure.message.format(**self.values))
 
 
 def diagnose(
@@ -179,10 +185,10 @@ def diagnose(
     # Reasons stand at the end; before them an output can hold a hundred megabytes of progress.
     text = '\n'.join(part[-_TAIL:] for part in (stderr, stdout, log))
     values: dict[str, str | int] = {'program': program}
-    for failure, pattern in _RULES:
+    for failure, pattern, *before in _RULES:
         if exit_status == 0 and failure is not Failure.ERROR_NOTHING_FITTED:
             continue
-        match = pattern.search(text)
+        match = next((found for found in pattern.finditer(text) if _comes_after(before, found)), None)
         if match is not None:
             values.update({name: ' '.join(value.split()) for name, value in match.groupdict().items()})
             values.update(_elements(text, failure, values))
@@ -201,20 +207,21 @@ def diagnose(
 
 _TAIL = 2**20
 _SKIPPED = re.compile(
-    r'Number of finished fit cycles \((?P<done>\d+)\) >= number of expected fit cycles \((?P<cycles>\d+)\)'
+    r'Number of finished fit cycles \((?P<done>\d{1,6})\) >= number of expected fit cycles \((?P<cycles>\d{1,6})\)'
 )
 
-# Lines can be very long, so repetitions are bounded. The more particular a pattern is, the earlier it stands.
-_PATTERNS: tuple[tuple[Failure, str], ...] = (
+# Lines can be very long, so repetitions are bounded. The more particular a pattern is, the earlier it stands. Some are
+# meant only if something else was said not long before.
+_PATTERNS: tuple[tuple[Failure, str] | tuple[Failure, str, str], ...] = (
     (Failure.ERROR_BATCHES_NEED_ALL_ATOMS, r'Error-based selection of atoms in batch mode is not implemented'),
     (
         Failure.ERROR_ENVIRONMENTS_INSUFFICIENT,
-        r'Insufficient atomic environments .{0,80}species type (?P<species>\d+), .{0,80}'
-        r'projections shape=\((?P<n_atoms>\d+), (?P<n_functions>\d+)\)',
+        r'Insufficient atomic environments .{0,80}species type (?P<species>\d{1,3}), .{0,80}'
+        r'projections shape=\((?P<n_atoms>\d{1,12}), (?P<n_functions>\d{1,12})\)',
     ),
     (Failure.ERROR_PROJECTIONS_SINGULAR, r'Input matrix must not be singular|LinAlgError: Singular matrix'),
     # The engine takes quantiles of the force errors of an element without atoms.
-    (Failure.ERROR_ELEMENT_ABSENT, r'np\.quantile\((?:.|\n){0,4000}^IndexError: index -1 is out of bounds'),
+    (Failure.ERROR_ELEMENT_ABSENT, r'^IndexError: index -1 is out of bounds', 'np.quantile('),
     (Failure.ERROR_DISTANCE_TOO_SMALL, r'Encountered very small distance'),
     (Failure.ERROR_LABELS_NOT_FINITE, r'^AssertionError: (?P<column>\w{1,80}) (?:column contains NaN|contains NaNs)'),
     (Failure.ERROR_FORCES_MISSHAPEN, r'^AssertionError: forces has wrong shape'),
@@ -226,7 +233,7 @@ _PATTERNS: tuple[tuple[Failure, str], ...] = (
     ),
     # What an empty dataset trips over depends on its columns; an empty pool is counted, and then trips as well.
     (Failure.ERROR_DATASET_EMPTY, r"Couldn't operate with empty dataset"),
-    (Failure.ERROR_DATASET_EMPTY, r' 0 structures found(?:.|\n){0,8000}^(?:\S{0,80}_UFuncNoLoopError|ValueError): '),
+    (Failure.ERROR_DATASET_EMPTY, r'^(?:\S{0,80}_UFuncNoLoopError|ValueError): ', ' 0 structures found'),
     (Failure.ERROR_DATASET_EMPTY, r' 0 structures in candidate list'),
     (
         Failure.ERROR_ELEMENT_UNKNOWN,
@@ -236,7 +243,9 @@ _PATTERNS: tuple[tuple[Failure, str], ...] = (
     (Failure.ERROR_MEMORY_EXHAUSTED, r'^(?:numpy[\w.]{0,60}\.)?(?:_Array)?MemoryError\b'),
     (
         Failure.ERROR_MEMORY_EXHAUSTED,
-        r'^[\w.]{0,150}ResourceExhaustedError: |^(?:.{0,200}\s)?Killed$|oom-kill|std::bad_alloc',
+        r'^[\w.]{0,150}ResourceExhaustedError: |^(?:.{0,200}\s)?Killed$|oom-kill|std::bad_alloc|'
+        # Said of a library that is loaded, and of one thread too many of those that calculate.
+        r'failed to map segment from shared object',
     ),
     (Failure.ERROR_MEMORY_EXHAUSTED, r'No further batch size reduction is possible'),
     (Failure.ERROR_DISK_FULL, r'\[Errno (?:28|122)\]|No space left on device|Disk quota exceeded'),
@@ -273,7 +282,8 @@ _PATTERNS: tuple[tuple[Failure, str], ...] = (
     (Failure.ERROR_POTENTIAL_UNREADABLE, r'^RuntimeError: (?P<problem>yaml-cpp: [^\n]{0,400})'),
     (
         Failure.ERROR_LADDER_RESTART,
-        rf"{_SKIPPED.pattern}(?:.|\n){{0,8000}}^TypeError: 'NoneType' object does not support item assignment",
+        r"^TypeError: 'NoneType' object does not support item assignment",
+        'Number of finished fit cycles (',
     ),
     (Failure.ERROR_NOTHING_FITTED, _SKIPPED.pattern),
     # Said by a shell or by the launcher of Slurm. Last, for the script of a job can miss other programs without harm.
@@ -282,7 +292,14 @@ _PATTERNS: tuple[tuple[Failure, str], ...] = (
         r'^(?:\S{0,200}sh: |srun: .{0,80}execve).{0,400}: (?:command not found|not found|No such file or directory)$',
     ),
 )
-_RULES = tuple((failure, re.compile(pattern, re.MULTILINE)) for failure, pattern in _PATTERNS)
+_RULES = tuple((failure, re.compile(pattern, re.MULTILINE), *before) for failure, pattern, *before in _PATTERNS)
+#: How long before, in characters.
+_NEAR = 8000
+
+
+def _comes_after(said: Sequence[str], match: re.Match[str]) -> bool:
+    before = match.string[max(0, match.start() - _NEAR) : match.start()]
+    return all(words in before for words in said)
 
 
 def _elements(text: str, failure: Failure, values: Mapping[str, str | int]) -> dict[str, str]:

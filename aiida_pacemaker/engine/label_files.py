@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
-#: Longest line: numbers in full precision with their brackets take 80 bytes a row, this is more than enough.
+#: Size of a line: numbers in full precision with their brackets take 80 bytes a row, this is more than enough.
 _BYTES, _BYTES_PER_ATOM = 8192, 256
 
 
@@ -34,13 +33,13 @@ class Labels:
     running: int | None
 
 
-def read_labels(path: Path, frames: Frames) -> Labels:
+def read_labels(handle: IO[bytes], frames: Frames) -> Labels:
     """Read the labels of frames.
 
     The program may have been stopped at any byte, and may have run twice: a line that makes no sense is passed over,
     and of two lines for one frame the first counts. Frames without a line have neither labels nor a failure.
 
-    :param path: `labels.jsonl`.
+    :param handle: `labels.jsonl`. No more of it is read than all frames could need twice over.
     :param frames: the frames that were to be labelled.
     """
     labels = Labels(
@@ -53,7 +52,7 @@ def read_labels(path: Path, frames: Frames) -> Labels:
     rows = list(frames.slices())
     done: set[int] = set()
     running = None
-    for entry in _entries(path, _BYTES + _BYTES_PER_ATOM * int(frames.n_atoms.max())):
+    for entry in _entries(handle, 2 * (_BYTES * len(frames) + _BYTES_PER_ATOM * len(frames.numbers))):
         begun, frame = _index(entry, 'begin', len(frames)), _index(entry, 'frame', len(frames))
         if begun is not None:
             running = begun
@@ -62,15 +61,14 @@ def read_labels(path: Path, frames: Frames) -> Labels:
     return Labels(labels.energy, labels.forces, labels.stress, labels.failures, None if running in done else running)
 
 
-def _entries(path: Path, longest: int) -> Iterator[dict[str, Any]]:
-    with path.open('rb') as handle:
-        while line := handle.readline(longest):
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(entry, dict):
-                yield entry
+def _entries(handle: IO[bytes], size: int) -> Iterator[dict[str, Any]]:
+    for line in handle.read(size).splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict):
+            yield entry
 
 
 def _index(entry: dict[str, Any], key: str, count: int) -> int | None:

@@ -32,7 +32,8 @@ class PaceActiveSetParser(PaceParser):
         try:
             active_set = PaceActiveSetData(content, kind=kind)
         except ValueError as exception:
-            return self.verdict(self.exit_codes.ERROR_ACTIVE_SET_INVALID.format(reason=str(exception)))
+            invalid = self.exit_codes.ERROR_ACTIVE_SET_INVALID.format(reason=str(exception))
+            return self.verdict(self.diagnose(), self.unusable(invalid))
         self.out('active_set', active_set)
         missing = sorted(set(inputs.potential.elements) - set(active_set.elements))
         if missing:

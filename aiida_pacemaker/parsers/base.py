@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
 
-from aiida_pacemaker.calculations.base import PaceCalcJob
-from aiida_pacemaker.engine.failures import Failure, diagnose
+from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
+from aiida_pacemaker.engine.failures import Diagnosis, Failure, diagnose
 from aiida_pacemaker.engine.logs import LogError
 
 Summary = TypeVar('Summary')
@@ -85,9 +85,29 @@ class PaceParser(Parser):
                 return None
         return self.job.exit_code_of(diagnosis)
 
-    def silent(self) -> ExitCode:
-        """Return the exit code of a program that left nothing behind, not even a reason."""
-        return self.exit_codes.ERROR_NO_REASON_GIVEN.format(program=self.job.PROGRAM, exit_status='unknown')
+    @cached_property
+    def exit_status(self) -> int | None:
+        """The exit status of the last command of the job; None if the job was stopped before its end."""
+        text = self.read_text(self.job.EXIT_STATUS).strip()
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None
+
+    def silent(self, folder: str | None = None) -> ExitCode:
+        """Return the exit code of a program that left nothing behind, not even a reason.
+
+        :param folder: where the files are that were retrieved for parsing only: they do not survive a new start of the
+            machine.
+        """
+        status = self.exit_status
+        if status is None or (folder is not None and not Path(folder).is_dir()):
+            return self.job.exit_code_of(Diagnosis(Failure.ERROR_JOB_DIED, {'program': self.job.PROGRAM}))
+        diagnosis = diagnose(self.job.PROGRAM, exit_status=status)
+        failure = Diagnosis(Failure.ERROR_NO_REASON_GIVEN, {'program': self.job.PROGRAM, 'exit_status': status})
+        return self.job.exit_code_of(diagnosis or failure)
+
+    def unusable(self, exit_code: ExitCode, folder: str | None = None) -> ExitCode:
+        """Return the exit code for a file that cannot be used: it is cut if its job was stopped while it wrote it."""
+        silent = self.silent(folder)
+        return exit_code if silent.status == STATUS[Failure.ERROR_NO_REASON_GIVEN] else silent
 
     def verdict(self, *candidates: ExitCode | None) -> ExitCode:
         """Return the first exit code that is given, or success.

@@ -34,7 +34,8 @@ class PaceEvaluateParser(PaceParser):
             try:
                 arrays = self.read(folder, label, dataset)
             except EvaluationFileError as exception:
-                complaint = self.exit_codes.ERROR_EVALUATION_INVALID.format(reason=f'{label}: {exception}')
+                invalid = self.exit_codes.ERROR_EVALUATION_INVALID.format(reason=f'{label}: {exception}')
+                complaint = self.unusable(invalid, folder)
                 continue
             evaluation, errors['datasets'][label] = complete(arrays, dataset, self.node.inputs.potential)
             self.out(f'evaluations.{label}', evaluation)

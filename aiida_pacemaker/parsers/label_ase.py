@@ -22,15 +22,15 @@ Failure = tuple[str, str]
 class AseLabelParser(PaceParser):
     """Attach the labelled frames, and say which are missing and why."""
 
-    def parse(self, **kwargs: Any) -> ExitCode:
+    def parse(self, **_: Any) -> ExitCode:
         """Parse the retrieved files."""
-        path = self.temporary(kwargs.get('retrieved_temporary_folder'), AseLabelCalculation.LABELS)
-        if path is None:
+        if AseLabelCalculation.LABELS not in self.names:
             return self.verdict(self.diagnose(), self.silent())
         whole = AseLabelCalculation.SUMMARY in self.names
-        dataset = self.node.inputs.dataset
-        labels = read_labels(path, dataset.get_frames())
-        frames = dataset.get_frames().with_labels(labels.energy, labels.forces, labels.stress)
+        frames = self.node.inputs.dataset.get_frames()
+        with self.repository.open(AseLabelCalculation.LABELS, 'rb') as handle:
+            labels = read_labels(handle, frames)
+        frames = frames.with_labels(labels.energy, labels.forces, labels.stress)
         good = np.isfinite(labels.energy)
         failures = _failures(labels, good, whole)
         self.out('failures', orm.Dict({'failures': _listed(frames, failures), **self.costs()}))

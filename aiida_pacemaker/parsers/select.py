@@ -22,9 +22,10 @@ class PaceSelectParser(PaceParser):
 
     def parse(self, **kwargs: Any) -> ExitCode:
         """Parse the retrieved files."""
-        path = self.temporary(kwargs.get('retrieved_temporary_folder'), PaceSelectCalculation.SELECTED)
+        folder = kwargs.get('retrieved_temporary_folder')
+        path = self.temporary(folder, PaceSelectCalculation.SELECTED)
         if path is None:
-            return self.verdict(self.diagnose(), self.silent())
+            return self.verdict(self.diagnose(), self.silent(folder))
         candidates = dict(sorted(self.node.inputs.candidates.items()))
         n_candidates = sum(dataset.n_frames for dataset in candidates.values())
         try:
@@ -32,7 +33,8 @@ class PaceSelectParser(PaceParser):
             if len(rows) and rows.max() >= n_candidates:
                 raise ValueError(f'row {rows.max()} was selected of {n_candidates} candidates')
         except ValueError as exception:
-            return self.verdict(self.exit_codes.ERROR_SELECTION_INVALID.format(reason=str(exception)))
+            invalid = self.exit_codes.ERROR_SELECTION_INVALID.format(reason=str(exception))
+            return self.verdict(self.diagnose(), self.unusable(invalid))
 
         log = asdict(self.summarise(read_selection_log, self.job.STDERR, SelectionLog()))
         self.out('output_parameters', orm.Dict({**log, 'n_candidates': n_candidates, 'n_selected': len(rows)}))

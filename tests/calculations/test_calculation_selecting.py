@@ -43,7 +43,7 @@ def test_an_active_set_of_a_dataset(prepare_job, dataset, recorded_potential, lj
     read, _ = read_dataset(prepared.files[data], 'x')
     assert np.allclose(read.forces, subtract(lj_baseline, rattled).forces, rtol=0, atol=1e-12)
     assert prepared.info.local_copy_list == [(recorded_potential.uuid, 'potential.yaml', 'potential.yaml')]
-    assert prepared.info.retrieve_list == ['stdout.txt', 'stderr.txt', 'potential.asi.nonlinear']
+    assert prepared.info.retrieve_list == ['stdout.txt', 'stderr.txt', 'potential.asi.nonlinear', 'exit_status']
 
 
 def test_an_active_set_of_what_a_fit_has_left(prepare_job, pace_codes_fake, tmp_path):

@@ -20,7 +20,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 
 #: Files that come back for parsing only.
-TEMPORARY = {'selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'labels.jsonl'}
+TEMPORARY = {'selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip'}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def parse(aiida_profile, aiida_localhost, tmp_path) -> Callable[..., Parsed]:
         temporary = tmp_path / 'temporary'
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        for name, given in files.items():
+        for name, given in {'exit_status': '0\n', **files}.items():
             content = given.encode() if isinstance(given, str) else given
             if name in TEMPORARY or name.startswith('evaluation_'):
                 (temporary / name).write_bytes(content)

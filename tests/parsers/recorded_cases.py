@@ -30,8 +30,11 @@ TRAIN = {
     'frames_dropped': ('ERROR_FRAMES_DROPPED', '13 frames were given but the engine fitted 12'),
     'illegal_yaml': ('ERROR_INPUT_ILLEGAL', 'line 2, column 12'),
     'infinite_energy': ('ERROR_FIT_DIVERGED', '`loss` is inf at iteration 0'),
+    'infinite_energy_lbfgs': ('ERROR_FIT_DIVERGED', '`loss` is inf at iteration 0'),
+    'killed_cycle': ('ERROR_FIT_INTERRUPTED', 'after 6 iterations'),
     'killed_early': ('ERROR_FIT_INTERRUPTED', 'after 0 iterations'),
     'killed_interim': ('ERROR_FIT_INTERRUPTED', 'after 4 iterations'),
+    'killed_node': ('ERROR_FIT_INTERRUPTED', 'after 3 iterations'),
     'ladder': ('OK', ''),
     'ladder_continued': ('OK', ''),
     'ladder_killed': ('ERROR_FIT_INTERRUPTED', 'interim_potential'),
@@ -53,7 +56,14 @@ TRAIN = {
     'not_gzip': ('ERROR_DATASET_DAMAGED', 'Not a gzipped file'),
     'not_installed': ('ERROR_ENGINE_NOT_IMPORTABLE', 'module pyace'),
     'older_versions': ('OK', ''),
+    'out_of_memory': ('ERROR_MEMORY_EXHAUSTED', 'more memory'),
+    'out_of_memory_early': ('ERROR_MEMORY_EXHAUSTED', 'more memory'),
+    'overflow_cycle': ('ERROR_FIT_DIVERGED', 'noise between fit cycles'),
+    'overflow_tensorpot': ('ERROR_FIT_DIVERGED', 'extreme energies, forces'),
     'pickle_version': ('ERROR_PICKLE_UNREADABLE', 'pandas'),
+    'plateau': ('OK', ''),
+    'plateau_cycle': ('OK', ''),
+    'plateau_tensorpot': ('OK', ''),
     'predictions': ('OK', ''),
     'repulsion': ('OK', ''),
     'small_distance': ('ERROR_DISTANCE_TOO_SMALL', 'shortest distance'),
@@ -98,7 +108,8 @@ RECORDED = {'train': TRAIN, 'activeset': ACTIVE_SET, 'select': SELECT, 'yaml2yac
 #: Exit codes of the engine's failures that no recorded run ends with, and why.
 NOT_RECORDED = {
     'ERROR_NO_REASON_GIVEN': 'there is nothing to record: see test_silence',
-    'ERROR_KILLED': 'the exit status of a program is not known to a job; killed fits are ERROR_FIT_INTERRUPTED',
+    'ERROR_KILLED': 'killed fits are ERROR_FIT_INTERRUPTED: see test_killed',
+    'ERROR_JOB_DIED': 'the script of a job says it by saying nothing: see test_a_job_that_died',
 }
 
 

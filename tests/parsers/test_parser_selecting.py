@@ -127,6 +127,43 @@ def test_selections_that_cannot_be_read(parse_selection, content):
     assert not parsed.outputs
 
 
+@pytest.mark.parametrize(
+    ('exit_status', 'label'),
+    [
+        ('0\n', 'ERROR_SELECTION_INVALID'),
+        ('1\n', 'ERROR_SELECTION_INVALID'),
+        ('137\n', 'ERROR_KILLED'),
+        ('', 'ERROR_JOB_DIED'),
+        ('nonsense', 'ERROR_JOB_DIED'),
+        ('9' * 5000, 'ERROR_JOB_DIED'),
+    ],
+)
+def test_a_job_that_died_while_it_wrote(parse_selection, exit_status, label):
+    """A file that is cut is then no fault of the selection, and the job can be repeated."""
+    files = {
+        **recorded('select', 'default'),
+        'selected.pkl.gz': b'\x1f\x8b',
+        'exit_status': exit_status,
+        'stderr.txt': '',
+    }
+    assert parse_selection(files).label == label
+
+
+@pytest.mark.parametrize(
+    ('exit_status', 'label'),
+    [
+        ('0\n', 'ERROR_NO_REASON_GIVEN'),
+        ('3\n', 'ERROR_NO_REASON_GIVEN'),
+        ('137\n', 'ERROR_KILLED'),
+        ('', 'ERROR_JOB_DIED'),
+    ],
+)
+def test_a_job_that_died(parse_active_set, exit_status, label):
+    parsed = parse_active_set({'exit_status': exit_status})
+    assert parsed.label == label
+    assert 'pace_activeset' in parsed.code.message
+
+
 @pytest.mark.parametrize('parse_it', ['parse_active_set', 'parse_selection'])
 def test_silence_and_the_verdict_of_the_scheduler(request, parse_it):
     parse_it = request.getfixturevalue(parse_it)
