@@ -80,6 +80,19 @@ class PaceCalcJob(CalcJob):
         for failure, status in STATUS.items():
             spec.exit_code(status, failure.label, message=failure.message, invalidates_cache=failure not in CACHED)
 
+    def parse(self, *arguments: Any, **options: Any) -> ExitCode:
+        """Parse the retrieved files; the folder of the job is an output whatever happened to the worker on the way.
+
+        One that dies right after the upload leaves it out of what the process knows of its outputs, and the job would
+        fail for its lack.
+        """
+        if 'remote_folder' not in self.outputs:
+            linked = self.node.base.links.get_outgoing(link_label_filter='remote_folder').first()
+            path = self.node.get_remote_workdir()
+            folder = orm.RemoteData(computer=self.node.computer, remote_path=path) if linked is None else linked.node
+            self.out('remote_folder', folder)
+        return super().parse(*arguments, **options)
+
     @classmethod
     def exit_code_of(cls, diagnosis: Diagnosis) -> ExitCode:
         """Return the exit code of a failure that the engine reported."""

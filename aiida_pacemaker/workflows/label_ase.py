@@ -55,14 +55,14 @@ class AseLabelWorkChain(PaceRestartWorkChain):
             interrupted_frames, dataset=node.inputs.dataset, failures=node.outputs.failures, metadata=metadata
         )
         if 'dataset' not in left:
-            return None
+            # Whatever else was wrong with the job: no frame is labelled twice.
+            return self.handle_all_done(node)
         self.report_action(node, f'go on with the {left["dataset"].n_frames} frames that are left')
         self.ctx.inputs.dataset = left['dataset']
         return ProcessHandlerReport(True)
 
-    @process_handler(priority=590, exit_codes=AseLabelCalculation.exit_codes.ERROR_ALL_LABELS_FAILED)
-    def handle_all_failed(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Be content with the labels of earlier jobs, if there are any."""
+    def handle_all_done(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Be content with the labels that there are, if there are any."""
         if not any('trajectories' in job.outputs for job in self.ctx.children):
             return None
         self.report_action(node, 'none, the other frames are labelled')

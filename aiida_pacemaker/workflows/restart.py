@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import (
@@ -76,6 +78,17 @@ class PaceRestartWorkChain(ResumingWorkChain, BaseRestartWorkChain):
             )
             return ExitCode(exit_code.status, message)
         return exit_code
+
+    def _attach_outputs(self, node: orm.CalcJobNode) -> Any:
+        """Attach the outputs of a job, also those whose links an interrupted worker has made already.
+
+        Else they would be missing from what the process knows of its outputs, and it would fail for their lack.
+        """
+        outputs = self.get_outputs(node)
+        for name in self.spec().outputs:
+            if name in outputs:
+                self.out(name, outputs[name])
+        return outputs
 
     def report_action(self, node: orm.CalcJobNode, action: str) -> None:
         """Say what happened and what is done about it."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
@@ -11,6 +14,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.label_files import read_labels
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.workflows.label_ase import AseLabelWorkChain
 
@@ -134,3 +138,22 @@ def test_what_fails_in_all_frames(pace_codes_fake, copper):
     assert node.exit_status == AseLabelWorkChain.exit_codes.ERROR_UNRECOVERABLE.status
     assert 'None of 6 frames' in node.exit_message
     assert len(node.outputs.failures['failures']) == 6
+
+
+def test_a_job_that_is_run_twice_in_one_folder_labels_once(label, copper, tmp_path):
+    """As when the machine that submitted it went down before it had noted that; the first run was killed, too."""
+    node, counts = label(3, 1)
+    first, _ = jobs(node)
+    folder = first.outputs.remote_folder.get_remote_path()
+    python = first.inputs.code.filepath_executable
+    before = sum(counts.values())
+    environment = {'PYTHONPATH': str(tmp_path), 'PATH': '/usr/bin:/bin'}
+    runs = [subprocess.Popen([python, 'label_ase.py'], cwd=folder, env=environment) for _ in range(2)]
+    assert [run.wait() for run in runs] == [0, 0]
+    after = Counter((tmp_path / 'counts').read_text().split())
+    assert sum(after.values()) == before + 3
+    with Path(folder, 'labels.jsonl').open('rb') as handle:
+        labels = read_labels(handle, copper.get_frames())
+    assert np.isfinite(labels.energy).tolist() == [True, True, False, True, True, True]
+    assert set(labels.failures) == {2}
+    assert labels.running is None

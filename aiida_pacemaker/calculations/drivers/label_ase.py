@@ -6,6 +6,7 @@ whatever stops the job costs no more than the structure that it was at; and at t
 presence says that no structure was left out.
 """
 
+import fcntl
 import importlib
 import json
 import os
@@ -31,6 +32,28 @@ def label(atoms, calculator, with_stress):
     return {'energy': energy, 'forces': forces.tolist(), 'stress': None if stress is None else stress.tolist()}
 
 
+def begin(lines):
+    """Wait for another run of this program in the same folder, and return the structures that it has come to.
+
+    A job can be submitted twice, when the machine that submitted it went down before it had noted that.
+    """
+    try:
+        fcntl.flock(lines, fcntl.LOCK_EX)
+    except OSError as exception:  # not every file system has locks
+        print('without a lock:', exception, flush=True)
+    done = set()
+    with open('labels.jsonl') as written:
+        for line in written:
+            try:
+                done.add(json.loads(line).get('frame'))
+            except ValueError:  # cut by a kill
+                continue
+    if lines.tell():
+        # What comes next must not continue a line that was cut.
+        lines.write('\n')
+    return done
+
+
 def write(lines, content):
     """Write a line that survives the end of this program and of the machine."""
     lines.write(json.dumps(content) + '\n')
@@ -46,7 +69,10 @@ def main():
     module, _, name = request['calculator'].partition(':')
     make_calculator = getattr(importlib.import_module(module), name)
     with open('labels.jsonl', 'a') as lines:
+        done = begin(lines)
         for frame, atoms in enumerate(read_structures(request['shards'])):
+            if frame in done:
+                continue
             write(lines, {'begin': frame})
             try:
                 # A calculator of its own for each structure: one that failed may be of no further use.
