@@ -14,10 +14,12 @@ from .lineage import (
     unsourced_frames,
 )
 from .loop import format_table, loop_table
+from .remains import Remains, remains_of
 
 __all__ = [
     'DatasetDifference',
     'FrameOrigin',
+    'Remains',
     'TrainingStep',
     'contributing_trajectories',
     'dataset_of',
@@ -27,6 +29,7 @@ __all__ = [
     'idle_sources',
     'loop_table',
     'potentials_from',
+    'remains_of',
     'training_history',
     'unsourced_frames',
 ]

@@ -20,6 +20,7 @@ from aiida_pacemaker.calculations.datasets import (
 from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
+from aiida_pacemaker.workflows.builders import LoopBuilders
 from aiida_pacemaker.workflows.decision import labels_left
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.labelling import labeller_from
@@ -41,7 +42,7 @@ from aiida_pacemaker.workflows.settings import LoopSettings
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
 
-class PaceActiveLearningWorkChain(LoopPorts, ResumingWorkChain):
+class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, ResumingWorkChain):
     """Train, find out what the potential does not know, label the most informative of it, and begin again.
 
     Each generation trains a potential on the dataset (a short baseline taken off, reference energies pinned), builds

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiida import orm
-from aiida.engine import ProcessBuilder, ProcessSpec
+from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 
-from aiida_pacemaker.calculations.base import RESOURCES
+from aiida_pacemaker.calculations.training_checks import complaint_about_training
 from aiida_pacemaker.calculations.validation import validate_baseline, validate_labelled, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -17,7 +16,7 @@ from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
-from aiida_pacemaker.workflows.protocols import ProtocolMixin
+from aiida_pacemaker.workflows.labelling import labeller_from
 from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.settings import LoopSettings
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
@@ -36,24 +35,67 @@ PROVIDED = (
 
 
 def validate_loop(inputs: Any, _: Any) -> str | None:
-    """Check that there is something to begin with, and that selected frames can be labelled."""
-    if 'pool' not in inputs:
-        return None
+    """Check all that is known before the first job: there is something to begin with, and the inputs fit together."""
+    checks = (_check_begin, _check_labeller, _check_training, _check_elements)
+    return next((complaint for check in checks if (complaint := check(inputs))), None)
+
+
+def _check_begin(inputs: Any) -> str | None:
     if 'dataset' not in inputs and not inputs.get('initial'):
         return 'there is nothing to begin with: give `initial` trajectories, or a `dataset` of an earlier run'
-    if not inputs['pool'].labelled and 'entry_point' not in inputs.get('label', {}):
-        return 'the pool is not labelled: give a labeller (`label.entry_point`, `label.inputs`)'
-    if 'unlabelled' in inputs and 'entry_point' not in inputs.get('label', {}):
-        return 'there are `unlabelled` frames of an earlier run: give a labeller (`label.entry_point`, `label.inputs`)'
     if 'previous_report' in inputs and 'generations' not in inputs['previous_report'].get_dict():
         return '`previous_report` is not the report of an earlier run of this loop'
     return None
 
 
-class LoopPorts(ProtocolMixin):
-    """The ports of the loop, and a builder that a protocol has filled in."""
+def _check_labeller(inputs: Any) -> str | None:
+    label = inputs.get('label', {})
+    if 'entry_point' in label:
+        try:
+            labeller_from(label['entry_point'].value)
+        except ValueError as exception:
+            return f'`label.entry_point`: {exception}'
+        return None
+    if 'pool' in inputs and not inputs['pool'].labelled:
+        return 'the pool is not labelled: give a labeller (`label.entry_point`, `label.inputs`)'
+    if 'unlabelled' in inputs:
+        return 'there are `unlabelled` frames of an earlier run: give a labeller (`label.entry_point`, `label.inputs`)'
+    return None
 
-    PROTOCOL_FILE = 'active_learning.yaml'
+
+def _training_inputs(inputs: Any) -> dict[str, Any]:
+    """Return what is known of the first training."""
+    pace = inputs.get('train', {}).get('pace', {})
+    known = {name: pace[name] for name in ('code', 'config', 'metadata') if name in pace}
+    names = ('dataset', 'test_dataset', 'potential', 'baseline', 'reference_energies')
+    known |= {name: inputs[name] for name in names if name in inputs}
+    if inputs.get('initial'):
+        # What is merged into the dataset may bring what it lacks.
+        known.pop('dataset', None)
+    return known
+
+
+def _check_training(inputs: Any) -> str | None:
+    complaint = complaint_about_training(_training_inputs(inputs))
+    return None if complaint is None else f'the training would be refused: {complaint}'
+
+
+def _check_elements(inputs: Any) -> str | None:
+    """Look for frames that the potentials will not describe, which would show after the first training only."""
+    config = inputs.get('train', {}).get('pace', {}).get('config')
+    if config is None or 'pool' not in inputs:
+        return None
+    unknown = sorted(set(inputs['pool'].elements) - set(parse_config(config.get_dict()).elements))
+    if unknown:
+        return (
+            f'the pool has {", ".join(unknown)} but the config does not: add the element to `elements`, with frames to '
+            'train on, or filter the pool'
+        )
+    return None
+
+
+class LoopPorts:
+    """The ports of the loop."""
 
     @classmethod
     def define_inputs(cls, spec: ProcessSpec) -> None:
@@ -227,71 +269,6 @@ class LoopPorts(ProtocolMixin):
             'ERROR_INPUTS_REFUSED',
             message='The inputs of `{step}` in {stage} were refused, nothing was submitted: {reason}',
         )
-
-    @classmethod
-    def get_builder_from_protocol(
-        cls,
-        *,
-        pacemaker: orm.AbstractCode,
-        pace_activeset: orm.AbstractCode,
-        pace_select: orm.AbstractCode,
-        python: orm.AbstractCode,
-        pool: PaceDatasetData,
-        pace_yaml2yace: orm.AbstractCode | None = None,
-        initial: Sequence[orm.Data] = (),
-        protocol: str | None = None,
-        overrides: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-        **inputs: Any,
-    ) -> ProcessBuilder:
-        """Return a builder with the inputs of a protocol, to be changed or run as it is.
-
-        :param pacemaker: code for training; the others are those for the active set, the selection, the evaluation (the
-            Python of the engine) and, for a `.yace` with each potential, the conversion.
-        :param pool: the candidates.
-        :param initial: labelled trajectories, files and datasets to begin with.
-        :param protocol: one of :meth:`get_available_protocols`.
-        :param overrides: `config`, `settings`, `activeset` or `select` (their options) in place of those of the
-            protocol, key by key.
-        :param options: options of all jobs, such as `resources` and `max_wallclock_seconds`.
-        :param inputs: further inputs of the work chain: `dataset`, `test_dataset`, `potential`, `baseline`, ...
-        :raises ConfigError: if the config is not valid with these overrides.
-        """
-        defaults = cls.get_protocol_inputs(protocol, overrides)
-        config = defaults['config']
-        if 'elements' not in config:
-            nodes = [pool, *(inputs[name] for name in ('dataset', 'test_dataset') if name in inputs), *initial]
-            config['elements'] = sorted({element for node in nodes for element in _elements(node)})
-        job = {'options': {'resources': RESOURCES, **(options or {})}}
-        builder: ProcessBuilder = cls.get_builder()  # type: ignore[attr-defined]
-        builder.train = {
-            'pace': {
-                'code': pacemaker,
-                'config': orm.Dict(parse_config(config).to_dict()),
-                'metadata': job,
-                **given(yace_code=pace_yaml2yace),
-            }
-        }
-        builder.activeset = {'pace': {'code': pace_activeset, 'metadata': job}}
-        builder.select = {'pace': {'code': pace_select, 'metadata': job}}
-        if defaults['activeset']:
-            builder.activeset['pace']['options'] = orm.Dict(defaults['activeset'])
-        if defaults['select']:
-            builder.select['pace']['options'] = orm.Dict(defaults['select'])
-        builder.evaluate = {'pace': {'code': python, 'metadata': job}}
-        builder.settings = orm.Dict(LoopSettings.model_validate(defaults['settings']).model_dump(mode='json'))
-        builder.pool = pool
-        builder.initial = {f'source_{index:04d}': node for index, node in enumerate(initial)}
-        for name, value in inputs.items():
-            setattr(builder, name, value)
-        return builder
-
-
-def _elements(node: orm.Data) -> list[str]:
-    """Return the elements of a source, as far as they can be told without reading it."""
-    if isinstance(node, PaceDatasetData):
-        return node.elements
-    return list(node.symbols) if isinstance(node, orm.TrajectoryData) else []
 
 
 def given(**inputs: Any) -> dict[str, Any]:

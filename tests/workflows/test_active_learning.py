@@ -15,6 +15,7 @@ from ase.build import bulk
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.provenance import remains_of
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
 
 CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
@@ -300,3 +301,174 @@ def test_protocols(pace_codes_fake, narrow, pool, protocol):
 def test_unknown_protocol(pace_codes_fake, pool):
     with pytest.raises(ValueError, match='choose one of fast, balanced, stringent'):
         PaceActiveLearningWorkChain.get_protocol_inputs('swift')
+
+
+# Going on after a run that did not end well.
+
+
+@pytest.fixture
+def fragile_label(pace_codes_fake, tmp_path):
+    """Return the inputs of a labeller that fails for all frames, for large displacements, or for none."""
+    module = (
+        'import pathlib\n'
+        'from ase.calculators.emt import EMT\n\n\n'
+        'class Fragile(EMT):\n'
+        '    def __init__(self, folder):\n'
+        '        super().__init__()\n'
+        '        self.folder = pathlib.Path(folder)\n\n'
+        '    def calculate(self, atoms, *arguments, **kwargs):\n'
+        '        mode = (self.folder / "mode").read_text()\n'
+        '        with (self.folder / "done").open("a") as handle:\n'
+        '            handle.write(f"{atoms.positions.sum():.9f}\\n")\n'
+        '        if mode == "all" or (mode == "some" and abs(atoms.positions.sum()) * 1e3 % 2 < 1):\n'
+        '            raise RuntimeError("no convergence")\n'
+        '        super().calculate(atoms, *arguments, **kwargs)\n'
+    )
+    (tmp_path / 'fragile.py').write_text(module)
+
+    def make(mode: str):
+        (tmp_path / 'mode').write_text(mode)
+        return {
+            'entry_point': 'pacemaker.label.ase',
+            'inputs': {
+                'code': pace_codes_fake['python'],
+                'calculator': orm.Dict({'calculator': 'fragile:Fragile', 'arguments': {'folder': str(tmp_path)}}),
+                'options': orm.Dict({'environment_variables': {'PYTHONPATH': str(tmp_path)}}),
+            },
+        }
+
+    make.done = lambda: (tmp_path / 'done').read_text().split()
+    return make
+
+
+def test_a_second_run_retries_only_what_is_missing(builder, fragile_label, copper_sets):
+    """Labels that failed are an output, and what was labelled is not labelled again."""
+    known, candidates = copper_sets
+    inputs = {'dataset': known, 'pool': candidates, 'reference_energies': {'Cu': 0.0}}
+    _, first = run_get_node(builder({'frames_per_generation': 8}, label=fragile_label('some'), **inputs))
+    assert first.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_LABELS_FAILED.status
+    assert 'RuntimeError: no convergence' in first.exit_message
+    (row,) = rows(first)
+    assert 0 < row['n_failed'] < row['n_selected']
+    assert first.outputs.unlabelled.n_frames == row['n_failed']
+    assert not hashes(first.outputs.unlabelled) & hashes(first.outputs.dataset)
+    before = fragile_label.done()
+
+    fragile_label('none')
+    continued = PaceActiveLearningWorkChain.get_builder_from_run(first)
+    continued.settings = {**continued.settings.get_dict(), 'max_generations': 1}
+    _, second = run_get_node(continued)
+    assert second.is_finished_ok, second.exit_message
+    (retried,) = second.outputs.report['retried']
+    assert (retried['n_given'], retried['n_added'], retried['n_failed']) == (row['n_failed'], row['n_failed'], 0)
+    assert rows(second)[0] == row
+    assert second.outputs.dataset.n_frames >= first.outputs.dataset.n_frames + row['n_failed']
+    # A frame was calculated twice only if its first label had failed.
+    after = fragile_label.done()[len(before) :]
+    assert len(set(after) & set(before)) == row['n_failed']
+
+
+def test_no_label_at_all_is_an_error_whatever_the_tolerance(builder, fragile_label, copper_sets):
+    known, candidates = copper_sets
+    settings = {'max_failed_fraction': 1.0}
+    inputs = {'dataset': known, 'pool': candidates, 'reference_energies': {'Cu': 0.0}}
+    _, node = run_get_node(builder(settings, label=fragile_label('all'), **inputs))
+    assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_LABELLING_FAILED.status
+    assert 'RuntimeError: no convergence' in node.exit_message
+    assert node.outputs.dataset.uuid == known.uuid
+    assert node.outputs.unlabelled.n_frames == rows(node)[0]['n_selected']
+    assert {'potential', 'active_set', 'report'} <= set(node.outputs)
+
+
+def test_within_the_tolerance_failed_frames_are_not_selected_again(builder, fragile_label, copper_sets):
+    known, candidates = copper_sets
+    settings = {'max_failed_fraction': 0.9, 'frames_per_generation': 8, 'gamma_threshold': 0.01}
+    inputs = {'dataset': known, 'pool': candidates, 'reference_energies': {'Cu': 0.0}}
+    _, node = run_get_node(builder(settings, label=fragile_label('some'), **inputs))
+    assert rows(node)[0]['n_failed'] > 0
+    assert len(fragile_label.done()) == len(set(fragile_label.done()))
+
+
+def test_a_killed_run_goes_on_with_all_that_it_had(builder, fragile_label, copper_sets, monkeypatch):
+    """It has no outputs; what it called is looked through, and labels that were delivered are not lost."""
+    known, candidates = copper_sets
+    inputs = {'dataset': known, 'pool': candidates, 'reference_energies': {'Cu': 0.0}}
+
+    def die(self):
+        raise RuntimeError('died')
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PaceActiveLearningWorkChain, 'merge_selected', die)
+        with pytest.raises(RuntimeError, match='died'):
+            run_get_node(builder(label=fragile_label('none'), **inputs))
+    query = orm.QueryBuilder().append(
+        orm.WorkChainNode, filters={'attributes.process_label': 'PaceActiveLearningWorkChain'}
+    )
+    first = query.order_by({orm.WorkChainNode: {'id': 'desc'}}).first(flat=True)
+    assert first.is_excepted
+    assert 'dataset' not in first.outputs
+    before = fragile_label.done()
+
+    remains = remains_of(first)
+    assert remains.owed.n_frames == len(before)
+    assert sum(len(node.get_array('energy')) for node in remains.delivered) == len(before)
+    continued = PaceActiveLearningWorkChain.get_builder_from_run(
+        first, settings=orm.Dict({**SETTINGS, 'max_generations': 1})
+    )
+    assert continued.potential.uuid == remains.potential.uuid
+    _, second = run_get_node(continued)
+    assert second.is_finished_ok, second.exit_message
+    assert hashes(remains.owed) <= hashes(second.outputs.dataset)
+    assert not set(before) & set(fragile_label.done()[len(before) :])
+    assert rows(second)[: len(remains.report['generations'])] == remains.report['generations']
+    assert second.outputs.baseline.uuid == remains.baseline.uuid
+    assert second.outputs.reference_energies.uuid == remains.reference_energies.uuid
+
+
+def test_a_run_that_has_not_ended_is_not_continued(builder, aiida_profile):
+    node = orm.WorkChainNode()
+    node.set_process_label('PaceActiveLearningWorkChain')
+    with pytest.raises(ValueError, match='has not ended'):
+        PaceActiveLearningWorkChain.get_builder_from_run(node)
+    node.set_process_label('Other')
+    with pytest.raises(ValueError, match='is no PaceActiveLearningWorkChain'):
+        PaceActiveLearningWorkChain.get_builder_from_run(node)
+
+
+# Refused before anything runs.
+
+
+def test_what_is_known_before_the_first_job_is_checked_before_it(builder, narrow, pool, subset):
+    for changes, said in (
+        ({'overrides': {'r_cut': 1.0}}, 'no two atoms of the dataset are closer than the cutoff'),
+        ({'overrides': {'elements': ['Mg', 'O', 'Al']}}, 'the config has Al but no frame of the dataset does'),
+    ):
+        inputs = builder(dataset=narrow, pool=pool)
+        config = {**inputs.train.pace.config.get_dict(), **changes['overrides']}
+        inputs.train.pace.config = orm.Dict(config)
+        with pytest.raises(ValueError, match=said):
+            run_get_node(inputs)
+
+
+def test_a_pool_of_other_elements(builder, narrow, copper_sets):
+    inputs = builder(dataset=narrow, pool=narrow)
+    inputs.pool = PaceDatasetData(copper_sets[0].get_frames()).store()
+    with pytest.raises(ValueError, match='the pool has Cu but the config does not'):
+        run_get_node(inputs)
+
+
+def test_a_labeller_that_does_not_exist(builder, copper_sets):
+    known, candidates = copper_sets
+    label = {'entry_point': 'pacemaker.label.nothing', 'inputs': {}}
+    with pytest.raises(ValueError, match=r'entry point `pacemaker\.label\.nothing`'):
+        run_get_node(builder(dataset=known, pool=candidates, label=label, reference_energies={'Cu': 0.0}))
+
+
+def test_inputs_that_a_job_refuses_are_no_exception(builder, narrow, pool):
+    """What is merged first may turn out to be no good: everything there is gets attached."""
+    initial = trajectories_from_frames(narrow.get_frames())
+    _, node = run_get_node(builder(initial=initial, pool=pool, reference_energies={'Mg': 0.0, 'O': 0.0}))
+    assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_INPUTS_REFUSED.status
+    assert 'the engine accepts -20 to 250' in node.exit_message
+    assert node.outputs.dataset.n_frames == narrow.n_frames
+    assert 'report' in node.outputs

@@ -1,0 +1,220 @@
+"""Checks of a training before submission: what belongs together, and what the engine would stumble over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from aiida.orm.implementation.utils import clean_value
+
+from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline
+from aiida_pacemaker.calculations.declarations import declared
+from aiida_pacemaker.calculations.surveys import corrected_energies_of, survey_of
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.config import TrainerConfig, parse_config
+from aiida_pacemaker.engine.survey import ENERGY_RANGE
+
+
+def validate_training(inputs: Any, _: Any) -> str | None:
+    """Check that dataset, config, baseline, reference energies and code of a training belong together."""
+    return complaint_about_training(inputs)
+
+
+def complaint_about_training(inputs: Mapping[str, Any]) -> str | None:
+    """Return what keeps a training from being useful, None if nothing is known to.
+
+    :param inputs: inputs of the training job. Some may not be known yet, as where a work chain provides them itself:
+        what needs these is not checked.
+    """
+    for needed, check in CHECKS:
+        if all(name in inputs for name in needed) and (complaint := check(inputs)):
+            return complaint
+    return None
+
+
+def _check_elements(inputs: Any) -> str | None:
+    in_config, in_data = set(_config(inputs).elements), set(inputs['dataset'].elements)
+    if in_data - in_config:
+        return (
+            f'the dataset has {_names(in_data - in_config)} but the config only {_names(in_config)}: '
+            'the engine would fit nonsense. Add the element to `elements`, or filter the frames.'
+        )
+    if in_config - in_data:
+        return (
+            f'the config has {_names(in_config - in_data)} but no frame of the dataset does: '
+            'nothing could be fitted for it. Add frames that have it, or take it from `elements`.'
+        )
+    if 'test_dataset' in inputs and set(inputs['test_dataset'].elements) - in_config:
+        return f'the test set has {_names(set(inputs["test_dataset"].elements) - in_config)} but the config does not'
+    return None
+
+
+def _check_reference_energies(inputs: Any) -> str | None:
+    missing = set(inputs['dataset'].elements) - set(inputs['reference_energies'].get_dict())
+    if missing:
+        return (
+            f'there is no reference energy for {_names(missing)}: give the energy of the isolated atom, computed with '
+            'the same settings as the dataset, or fit them once with `fit_reference_energies`.'
+        )
+    return None
+
+
+def _check_lj(inputs: Any) -> str | None:
+    for term in DeltaBaseline.model_validate(inputs['baseline'].get_dict()).subtracted():
+        if isinstance(term, LJBaseline):
+            try:
+                term.pairs_of(inputs['dataset'].elements)
+            except ValueError as exception:
+                return str(exception)
+    return None
+
+
+def _check_potential(inputs: Any) -> str | None:
+    mode = inputs['potential_mode'].value if 'potential_mode' in inputs else 'continue'
+    if mode not in ('continue', 'reset', 'extend'):
+        return f'`potential_mode` is `continue`, `reset` or `extend`, not `{mode}`'
+    if 'potential' not in inputs:
+        return 'a `potential_mode` needs a `potential`' if 'potential_mode' in inputs else None
+    potential = inputs['potential']
+    elements = set(inputs['dataset'].elements)
+    if elements - set(potential.elements):
+        return (
+            f'the potential to start from describes {_names(set(potential.elements))} and the dataset has '
+            f'{_names(elements)}: start without it.'
+        )
+    # The database rounds to 14 digits what it stores, and no difference may come from that.
+    given, fitted = clean_value(inputs['reference_energies'].get_dict()), clean_value(potential.reference_energies)
+    changed = {key: value for key, value in fitted.items() if given.get(key) != value}
+    if changed:
+        return (
+            f'the potential to start from was fitted with the reference energies {changed} but others are given: '
+            'keep them the same in all generations, or their potentials cannot be compared.'
+        )
+    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    if clean_value(potential.baseline.model_dump(mode='json')) != clean_value(baseline.model_dump(mode='json')):
+        return (
+            'the potential to start from was fitted on another baseline: it would start far from its optimum. '
+            'Use its own baseline, or start without it.'
+        )
+    return None
+
+
+def _check_test_set(inputs: Any) -> str | None:
+    shared = int(np.isin(inputs['test_dataset'].get_hashes(), inputs['dataset'].get_hashes()).sum())
+    if shared:
+        return (
+            f'{shared} frames of the test set are in the dataset too: the test error would say nothing. '
+            'Take them out with `exclude_frames`.'
+        )
+    return None
+
+
+def _check_neighbours(inputs: Any) -> str | None:
+    """Look for frames that the engine would drop in silence, or stop at."""
+    config = _config(inputs)
+    for label in ('dataset', 'test_dataset'):
+        if label not in inputs:
+            continue
+        dataset, found = inputs[label], survey_of(inputs[label], config.cutoff)
+        what = 'dataset' if label == 'dataset' else 'test set'
+        if found.mixed:
+            return (
+                f'{_frames(dataset, found.mixed)} of the {what} are periodic along some directions but not along '
+                'others, at which the engine stops. Make them periodic along all three, with vacuum, or along none.'
+            )
+        if found.unsearchable:
+            return (
+                f'{_frames(dataset, found.unsearchable)} of the {what} have a cell so small or so skewed that their '
+                f'neighbours within {config.cutoff} Å cannot be listed. Check their cells, or use a smaller cutoff.'
+            )
+        if found.shortest is None:
+            return (
+                f'no two atoms of the {what} are closer than the cutoff of {config.cutoff} Å, so there is nothing to '
+                'fit. Use a larger cutoff (r_cut, in angstrom).'
+            )
+        if found.isolated and config.sections()['backend']['evaluator'] == 'tensorpot':
+            return (
+                f'{_frames(dataset, found.isolated)} of the {what} have no two atoms within the cutoff of '
+                f'{config.cutoff} Å: `tensorpot` would drop them in silence. Take them out (merge with `cutoff` to '
+                'find them), use a larger cutoff, or the evaluator pyace, which keeps them.'
+            )
+    return None
+
+
+def _check_energies(inputs: Any) -> str | None:
+    """Look for energies that the engine takes for a mistake."""
+    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    corrected = corrected_energies_of(inputs['dataset'], baseline, inputs['reference_energies'].get_dict())
+    lowest, highest = ENERGY_RANGE
+    outside = np.flatnonzero((corrected < lowest) | (corrected > highest))
+    if not len(outside):
+        return None
+    return (
+        f'{_frames(inputs["dataset"], outside)} have energies of {corrected.min():.6g} to {corrected.max():.6g} '
+        f'eV/atom when the isolated atoms and the baseline are taken off; the engine accepts {lowest:g} to '
+        f'{highest:g}. Check that `reference_energies` are total energies of the isolated atoms with the settings of '
+        'the dataset (or fit them with `fit_reference_energies`), and take out frames in which atoms almost touch '
+        '(`filter_frames`).'
+    )
+
+
+def complaint_about_counts(functions: Mapping[str, int], dataset: PaceDatasetData, cutoff: float) -> str | None:
+    """Return which elements have fewer atoms in a dataset than basis functions in a potential."""
+    atoms = survey_of(dataset, cutoff).atoms
+    short = {element: count for element, count in functions.items() if atoms.get(element, 0) < count}
+    if not short:
+        return None
+    counts = ', '.join(
+        f'{element} has {count} functions but {atoms.get(element, 0)} atoms' for element, count in sorted(short.items())
+    )
+    return (
+        f'{counts}: at least as many atoms as functions are needed, or the fit is undetermined and has no active set. '
+        'Add frames, lower `max_deg` or `max_order`, or set potential.functions.number_of_functions_per_element.'
+    )
+
+
+def _check_evaluator(inputs: Any) -> str | None:
+    evaluator = _config(inputs).sections()['backend']['evaluator']
+    known = declared(inputs['code']).evaluators
+    if known is None or evaluator in known:
+        return None
+    return (
+        f'the config asks for the evaluator `{evaluator}` but the code `{inputs["code"].full_label}` declares '
+        f'{", ".join(known) or "none"}: install what is missing (tensorpotential and TensorFlow for tensorpot) and run '
+        f'`aiida-pacemaker setup` again, use another code, or set the evaluator to {" or ".join(known) or "pyace"}.'
+    )
+
+
+#: What is checked, in this order, and the inputs that each check needs.
+CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
+    (('dataset', 'config'), _check_elements),
+    (('dataset', 'reference_energies'), _check_reference_energies),
+    (('dataset', 'baseline'), _check_lj),
+    (('dataset', 'baseline', 'reference_energies'), _check_potential),
+    (('dataset', 'test_dataset'), _check_test_set),
+    (('code', 'config'), _check_evaluator),
+    (('dataset', 'config'), _check_neighbours),
+    (('dataset', 'baseline', 'reference_energies'), _check_energies),
+)
+
+
+def _config(inputs: Any) -> TrainerConfig:
+    return parse_config(inputs['config'].get_dict())
+
+
+def _frames(dataset: PaceDatasetData, positions: Any) -> str:
+    """Name frames by how many they are, and the first by its position and origin."""
+    first, counted = int(positions[0]), 0
+    for shard in dataset.shards:
+        if first < counted + shard['n_frames']:
+            frames = dataset.get_shard(shard['name'])
+            row = first - counted
+            origin = f'step {int(frames.step[row])} of {frames.source_of(row)}'
+            break
+        counted += shard['n_frames']
+    return f'{len(positions)} of {dataset.n_frames} frames (the first is frame {first}, {origin})'
+
+
+def _names(elements: set[str]) -> str:
+    return ', '.join(sorted(elements))

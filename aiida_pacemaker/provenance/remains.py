@@ -1,0 +1,99 @@
+"""What a loop has got by its end, however it ended: one that was killed has no outputs, but what it called has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiida import orm
+from aiida.common.links import LinkType
+
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+
+_CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
+_REPORTS = ('begin_report', 'report_fit', 'report_selection', 'report_retry')
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What another run needs to go on. What the loop did not come to is None.
+
+    :param dataset: the dataset as it is after the last merge.
+    :param potential: the last potential.
+    :param baseline: the baseline of all potentials.
+    :param reference_energies: the energies that were pinned, in eV.
+    :param report: one row per generation.
+    :param unlabelled: frames that were selected and whose labels have failed.
+    :param owed: frames that were selected and are not labelled and merged yet.
+    :param delivered: labelled trajectories of these frames that are there but not merged.
+    """
+
+    dataset: PaceDatasetData | None
+    potential: PacePotentialData | None
+    baseline: orm.Dict | None
+    reference_energies: orm.Dict | None
+    report: orm.Dict | None
+    unlabelled: PaceDatasetData | None
+    owed: PaceDatasetData | None
+    delivered: list[orm.TrajectoryData]
+
+
+def remains_of(loop: orm.WorkChainNode) -> Remains:
+    """Return what a loop has got by now.
+
+    :param loop: a `PaceActiveLearningWorkChain`, best one that has ended.
+    """
+    links: list[Any] = loop.base.links.get_outgoing(link_type=_CALLS).all()
+    calls: dict[str, Any] = {link.link_label: link.node for link in sorted(links, key=lambda link: link.node.pk)}
+    inputs = loop.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
+    done = {label: node for label, node in calls.items() if node.is_finished_ok}
+
+    def newest(*process_labels: str, output: str) -> Any:
+        found = [node for node in done.values() if node.process_label in process_labels and output in node.outputs]
+        return found[-1].outputs[output] if found else None
+
+    stage, owed = _owed(calls, done)
+    delivered = [] if stage is None else _delivered(calls.get(f'{stage}_label'))
+    return Remains(
+        dataset=newest('merge', output='dataset') or inputs.get('dataset'),
+        potential=newest('PaceTrainBaseWorkChain', output='potential') or inputs.get('potential'),
+        baseline=newest('baseline_of', 'default_baseline', output='result') or inputs.get('baseline'),
+        reference_energies=newest('reference_energies_of', 'fit_reference_energies', output='result')
+        or inputs.get('reference_energies'),
+        report=newest(*_REPORTS, output='result') or inputs.get('previous_report'),
+        unlabelled=newest('frames_without_labels', output='dataset'),
+        owed=owed if owed is not None or 'retry_frames' in calls else inputs.get('unlabelled'),
+        delivered=delivered,
+    )
+
+
+def _owed(calls: dict[str, Any], done: dict[str, Any]) -> tuple[str | None, PaceDatasetData | None]:
+    """Return the stage whose frames have not been labelled and merged to the end, and these frames."""
+    for label in reversed(calls):
+        stage, _, step = label.rpartition('_')
+        if step not in ('select', 'frames') or label not in done:
+            continue
+        outputs = done[label].outputs
+        name = 'selected' if step == 'select' else 'result'
+        if f'{stage}_report_selection' in done or name not in outputs:
+            return None, None
+        return stage, outputs[name]
+    return None, None
+
+
+def _delivered(labeller: orm.ProcessNode | None) -> list[orm.TrajectoryData]:
+    """Return the labelled trajectories that a labeller has made, also if it has no outputs itself."""
+    if labeller is None:
+        return []
+    if 'trajectories' in labeller.outputs:
+        return list(labeller.outputs.trajectories.values())
+    jobs = [node for node in [labeller, *labeller.called_descendants] if isinstance(node, orm.CalculationNode)]
+    # Our own jobs give labels that are right whenever they give any; a calculation of others has to have succeeded.
+    trusted = [job for job in jobs if job.is_finished_ok or job.process_label == 'AseLabelCalculation']
+    made = [link.node for job in trusted for link in job.base.links.get_outgoing(link_type=LinkType.CREATE).all()]
+    return [
+        node
+        for node in made
+        if isinstance(node, orm.TrajectoryData) and {'energy', 'forces'} <= set(node.get_arraynames())
+    ]

@@ -1,0 +1,140 @@
+"""Builders of the active-learning loop: filled in by a protocol, or by what an earlier run has left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ProcessBuilder
+
+from aiida_pacemaker.calculations.base import RESOURCES
+from aiida_pacemaker.calculations.labelling import frames_without_labels
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.provenance.remains import Remains, remains_of
+from aiida_pacemaker.workflows.ports import given
+from aiida_pacemaker.workflows.protocols import ProtocolMixin
+from aiida_pacemaker.workflows.settings import LoopSettings
+
+
+class LoopBuilders(ProtocolMixin):
+    """The builders of the loop."""
+
+    PROTOCOL_FILE = 'active_learning.yaml'
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        *,
+        pacemaker: orm.AbstractCode,
+        pace_activeset: orm.AbstractCode,
+        pace_select: orm.AbstractCode,
+        python: orm.AbstractCode,
+        pool: PaceDatasetData,
+        pace_yaml2yace: orm.AbstractCode | None = None,
+        initial: Sequence[orm.Data] = (),
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        **inputs: Any,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs of a protocol, to be changed or run as it is.
+
+        :param pacemaker: code for training; the others are those for the active set, the selection, the evaluation (the
+            Python of the engine) and, for a `.yace` with each potential, the conversion.
+        :param pool: the candidates.
+        :param initial: labelled trajectories, files and datasets to begin with.
+        :param protocol: one of :meth:`get_available_protocols`.
+        :param overrides: `config`, `settings`, `activeset` or `select` (their options) in place of those of the
+            protocol, key by key.
+        :param options: options of all jobs, such as `resources` and `max_wallclock_seconds`.
+        :param inputs: further inputs of the work chain: `dataset`, `test_dataset`, `potential`, `baseline`, ...
+        :raises ConfigError: if the config is not valid with these overrides.
+        """
+        defaults = cls.get_protocol_inputs(protocol, overrides)
+        config = defaults['config']
+        if 'elements' not in config:
+            nodes = [pool, *(inputs[name] for name in ('dataset', 'test_dataset') if name in inputs), *initial]
+            config['elements'] = sorted({element for node in nodes for element in _elements(node)})
+        job = {'options': {'resources': RESOURCES, **(options or {})}}
+        builder: ProcessBuilder = cls.get_builder()  # type: ignore[attr-defined]
+        builder.train = {
+            'pace': {
+                'code': pacemaker,
+                'config': orm.Dict(parse_config(config).to_dict()),
+                'metadata': job,
+                **given(yace_code=pace_yaml2yace),
+            }
+        }
+        builder.activeset = {'pace': {'code': pace_activeset, 'metadata': job}}
+        builder.select = {'pace': {'code': pace_select, 'metadata': job}}
+        if defaults['activeset']:
+            builder.activeset['pace']['options'] = orm.Dict(defaults['activeset'])
+        if defaults['select']:
+            builder.select['pace']['options'] = orm.Dict(defaults['select'])
+        builder.evaluate = {'pace': {'code': python, 'metadata': job}}
+        builder.settings = orm.Dict(LoopSettings.model_validate(defaults['settings']).model_dump(mode='json'))
+        builder.pool = pool
+        builder.initial = {f'source_{index:04d}': node for index, node in enumerate(initial)}
+        for name, value in inputs.items():
+            setattr(builder, name, value)
+        return builder
+
+    @classmethod
+    def get_builder_from_run(cls, run: orm.WorkChainNode, **inputs: Any) -> ProcessBuilder:
+        """Return a builder that goes on where an earlier run has ended, in whatever way it did.
+
+        It has the inputs of that run, and in place of what that run began with all that it had got by its end: dataset,
+        potential, pinned references, report. A run that was killed or has failed has no outputs, or not all, so what it
+        called is looked through as well. Labels that a labeller had delivered and that were not merged are merged
+        first, and frames that it owed are given to the labeller again.
+
+        :param run: the node of the earlier run.
+        :param inputs: inputs in place of those of the earlier run, such as `settings`.
+        :raises ValueError: if the run has not ended, or is of another work chain.
+        """
+        if run.process_label != cls.__name__:
+            raise ValueError(f'{run.process_label}<{run.pk}> is no {cls.__name__}')
+        if not run.is_terminated:
+            raise ValueError(
+                f'{run.process_label}<{run.pk}> has not ended: wait, or end it with `verdi process kill {run.pk}`'
+            )
+        remains = remains_of(run)
+        continued = {
+            'dataset': remains.dataset,
+            'potential': remains.potential,
+            'baseline': remains.baseline,
+            'reference_energies': remains.reference_energies,
+            'previous_report': remains.report,
+            'unlabelled': _unlabelled(remains),
+            **inputs,
+        }
+        builder: ProcessBuilder = run.get_builder_restart()
+        if remains.dataset is not None:
+            # It holds what the run was given.
+            builder.initial = {}
+        for index, trajectory in enumerate(remains.delivered):
+            builder.initial[f'delivered_{index:04d}'] = trajectory
+        for name, value in continued.items():
+            if value is not None:
+                builder[name] = value
+            elif name in builder:
+                del builder[name]
+        return builder
+
+
+def _elements(node: orm.Data) -> list[str]:
+    """Return the elements of a source, as far as they can be told without reading it."""
+    if isinstance(node, PaceDatasetData):
+        return node.elements
+    return list(node.symbols) if isinstance(node, orm.TrajectoryData) else []
+
+
+def _unlabelled(remains: Remains) -> PaceDatasetData | None:
+    """Return the frames that have failed and those that are owed."""
+    if remains.owed is None or remains.dataset is None or remains.owed.labelled:
+        return remains.unlabelled
+    left = frames_without_labels(selected=remains.owed, dataset=remains.dataset, **given(earlier=remains.unlabelled))
+    missing: PaceDatasetData | None = left.get('dataset', remains.unlabelled)
+    return missing

@@ -1,0 +1,138 @@
+"""Trainings that are refused for what their frames are like, and those that are not."""
+
+import numpy as np
+import pytest
+from aiida import orm
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from aiida_pacemaker.calculations.declarations import Declaration, declare, declared
+from aiida_pacemaker.calculations.surveys import survey_of
+from aiida_pacemaker.calculations.training_checks import complaint_about_training
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.survey import join, survey
+from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.frames.neighbours import pairs
+from aiida_pacemaker.frames.table import Frames
+
+
+def labelled(frames: Frames, energies) -> Frames:
+    """Return frames with energies in eV and no forces."""
+    return frames.with_labels(
+        np.asarray(energies, dtype=float), np.zeros((len(frames.numbers), 3)), np.zeros((len(frames), 3, 3))
+    )
+
+
+@pytest.fixture
+def extended(rattled, reference_energies):
+    """Return a function that returns the dataset with further frames, which have the energy of their atoms."""
+
+    def extend(*images: Atoms) -> PaceDatasetData:
+        energies = [sum(reference_energies[symbol] for symbol in atoms.symbols) for atoms in images]
+        more = labelled(from_atoms(images, 'more'), energies)
+        return PaceDatasetData(Frames.concatenate([rattled, more])).store()
+
+    return extend
+
+
+@pytest.fixture
+def complaint(train_inputs, pace_codes_fake):
+    """Return a function that returns what is said of inputs of a training."""
+
+    def run(**changes):
+        inputs = train_inputs(**changes)
+        nodes = {name: orm.Dict(value) if isinstance(value, dict) else value for name, value in inputs.items()}
+        return complaint_about_training({'code': pace_codes_fake['train'], **nodes})
+
+    return run
+
+
+def test_nothing_to_say_of_good_inputs(complaint):
+    assert complaint() is None
+
+
+def test_what_is_not_known_yet_is_not_checked(train_inputs):
+    assert complaint_about_training({}) is None
+    assert complaint_about_training({'dataset': train_inputs()['dataset']}) is None
+
+
+def isolated() -> Atoms:
+    return Atoms('Mg', cell=[20.0] * 3, pbc=True)
+
+
+def test_frames_that_tensorpot_drops(complaint, extended):
+    dataset = extended(isolated())
+    assert complaint(dataset=dataset) is None
+    said = complaint(dataset=dataset, config={'evaluator': 'tensorpot'})
+    assert '1 of 13 frames (the first is frame 12, step 0 of more) of the dataset' in said
+    assert 'drop them in silence' in said
+    assert 'pyace, which keeps them' in said
+
+
+def test_a_cutoff_within_which_there_is_nothing(complaint):
+    said = complaint(config={'r_cut': 1.2})
+    assert 'no two atoms of the dataset are closer than the cutoff of 1.2' in said
+    assert 'larger cutoff' in said
+
+
+def test_a_frame_that_is_periodic_along_some_directions(complaint, extended):
+    slab = bulk('MgO', 'rocksalt', a=4.2)
+    slab.pbc = (True, True, False)
+    said = complaint(dataset=extended(slab))
+    assert '1 of 13 frames' in said
+    assert 'at which the engine stops' in said
+
+
+def test_a_cell_that_cannot_be_searched(complaint, extended):
+    flat = bulk('MgO', 'rocksalt', a=4.2)
+    flat.cell[2] *= 1e-8
+    assert 'cannot be listed' in complaint(dataset=extended(flat))
+
+
+def test_the_test_set_is_looked_at_too(complaint, reference_energies):
+    test = PaceDatasetData(labelled(from_atoms([isolated()], 'test'), [reference_energies['Mg']]))
+    said = complaint(test_dataset=test)
+    assert 'no two atoms of the test set' in said
+
+
+@pytest.mark.parametrize('energy', [-100.0, 1000.0])
+def test_energies_that_the_engine_takes_for_a_mistake(complaint, rattled, reference_energies, energy):
+    water = from_atoms([molecule('O2', cell=[10] * 3, pbc=True)], 'molecule')
+    total = 2 * reference_energies['O'] + 2 * energy
+    dataset = PaceDatasetData(Frames.concatenate([rattled, labelled(water, [total])]))
+    said = complaint(dataset=dataset)
+    assert '1 of 13 frames (the first is frame 12' in said
+    assert 'the engine accepts -20 to 250' in said
+    assert 'fit_reference_energies' in said
+
+
+def test_evaluators_that_a_code_does_not_have(complaint, pace_codes_fake):
+    code = pace_codes_fake['train']
+    assert declared(code) == Declaration()
+    tensorpot = {'evaluator': 'tensorpot'}
+    assert complaint(config=tensorpot) is None
+    declare(code, Declaration(version='0.4.0rc1', evaluators=('pyace',)))
+    said = complaint(config=tensorpot)
+    assert f'asks for the evaluator `tensorpot` but the code `{code.full_label}` declares pyace' in said
+    assert 'aiida-pacemaker setup' in said
+    assert complaint() is None
+
+
+@pytest.mark.parametrize('cutoff', [2.0, 4.5])
+def test_a_survey_is_that_of_its_parts(mgo_frames, cutoff):
+    whole = survey(mgo_frames, cutoff)
+    assert whole == join(
+        [survey(mgo_frames.select(range(30)), cutoff), survey(mgo_frames.select(range(30, 100)), cutoff)]
+    )
+    found = pairs(mgo_frames, cutoff)
+    assert whole.n_neighbours == 2 * len(found)
+    assert whole.shortest == found.distance.min()
+    assert whole.isolated == tuple(sorted(set(range(100)) - set(found.frame.tolist())))
+    assert sum(whole.atoms.values()) == len(mgo_frames.numbers)
+
+
+def test_a_shard_is_surveyed_once(dataset, monkeypatch):
+    """Whatever a loop adds, what was there is not counted again."""
+    first = survey_of(dataset, 4.25)
+    monkeypatch.setattr(PaceDatasetData, 'get_shard', None)
+    assert survey_of(dataset, 4.25) == first
