@@ -10,9 +10,10 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
-from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.staging import link, stage_training
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
+from aiida_pacemaker.calculations.training_checks import complaint_about_counts
 from aiida_pacemaker.calculations.validation import all_of, validate_labelled, validate_parent, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -30,17 +31,23 @@ def validate_activeset(inputs: Any, _: Any) -> str | None:
             '`dataset`, and not both'
         )
     if 'dataset' in inputs:
-        in_data, in_potential = set(inputs['dataset'].elements), set(inputs['potential'].elements)
-        if in_data - in_potential:
-            return f'the dataset has {", ".join(sorted(in_data - in_potential))}, which the potential does not describe'
-        if in_potential - in_data:
-            return (
-                f'the potential describes {", ".join(sorted(in_potential - in_data))}, which no frame of the dataset '
-                'has: add frames that have it.'
-            )
-    elif inputs['parent_folder'].is_cleaned:
+        return _complaint_about_dataset(inputs['dataset'], inputs['potential'])
+    if inputs['parent_folder'].is_cleaned:
         return '`parent_folder` has been cleaned, the data of the training are gone: give the `dataset` instead'
     return None
+
+
+def _complaint_about_dataset(dataset: PaceDatasetData, potential: PacePotentialData) -> str | None:
+    """Return what keeps the active set of a potential from being built from a dataset."""
+    in_data, in_potential = set(dataset.elements), set(potential.elements)
+    if in_data - in_potential:
+        return f'the dataset has {", ".join(sorted(in_data - in_potential))}, which the potential does not describe'
+    if in_potential - in_data:
+        return (
+            f'the potential describes {", ".join(sorted(in_potential - in_data))}, which no frame of the dataset has: '
+            'add frames that have it.'
+        )
+    return complaint_about_counts(potential.n_functions_per_element, dataset, potential.cutoff)
 
 
 class PaceActiveSetCalculation(PaceCalcJob):
@@ -88,7 +95,10 @@ class PaceActiveSetCalculation(PaceCalcJob):
             help='Per element: environments considered, basis functions, and the largest gamma at the end.',
         )
         spec.exit_code(
-            311, 'ERROR_ACTIVE_SET_INVALID', invalidates_cache=True, message='The active set cannot be used: {reason}'
+            311,
+            'ERROR_ACTIVE_SET_INVALID',
+            invalidates_cache=True,
+            message='The active set cannot be used: {reason}. ' + LOOK_AND_REPEAT,
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:

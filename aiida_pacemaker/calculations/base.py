@@ -51,6 +51,8 @@ STATUS = {
 #: computer's fault, so a repetition is not taken from the cache.
 CACHED = {Failure.ERROR_ENVIRONMENTS_INSUFFICIENT, Failure.ERROR_BATCHES_NEED_ALL_ATOMS}
 
+#: What to do with a result that cannot be used.
+LOOK_AND_REPEAT = 'Look at the output `retrieved` for what the program says, and run it again if the file was damaged.'
 
 #: The programs are no MPI programs: one process, whose threads are the business of its environment.
 RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}

@@ -10,7 +10,7 @@ from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
-from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.select import complaint_about_elements
 from aiida_pacemaker.calculations.validation import all_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -68,7 +68,10 @@ class PaceEvaluateCalculation(PaceCalcJob):
             help='For each labelled dataset the errors against its labels, and for each one quantiles of gamma.',
         )
         spec.exit_code(
-            311, 'ERROR_EVALUATION_INVALID', invalidates_cache=True, message='The evaluation cannot be used: {reason}'
+            311,
+            'ERROR_EVALUATION_INVALID',
+            invalidates_cache=True,
+            message='The evaluation cannot be used: {reason}. ' + LOOK_AND_REPEAT,
         )
 
     @staticmethod

@@ -10,7 +10,7 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
-from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.staging import stage_candidates
 from aiida_pacemaker.calculations.validation import all_of, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -101,7 +101,10 @@ class PaceSelectCalculation(PaceCalcJob):
             'output_parameters', valid_type=orm.Dict, required=False, help='Numbers of candidates and of selected.'
         )
         spec.exit_code(
-            311, 'ERROR_SELECTION_INVALID', invalidates_cache=True, message='The selection cannot be used: {reason}'
+            311,
+            'ERROR_SELECTION_INVALID',
+            invalidates_cache=True,
+            message='The selection cannot be used: {reason}. ' + LOOK_AND_REPEAT,
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -13,8 +14,11 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.base import PaceCalcJob
+from aiida_pacemaker.calculations import drivers
+from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
+from aiida_pacemaker.calculations.monitors import validate_monitors, watched
 from aiida_pacemaker.calculations.staging import stage_training
+from aiida_pacemaker.calculations.training_checks import validate_training
 from aiida_pacemaker.calculations.validation import (
     all_of,
     validate_baseline,
@@ -22,7 +26,6 @@ from aiida_pacemaker.calculations.validation import (
     validate_labelled,
     validate_parent,
     validate_reference_energies,
-    validate_training,
 )
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -30,6 +33,10 @@ from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.potential_files import strip_fit_cycles
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
+
+#: Driver that a monitor of the loss has the engine call, and how the engine finds it: it is beside the job.
+STOP_DRIVER, STOP_CALLBACK = 'stop_request.py', 'stop_request.stop'
+SEARCH_PATH = 'export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"'
 
 
 def input_of(inputs: Any, files: list[str], test_files: list[str]) -> str:
@@ -51,6 +58,7 @@ def input_of(inputs: Any, files: list[str], test_files: list[str]) -> str:
         max_epochs=inputs['max_epochs'].value if 'max_epochs' in inputs else None,
         repulsion_auto=baseline.engine_repulsion,
         inner_cutoff=baseline.engine_inner_cutoff,
+        callbacks=[STOP_CALLBACK] if watched(inputs.get('monitors', {})) else [],
     )
 
 
@@ -160,6 +168,8 @@ class PaceTrainCalculation(PaceCalcJob):
             help='Folder of an earlier training job on the same computer: dataset files that are there are linked '
             'instead of sent again.',
         )
+        monitors: Any = spec.inputs['monitors']
+        monitors.validator = all_of(monitors.validator, validate_monitors)
         spec.inputs.validator = all_of(spec.inputs.validator, validate_training, validate_input, validate_parent)
 
         spec.output('potential', valid_type=PacePotentialData, required=False, help='The fitted potential.')
@@ -169,7 +179,21 @@ class PaceTrainCalculation(PaceCalcJob):
             required=False,
             help='Where the fit was when it was stopped; the potential to continue from.',
         )
-        spec.output('metrics', valid_type=orm.Dict, required=False, help='The errors at the end: `TrainingMetrics`.')
+        spec.output(
+            'metrics',
+            valid_type=orm.Dict,
+            required=False,
+            help='The errors at the end (`TrainingMetrics`), `stop_reason`, `engine_version`, and `warnings` in words.',
+        )
+        spec.output(
+            'stop_reason',
+            valid_type=orm.Str,
+            required=False,
+            help='Why the fit has ended: `converged` (the optimiser finds nothing better), `early_stop` (the loss fell '
+            'too slowly for what the config asks), `plateau` (the same, by the monitor `pacemaker.loss`), `maxiter` '
+            '(all iterations are done), `walltime` (the scheduler stopped it), `diverged` (the loss is not finite or '
+            'explodes) or `interrupted` (anything else has stopped it). There where `metrics` is.',
+        )
         spec.output(
             'learning_curves',
             valid_type=orm.ArrayData,
@@ -196,7 +220,7 @@ class PaceTrainCalculation(PaceCalcJob):
             311,
             'ERROR_POTENTIAL_INVALID',
             invalidates_cache=True,
-            message='The potential that came back cannot be used: {reason}',
+            message='The potential that came back cannot be used: {reason}. ' + LOOK_AND_REPEAT,
         )
         spec.exit_code(
             312,
@@ -210,21 +234,23 @@ class PaceTrainCalculation(PaceCalcJob):
             'ERROR_FIT_INTERRUPTED',
             invalidates_cache=True,
             message='The fit was stopped from outside after {iterations} iterations. Continue from the output '
-            '`interim_potential`, or start again where there is none; `PaceTrainBaseWorkChain` does it by itself.',
+            '`interim_potential` (or `potential`, if only the conversion was stopped), or start again where there is '
+            'none; `PaceTrainBaseWorkChain` does it by itself.',
         )
         spec.exit_code(
             342,
             'ERROR_FIT_DIVERGED',
             invalidates_cache=True,
-            message='The fit ran into numbers that are not finite: {problem}. Look at forces and distances of the '
-            'dataset, and use a stronger regularisation (fit.loss.L2_coeffs).',
+            message='The fit has diverged: {problem}. Look for extreme energies, forces and short distances in the '
+            'dataset, and use a stronger regularisation (`fit.loss.L2_coeffs`) or smaller noise between fit cycles; '
+            '`PaceTrainBaseWorkChain` tries the former by itself.',
         )
         spec.exit_code(
             510,
             'ERROR_CTILDE_MISSING',
             invalidates_cache=True,
             message='The potential was fitted but `pace_yaml2yace` made no `.yace` that can be used: {reason}. The '
-            'output `potential` is there without it.',
+            'output `potential` is there without it: write it to a file and run `pace_yaml2yace` on that.',
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
@@ -246,6 +272,9 @@ class PaceTrainCalculation(PaceCalcJob):
                 'interim_potential_*.yaml',
             ],
         )
+        if watched(self.inputs.get('monitors', {})):
+            folder.insert_path(Path(drivers.__file__).parent / STOP_DRIVER, STOP_DRIVER)
+            info.prepend_text = SEARCH_PATH
         if 'yace_code' in self.inputs:
             convert = self.code_info(self.inputs.yace_code, [self.POTENTIAL, '-o', self.C_TILDE])
             convert.stdout_name, convert.stderr_name = self.YACE_STDOUT, self.YACE_STDERR

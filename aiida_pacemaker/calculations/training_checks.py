@@ -12,6 +12,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline
 from aiida_pacemaker.calculations.declarations import declared
 from aiida_pacemaker.calculations.surveys import corrected_energies_of, survey_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.basis_size import count_functions
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.survey import ENERGY_RANGE
 
@@ -159,6 +160,17 @@ def _check_energies(inputs: Any) -> str | None:
     )
 
 
+def _check_counts(inputs: Any) -> str | None:
+    """Compare the functions of each element with its atoms, for which MaxVol needs at least as many."""
+    config = _config(inputs)
+    mode = inputs['potential_mode'].value if 'potential_mode' in inputs else 'continue'
+    if 'potential' in inputs and mode != 'extend':
+        functions = inputs['potential'].n_functions_per_element
+    else:
+        functions = count_functions(config.sections()['potential'])
+    return complaint_about_counts(functions, inputs['dataset'], config.cutoff)
+
+
 def complaint_about_counts(functions: Mapping[str, int], dataset: PaceDatasetData, cutoff: float) -> str | None:
     """Return which elements have fewer atoms in a dataset than basis functions in a potential."""
     atoms = survey_of(dataset, cutoff).atoms
@@ -196,6 +208,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('code', 'config'), _check_evaluator),
     (('dataset', 'config'), _check_neighbours),
     (('dataset', 'baseline', 'reference_energies'), _check_energies),
+    (('dataset', 'config'), _check_counts),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -31,7 +31,7 @@ class Failure(Enum):
     )
     ERROR_MEMORY_EXHAUSTED = (
         'The program {program} ran out of memory.',
-        'Ask for more memory, or lower `backend: {{batch_size}}` of a fit or `--batch_size` of an active set.',
+        'Ask for more memory, or lower the `batch_size` (of a fit in `backend`, else in the options).',
     )
     ERROR_DISK_FULL = (
         'The program {program} could not write: no space, or no quota, is left on the disk of the computer.',
@@ -98,7 +98,7 @@ class Failure(Enum):
     # The fit.
     ERROR_LADDER_RESTART = (
         'A ladder fit was given its best potential as the target (`-p`), took it for finished and fitted nothing.',
-        'Continue a ladder fit with `-ip interim_potential_ladder_step_N.yaml` instead of `-p`.',
+        'Continue from `interim_potential_ladder_step_N.yaml` with `potential_mode` `extend` (`-ip` instead of `-p`).',
     )
     ERROR_NOTHING_FITTED = (
         'The engine skipped the fit: its initial potential says that {done} of {cycles} fit cycles are done.',
@@ -107,7 +107,7 @@ class Failure(Enum):
     # The active set.
     ERROR_ENVIRONMENTS_INSUFFICIENT = (
         'There are {n_atoms} atoms of {element} for {n_functions} functions; at least as many atoms are needed.',
-        'Add structures with {element}, take all atoms (`--all-atoms`), or use a potential with fewer functions.',
+        'Add structures with {element}, take all atoms (option `all_atoms`), or use a potential with fewer functions.',
     )
     ERROR_ELEMENT_ABSENT = (
         'The element {element} of the potential does not occur in the structures.',
@@ -115,7 +115,7 @@ class Failure(Enum):
     )
     ERROR_BATCHES_NEED_ALL_ATOMS = (
         'The active set was to be made in batches, where atoms cannot be left out by their force error.',
-        'Run again with `--all-atoms`, or with enough memory to need no batches.',
+        'Take all atoms (option `all_atoms`, `--all-atoms`), or ask for enough memory to need no batches.',
     )
     ERROR_PROJECTIONS_SINGULAR = (
         'The structures do not tell the basis functions apart: the matrix of projections is singular.',
@@ -185,10 +185,10 @@ def diagnose(
     # Reasons stand at the end; before them an output can hold a hundred megabytes of progress.
     text = '\n'.join(part[-_TAIL:] for part in (stderr, stdout, log))
     values: dict[str, str | int] = {'program': program}
-    for failure, pattern, *before in _RULES:
+    for failure, pattern, said in _RULES:
         if exit_status == 0 and failure is not Failure.ERROR_NOTHING_FITTED:
             continue
-        match = next((found for found in pattern.finditer(text) if _comes_after(before, found)), None)
+        match = next((found for found in pattern.finditer(text) if _comes_after(said, found)), None)
         if match is not None:
             values.update({name: ' '.join(value.split()) for name, value in match.groupdict().items()})
             values.update(_elements(text, failure, values))
@@ -292,14 +292,19 @@ _PATTERNS: tuple[tuple[Failure, str] | tuple[Failure, str, str], ...] = (
         r'^(?:\S{0,200}sh: |srun: .{0,80}execve).{0,400}: (?:command not found|not found|No such file or directory)$',
     ),
 )
-_RULES = tuple((failure, re.compile(pattern, re.MULTILINE), *before) for failure, pattern, *before in _PATTERNS)
 #: How long before, in characters.
 _NEAR = 8000
 
 
-def _comes_after(said: Sequence[str], match: re.Match[str]) -> bool:
-    before = match.string[max(0, match.start() - _NEAR) : match.start()]
-    return all(words in before for words in said)
+def _rule(failure: Failure, pattern: str, said: str = '') -> tuple[Failure, re.Pattern[str], str]:
+    return failure, re.compile(pattern, re.MULTILINE), said
+
+
+_RULES = tuple(_rule(*pattern) for pattern in _PATTERNS)
+
+
+def _comes_after(said: str, match: re.Match[str]) -> bool:
+    return said in match.string[max(0, match.start() - _NEAR) : match.start()]
 
 
 def _elements(text: str, failure: Failure, values: Mapping[str, str | int]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from aiida_pacemaker.frames.file_errors import FileError
+
 # One record of the log. Two formats are in use, with or without the name of the logger, each with dates in either
 # style. Records are found wherever they stand, for progress lines that end in carriage returns (or in nothing at all)
 # come before them on the same line: a standard output can be one line of a hundred megabytes. The constant beginning
@@ -23,7 +25,7 @@ _EXTREME = re.compile(
 _RECOMPUTED = '`reference_energy` will be computed automatically'
 
 
-class LogError(ValueError):
+class LogError(FileError):
     """A text has records like those of the engine, but they do not make sense."""
 
 
@@ -88,7 +90,8 @@ class LogSummary:
     :param n_trainable: parameters that were free in the last fit cycle.
     :param ladder: whether the basis was grown step by step.
     :param energy_range: the energies that the engine took for extreme.
-    :param early_stopping: the engine's message where it stopped early.
+    :param early_stopping: the engine's message where it stopped the last fit cycle early.
+    :param stop_request: why the last fit cycle was stopped on request.
     :param nothing_fitted: whether the engine skipped the fit because the potential it started from says, by
         ``_fit_cycles`` in its metadata, that it is done.
     :param optimizer: how the last optimisation ended.
@@ -110,6 +113,7 @@ class LogSummary:
     ladder: bool = False
     energy_range: EnergyRange | None = None
     early_stopping: str | None = None
+    stop_request: str | None = None
     nothing_fitted: bool = False
     optimizer: OptimizerResult | None = None
     finished: bool = False
@@ -141,9 +145,12 @@ def read_log(text: str) -> LogSummary:
         if record.startswith('Search for dataset file(s)'):
             loaded.append(0)
         matches = _match_first(_TRAINING, record)
+        if 'size' in matches:
+            # Another fit cycle begins: how the one before has ended says nothing of this one.
+            said = {name: match for name, match in said.items() if name not in _ENDS_OF_A_CYCLE}
         said.update(matches)
         if 'loaded' in matches and loaded:
-            loaded[-1] += int(matches['loaded'][1])
+            loaded[-1] += _whole(matches['loaded'][1])
         if 'evaluator' in matches:
             evaluators[matches['evaluator'][1]] = matches['evaluator'][2]
     optimizer = said.get('optimizer')
@@ -164,10 +171,11 @@ def read_log(text: str) -> LogSummary:
         ladder='ladder' in said,
         energy_range=_energy_range(text),
         early_stopping=_text(said, 'early_stopping', 0),
+        stop_request=_text(said, 'stop_request'),
         nothing_fitted='nothing_fitted' in said,
         optimizer=None
         if optimizer is None
-        else OptimizerResult(optimizer[1] == 'True', int(optimizer[2]), optimizer[3], int(optimizer[4])),
+        else OptimizerResult(optimizer[1] == 'True', _whole(optimizer[2]), optimizer[3], _whole(optimizer[4])),
         finished='finished' in said,
         wall_time=_wall_time(text),
     )
@@ -186,12 +194,14 @@ _TRAINING = {
     'trainable': re.compile(r'Number of trainable parameters: (\d+)'),
     'ladder': re.compile(r"'Ladder-scheme' fitting"),
     'early_stopping': re.compile(r'EARLY STOPPING.*'),
+    'stop_request': re.compile(r'Stopped on request: (.*)'),
     'nothing_fitted': re.compile(r'Number of finished fit cycles \('),
     'optimizer': re.compile(
         r'Optimization result\(success=(\w+), status=(-?\d+), message=(.*), nfev=(\d+), njev=\S+\)'
     ),
     'finished': re.compile(r'Final potential is saved'),
 }
+_ENDS_OF_A_CYCLE = ('early_stopping', 'stop_request', 'optimizer')
 
 
 @dataclass(frozen=True)
@@ -248,13 +258,13 @@ def read_active_set_log(text: str) -> ActiveSetLog:
     for record in _records(text):
         match = _ACTIVE_SET_ELEMENT.match(record)
         if match is not None:
-            elements[match[1]] = ActiveSetElement(*map(int, match.groups()[1:]))
+            elements[match[1]] = ActiveSetElement(*map(_whole, match.groups()[1:]))
         elif match := _ACTIVE_SET_FILTERED.match(record):
             filtered = match[1]
         elif match := _ACTIVE_SET_BOUND.match(record):
             elements[filtered] = replace(elements[filtered], force_error_bound=float(match[1]) / 1000)
         elif match := _ACTIVE_SET_SELECTED.match(record):
-            elements[filtered] = replace(elements[filtered], n_selected=int(match[1]))
+            elements[filtered] = replace(elements[filtered], n_selected=_whole(match[1]))
         elif match := _ACTIVE_SET_GAMMA.match(record):
             elements[match[1]] = replace(elements[match[1]], gamma_max=float(match[2]))
         else:
@@ -270,11 +280,11 @@ def read_active_set_log(text: str) -> ActiveSetLog:
     )
 
 
-_ACTIVE_SET_ELEMENT = re.compile(r'\s*Element: (\w+), # atoms: (\d+), # B-func: (\d+), # projections: (\d+)')
-_ACTIVE_SET_FILTERED = re.compile(r'\s*Element: (\w+), specie type: \d+')
+_ACTIVE_SET_ELEMENT = re.compile(r'\s*Element: ([A-Z][a-z]?), # atoms: (\d+), # B-func: (\d+), # projections: (\d+)')
+_ACTIVE_SET_FILTERED = re.compile(r'\s*Element: ([A-Z][a-z]?), specie type: \d+')
 _ACTIVE_SET_BOUND = re.compile(r'\s*Force error upper bound: (\S+) meV/A')
 _ACTIVE_SET_SELECTED = re.compile(r'\s*Number/fraction of selected atoms: (\d+)')
-_ACTIVE_SET_GAMMA = re.compile(r'\s*Element: (\w+), Active set inv\. shape: .*, gamma_max: (\S+)')
+_ACTIVE_SET_GAMMA = re.compile(r'\s*Element: ([A-Z][a-z]?), Active set inv\. shape: .*, gamma_max: (\S+)')
 _ACTIVE_SET = {
     'structures': re.compile(r'Total number of structures(?: after query)?: (\d+)'),
     'matrix': re.compile(r'(FULL|LINEAR)\b.* matrix will be used'),
@@ -368,8 +378,15 @@ def _text(said: dict[str, re.Match[str]], name: str, group: int = 1) -> str | No
     return said[name][group] if name in said else None
 
 
+def _whole(digits: str) -> int:
+    # Longer ones fit no column of a database, and Python does not write them at all.
+    if len(digits) > 18:
+        raise ValueError(f'it counts {digits}')
+    return int(digits)
+
+
 def _count(said: dict[str, re.Match[str]], name: str, group: int = 1) -> int | None:
-    return int(said[name][group]) if name in said else None
+    return _whole(said[name][group]) if name in said else None
 
 
 def _energy_range(text: str) -> EnergyRange | None:

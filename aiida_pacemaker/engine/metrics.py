@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from aiida_pacemaker.frames.file_errors import FileError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -16,9 +20,23 @@ Column = FloatArray | IntArray
 INTEGER_COLUMNS = ('leg', 'ladder_step', 'cycle_step', 'iter_num', 'nfuncs', 'ncoefs')
 #: Columns that are finite as long as the fit is healthy. Those of the low-energy tier are not: it may be empty.
 _HEALTHY_COLUMNS = ('loss', 'rmse_epa', 'rmse_f_comp')
+#: The columns of a running table that are asked for here.
+_RUNNING_COLUMNS = (
+    *('ladder_step', 'cycle_step', 'iter_num', 'loss', 'rmse_epa', 'rmse_f_comp', 'mae_f_comp', 'nfuncs', 'ncoefs'),
+)
+#: A loss this many times its lowest value in the same fit cycle explodes.
+EXPLOSION = 10.0
 
 
-class MetricsFileError(ValueError):
+#: Longest text, in characters: 50,000 iterations. A line has a few hundred.
+MAX_LENGTH = 16 * 1024**2
+_MAX_LINE, _MAX_LINES = 10_000, 1_000_000
+_NAME = re.compile(r'[A-Za-z]\w{0,39}', re.ASCII)
+#: Counts add up over all rows, and must not wrap around.
+_MAX_COUNT = 10**12
+
+
+class MetricsFileError(FileError):
     """A text is not a metrics table of the engine."""
 
 
@@ -56,10 +74,51 @@ class MetricsTable:
         return self.row(-1) if len(self) else {}
 
     @property
+    def divergence(self) -> str | None:
+        """What has gone wrong with the numbers of the fit, in words; None for a healthy one.
+
+        That is a loss or an error that is NaN or infinite in any row, or a loss that explodes. The optimisers of the
+        engine accept only steps that lower the loss (seen with BFGS, L-BFGS-B, CG and Nelder-Mead on labels of up to
+        1e200 eV, where it overflows at once or not at all), so within a fit cycle it never rises in a healthy fit; a
+        new cycle may begin high above the one before, for it adds noise. Hence a cycle explodes that ends above
+        where it began, or :data:`EXPLOSION` times above its lowest value.
+        """
+        for name in (name for name in _HEALTHY_COLUMNS if name in self.columns):
+            bad = np.flatnonzero(~np.isfinite(self.columns[name]))
+            if len(bad):
+                return f'`{name}` is {self.columns[name][bad[0]]} {self._place(int(bad[0]))}'
+        if not {'loss', 'iter_num'} <= set(self.columns):
+            return None
+        for rows in self._cycles():
+            losses = self.columns['loss'][rows]
+            limit = min(losses[0] * (1 + 1e-6), losses.min() * EXPLOSION)
+            if losses[-1] > limit:
+                return f'`loss` is {losses[-1]:g} {self._place(int(rows[-1]))}, but has been {losses.min():g} before'
+        return None
+
+    @property
     def diverged(self) -> bool:
-        """Whether a loss or an error is NaN or infinite in any row."""
-        names = [name for name in _HEALTHY_COLUMNS if name in self.columns]
-        return not all(bool(np.isfinite(self.columns[name]).all()) for name in names)
+        """Whether there is a :attr:`divergence`."""
+        return self.divergence is not None
+
+    def select(self, **counts: int) -> MetricsTable:
+        """Return the rows with these values in these columns, as in ``select(cycle_step=0)``."""
+        mask = np.ones(len(self), dtype=np.bool_)
+        for name, value in counts.items():
+            mask &= self.columns[name] == value
+        return MetricsTable({name: column[mask] for name, column in self.columns.items()}, self.truncated)
+
+    def _place(self, row: int) -> str:
+        return f'at iteration {self.columns["iter_num"][row]}' if 'iter_num' in self.columns else f'in row {row}'
+
+    def _cycles(self) -> Iterator[IntArray]:
+        """Iterate over the rows of each fit cycle of each ladder step and leg."""
+        names = [name for name in ('leg', 'ladder_step', 'cycle_step') if name in self.columns]
+        if not len(self):
+            return
+        keys = np.stack([self.columns[name] for name in names] or [np.zeros(len(self), dtype=np.int64)])
+        begins = np.flatnonzero((keys[:, 1:] != keys[:, :-1]).any(axis=0)) + 1
+        yield from np.split(np.arange(len(self)), begins)
 
     @property
     def iterations(self) -> int:
@@ -77,35 +136,53 @@ def read_metrics(text: str) -> MetricsTable:
         or one of their companions.
     :raises MetricsFileError: if the text is not such a table.
     """
-    lines = text.split('\n')
-    truncated = bool(lines.pop().strip())
+    if len(text) > MAX_LENGTH:
+        raise MetricsFileError(f'it has {len(text)} characters; metrics have no more than {MAX_LENGTH}')
     names: list[str] = []
-    rows: list[list[str]] = []
-    for number, line in enumerate(lines, start=1):
+    values = array('d')
+    start = number = 0
+    while (stop := text.find('\n', start)) >= 0:
+        number += 1
+        if stop - start > _MAX_LINE or number > _MAX_LINES:
+            raise MetricsFileError(f'line {number} has {stop - start} characters: this is no metrics table')
+        line, start = text[start:stop], stop + 1
         fields = line.split()
         if not fields:
             continue
         if 'loss' in fields:
-            names, rows = fields, []
+            names, values = _header(fields, number), array('d')
         elif not names:
             raise MetricsFileError(f'line {number} comes before any header with a column `loss`: {line[:80]!r}')
         elif len(fields) != len(names):
             raise MetricsFileError(f'line {number} has {len(fields)} values, the header names {len(names)} columns')
         else:
-            rows.append(fields)
-    columns: dict[str, Column] = {}
-    for position, name in enumerate(names):
-        try:
-            columns[name] = _column(name, [row[position] for row in rows])
-        except ValueError as exception:
-            raise MetricsFileError(f'column `{name}` holds something that is not a number: {exception}') from exception
-    return MetricsTable(columns, truncated)
+            values.extend(_number(field, name) for field, name in zip(fields, names, strict=True))
+    table = np.array(values, dtype=np.float64).reshape(-1, len(names) or 1)
+    columns = {name: _column(name, table[:, position]) for position, name in enumerate(names)}
+    return MetricsTable(columns, truncated=bool(text[start:].strip()))
 
 
-def _column(name: str, values: Sequence[str]) -> Column:
-    if name in INTEGER_COLUMNS:
-        return np.array(values, dtype=np.int64)
-    return np.array(values, dtype=np.float64)
+def _header(fields: list[str], number: int) -> list[str]:
+    # The names become those of arrays.
+    if len(set(fields)) < len(fields) or not all(_NAME.fullmatch(field) for field in fields):
+        raise MetricsFileError(f'line {number} is not a header: {" ".join(fields)}')
+    return fields
+
+
+def _number(field: str, name: str) -> float:
+    try:
+        return float(field)
+    except ValueError as exception:
+        raise MetricsFileError(f'column `{name}` holds something that is not a number: {field}') from exception
+
+
+def _column(name: str, values: FloatArray) -> Column:
+    if name not in INTEGER_COLUMNS:
+        return values
+    wrong = values[~((values == np.floor(values)) & (np.abs(values) <= _MAX_COUNT))]
+    if len(wrong):
+        raise MetricsFileError(f'column `{name}` holds {wrong[0]}, which counts nothing')
+    return values.astype(np.int64)
 
 
 def stitch(tables: Sequence[MetricsTable], clocks: Sequence[MetricsTable] | None = None) -> MetricsTable:
@@ -147,7 +224,7 @@ def stitch(tables: Sequence[MetricsTable], clocks: Sequence[MetricsTable] | None
         done += total
     names = [*names, 'leg']
     if not parts:
-        return MetricsTable({name: _column(name, []) for name in names}, tables[-1].truncated)
+        return MetricsTable({name: _column(name, np.empty(0)) for name in names}, tables[-1].truncated)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
     return MetricsTable(columns, tables[-1].truncated)
 
@@ -158,9 +235,10 @@ def _groups(table: MetricsTable) -> list[tuple[int, int]]:
 
 def _clock(table: MetricsTable) -> tuple[dict[tuple[int, int], int], int]:
     """Return the iterations done before each ladder step and cycle of a leg, and those done in all."""
-    if 'iter_num' not in table.columns:
+    missing = [name for name in ('ladder_step', 'cycle_step', 'iter_num') if name not in table.columns]
+    if missing:
         if len(table):
-            raise ValueError('a table without the column `iter_num` does not count iterations')
+            raise ValueError(f'a table without the column `{missing[0]}` does not count iterations')
         return {}, 0
     ends: dict[tuple[int, int], int] = {}
     for key, iteration in zip(_groups(table), table['iter_num'].tolist(), strict=True):
@@ -190,7 +268,7 @@ class TrainingMetrics:
     :param iterations: optimiser iterations done in all.
     :param n_functions: basis functions of the potential.
     :param n_parameters: parameters of the potential that were fitted.
-    :param diverged: whether a loss or an error became NaN or infinite.
+    :param diverged: whether a loss or an error became NaN or infinite, or the loss exploded.
     """
 
     rmse_energy: float
@@ -217,14 +295,14 @@ class TrainingMetrics:
         :param train: ``metrics.txt``, or the stitched tables of all legs.
         :param test: ``test_metrics.txt``, likewise; its last row of the same fit cycle counts.
         :param training_time: wall time of the fit in seconds.
-        :raises ValueError: if the training table has no row, or not the columns of a running table.
+        :raises ValueError: if the training table has no row, or a table not the columns of a running one.
         """
         if not len(train):
             raise ValueError('the metrics table has no row: the fit stopped before its first iteration')
-        needed = ('iter_num', 'rmse_epa', 'rmse_f_comp', 'mae_f_comp', 'loss', 'nfuncs', 'ncoefs')
-        missing = [name for name in needed if name not in train.columns]
-        if missing:
-            raise ValueError(f'the metrics table has no column {missing}')
+        for table in (train, test):
+            missing = [name for name in _RUNNING_COLUMNS if table is not None and name not in table.columns]
+            if missing and table is not None and len(table):
+                raise ValueError(f'the metrics table has no column {missing}')
         row = _kept_row(train)
         tested = None if test is None else _last_row_like(test, row)
         return cls(

@@ -57,6 +57,7 @@ def render_input(
     max_epochs: int | None = None,
     repulsion_auto: bool = False,
     inner_cutoff: Mapping[str, Any] | None = None,
+    callbacks: Sequence[str] = (),
 ) -> str:
     """Return the text of ``input.yaml``, the same for the same arguments.
 
@@ -69,6 +70,7 @@ def render_input(
     :param max_epochs: iterations of this run, in place of those of the configuration.
     :param repulsion_auto: let the engine switch to its own ZBL below the shortest distances of the data.
     :param inner_cutoff: keys of a bond that switch ACE off at short distances, for all bonds.
+    :param callbacks: Python functions, as `module.function`, that the engine calls after each iteration.
     :raises ConfigError: if a file name could lead out of the working folder or is not one the engine can read, a
         reference energy is missing, or configuration and initial potential contradict each other.
     """
@@ -93,6 +95,8 @@ def render_input(
         _check_inner_cutoffs(sections['potential'], 'the baseline')
         bonds = sections['potential']['bonds']
         sections['potential']['bonds'] = {key: {**bond, **inner_cutoff} for key, bond in bonds.items()}
+    if callbacks:
+        fit['callbacks'] = list(callbacks)
     sections['data'] |= {'filename': list(data_files)}
     if test_files:
         sections['data'] |= {'test_filename': list(test_files)}

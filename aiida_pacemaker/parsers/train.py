@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from aiida import orm
-from aiida.engine import ExitCode
+from aiida.engine import CalcJob, ExitCode
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS
@@ -17,14 +17,11 @@ from aiida_pacemaker.data.learning_curves import curves_from_tables
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.failures import Failure, diagnose
+from aiida_pacemaker.engine.interim import all_finite, usable_interims
 from aiida_pacemaker.engine.logs import LogSummary, read_log
 from aiida_pacemaker.engine.metrics import MetricsTable, TrainingMetrics, read_metrics
-from aiida_pacemaker.engine.potential_files import (
-    PotentialFileError,
-    newest_interim,
-    read_ctilde,
-    strip_fit_cycles,
-)
+from aiida_pacemaker.engine.potential_files import PotentialFileError, read_ctilde, strip_fit_cycles
+from aiida_pacemaker.engine.versions import untested
 from aiida_pacemaker.frames.pickle_reading import read_table
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
@@ -40,16 +37,27 @@ class PaceTrainParser(PaceParser):
         text = self.read_text(PaceTrainCalculation.LOG)
         log = self.summarise(read_log, PaceTrainCalculation.LOG, LogSummary())
         tables, unreadable = self.tables()
-        invalid = self.attach_potentials(log)
-        fitted = 'potential' in self.outputs
-        self.attach_metrics(tables, log, fitted)
+        potential, damaged = self.final_potential(log)
+        diverged = self.diverged(tables, potential)
+        if potential is not None and diverged is None:
+            self.out('potential', potential)
+        else:
+            self.attach_interim(tables, log)
+        self.attach_metrics(tables, log, fitted=potential is not None, diverged=diverged is not None)
         if self.node.inputs.predict.value:
             self.attach_predictions(kwargs.get('retrieved_temporary_folder'))
-        if not fitted:
-            return self.verdict(self.diagnose(text), invalid, self.interrupted(tables))
+        if potential is None:
+            # A file that was being written when the job was stopped is no more than that.
+            damaged = None if self.exit_status is None else damaged
+            return self.verdict(self.diagnose(text), diverged, damaged, self.interrupted(tables))
         return self.verdict(
-            unreadable, self.skipped(tables, text), self.diverged(tables), self.dropped(log), self.conversion()
+            unreadable, self.skipped(tables, text), diverged, self.dropped(log), self.conversion(potential, tables)
         )
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status of the fit; None if it is not known, as where the conversion has the last word of the job."""
+        return None if 'yace_code' in self.node.inputs else super().exit_status
 
     @property
     def weighted(self) -> bool:
@@ -79,34 +87,32 @@ class PaceTrainParser(PaceParser):
             tables[label] = table
         return tables, unreadable
 
-    def attach_potentials(self, log: LogSummary) -> ExitCode | None:
-        """Attach the fitted potential or, where there is no usable one, the newest usable interim one.
-
-        :returns: what is wrong with the file of the fitted potential.
-        """
+    def final_potential(self, log: LogSummary) -> tuple[PacePotentialData | None, ExitCode | None]:
+        """Return the potential that the fit ended with, if there is one, and what is wrong with its file."""
         content = self.read_bytes(PaceTrainCalculation.POTENTIAL)
-        invalid = None
-        if content is not None:
-            try:
-                self.out('potential', self.build(content, self.c_tilde(), log.n_functions))
-            except ValueError as exception:
-                invalid = self.exit_codes.ERROR_POTENTIAL_INVALID.format(reason=str(exception))
-            else:
-                return None
+        if content is None:
+            return None, None
+        try:
+            return self.build(content, self.c_tilde(), log.n_functions), None
+        except ValueError as exception:
+            return None, self.exit_codes.ERROR_POTENTIAL_INVALID.format(reason=str(exception))
+
+    def attach_interim(self, tables: dict[str, MetricsTable], log: LogSummary) -> None:
+        """Attach the newest interim potential that the fit can be continued from."""
         # The steps of a ladder have fewer functions than the one that was stopped.
         n_functions = None if log.ladder else log.n_functions
-        names = set(self.names)
-        while (name := newest_interim(names)) is not None:
+        for name in usable_interims(self.names, tables.get('train')):
             try:
-                stripped = strip_fit_cycles((self.read_bytes(name) or b'').decode())
-                self.out('interim_potential', self.build(stripped.encode(), None, n_functions))
+                stripped = strip_fit_cycles((self.read_bytes(name) or b'').decode()).encode()
+                interim = self.build(stripped, None, n_functions)
+                if not all_finite(stripped):
+                    raise ValueError('its coefficients are not all finite')
             except ValueError as exception:
                 # A kill can come while it is being written.
                 self.logger.warning(f'{name} is left out: {exception}')
-                names.remove(name)
             else:
-                break
-        return invalid
+                self.out('interim_potential', interim)
+                return
 
     def c_tilde(self) -> bytes | None:
         """Return the C-tilde potential if there is a usable one."""
@@ -136,16 +142,36 @@ class PaceTrainParser(PaceParser):
             raise ValueError(f'{n_functions} functions were fitted but the file has {potential.n_functions}: it is cut')
         return potential
 
-    def attach_metrics(self, tables: dict[str, MetricsTable], log: LogSummary, fitted: bool) -> None:
-        """Attach the errors at the end and the learning curves."""
+    def attach_metrics(self, tables: dict[str, MetricsTable], log: LogSummary, *, fitted: bool, diverged: bool) -> None:
+        """Attach the errors at the end, the learning curves and why the fit has ended, and say what is unusual."""
+        warnings = [*_range_warnings(log), *self.left_out(log), *self.unchecked(log)]
+        for warning in warnings:
+            self.logger.warning(warning)
         if 'train' not in tables:
             return
+        reason = 'diverged' if diverged else self.stop_reason(tables['train'], log, fitted)
         metrics = TrainingMetrics.from_tables(tables['train'], tables.get('test'), log.wall_time)
-        content = finite(asdict(metrics))
-        content['stop_reason'] = _stop_reason(log, tables['train'], fitted)
-        content['warnings'] = [*_range_warnings(log), *self.left_out(log)]
-        self.out('metrics', orm.Dict(content))
+        facts = {'stop_reason': reason, 'engine_version': log.engine_version, 'warnings': warnings}
+        self.out('metrics', orm.Dict({**finite(asdict(metrics)), **facts}))
+        self.out('stop_reason', orm.Str(reason))
         self.out('learning_curves', curves_from_tables(tables))
+
+    def stop_reason(self, train: MetricsTable, log: LogSummary, fitted: bool) -> str:
+        """Return why the optimisation has ended, for one that has not diverged."""
+        if not fitted:
+            walltime = CalcJob.exit_codes.ERROR_SCHEDULER_OUT_OF_WALLTIME.status
+            return 'walltime' if self.node.exit_status == walltime else 'interrupted'
+        if log.stop_request is not None:
+            return 'plateau'
+        if log.early_stopping is not None:
+            return 'early_stop'
+        if log.optimizer is None:
+            # The engine cannot say how Nelder-Mead has ended.
+            inputs = self.node.inputs
+            given = inputs.max_epochs if 'max_epochs' in inputs else None
+            allowed = parse_config(inputs.config.get_dict()).maxiter if given is None else given.value
+            return 'maxiter' if int(train['iter_num'][-1]) >= allowed else 'converged'
+        return 'maxiter' if log.optimizer.status == MAXITER else 'converged'
 
     def attach_predictions(self, folder: str | None) -> None:
         """Attach what the engine predicts and its plots."""
@@ -191,24 +217,26 @@ class PaceTrainParser(PaceParser):
             return self.silent()
         return self.exit_codes.ERROR_FIT_INTERRUPTED.format(iterations=iterations)
 
-    def diverged(self, tables: dict[str, MetricsTable]) -> ExitCode | None:
-        """Return what there is to say of a loss or an error that is not a number."""
-        if 'train' not in tables or not tables['train'].diverged:
-            return None
-        table = tables['train']
-        name, row = next(
-            (name, int(np.flatnonzero(~np.isfinite(table[name]))[0]))
-            for name in ('loss', 'rmse_epa', 'rmse_f_comp')
-            if not np.isfinite(table[name]).all()
-        )
-        problem = f'`{name}` is {table[name][row]} at iteration {table["iter_num"][row]}'
-        return self.exit_codes.ERROR_FIT_DIVERGED.format(problem=problem)
+    def diverged(self, tables: dict[str, MetricsTable], potential: PacePotentialData | None) -> ExitCode | None:
+        """Return what there is to say of a loss, an error or a coefficient that is not a number."""
+        problem = tables['train'].divergence if 'train' in tables else None
+        if problem is None and potential is not None and not all_finite(potential.get_b_basis()):
+            problem = 'the coefficients of the potential are not all finite'
+        return None if problem is None else self.exit_codes.ERROR_FIT_DIVERGED.format(problem=problem)
 
     def left_out(self, log: LogSummary) -> list[str]:
         """Return a warning of frames that a weighting policy has left out."""
         if not self.weighted or not log.n_dropped:
             return []
         return [f'{log.n_dropped} frames were not fitted: the weighting policy (fit.weighting) left them out.']
+
+    def unchecked(self, log: LogSummary) -> list[str]:
+        """Return warnings of what nobody vouches for: an engine that was not tested, and settings in `extra`."""
+        version = untested(log.engine_version)
+        extra = parse_config(self.node.inputs.config.get_dict()).extra
+        passed = [f'{section}.{key}: {extra[section][key]!r}' for section in sorted(extra) for key in extra[section]]
+        settings = f'Passed on to the engine as they are, unchecked (`extra`): {"; ".join(passed)}.' if passed else None
+        return [warning for warning in (version, settings) if warning is not None]
 
     def dropped(self, log: LogSummary) -> ExitCode | None:
         """Return what there is to say of frames that the engine did not fit although it was to."""
@@ -217,28 +245,19 @@ class PaceTrainParser(PaceParser):
         given = log.n_train_loaded + (log.n_test_loaded or 0)
         return self.exit_codes.ERROR_FRAMES_DROPPED.format(given=given, fitted=given - log.n_dropped)
 
-    def conversion(self) -> ExitCode | None:
+    def conversion(self, potential: PacePotentialData, tables: dict[str, MetricsTable]) -> ExitCode | None:
         """Return what there is to say of a C-tilde potential that was asked for and is not there."""
-        if 'yace_code' not in self.node.inputs or self.outputs['potential'].has_c_tilde:
+        if 'yace_code' not in self.node.inputs or potential.has_c_tilde:
             return None
+        if self.exit_status is None:
+            # The job was stopped in the conversion or before it: there was no time to fail.
+            return self.interrupted(tables)
         if PaceTrainCalculation.C_TILDE in self.names:
             reason = f'{PaceTrainCalculation.C_TILDE} is damaged'
         else:
             lines = self.read_text(PaceTrainCalculation.YACE_STDERR).strip().splitlines()
             reason = lines[-1] if lines else 'it gave no reason'
         return self.exit_codes.ERROR_CTILDE_MISSING.format(reason=reason)
-
-
-def _stop_reason(log: LogSummary, train: MetricsTable, fitted: bool) -> str:
-    if train.diverged:
-        return 'diverged'
-    if not fitted:
-        return 'interrupted'
-    if log.early_stopping is not None:
-        return 'early_stop'
-    if log.optimizer is not None and log.optimizer.status == MAXITER:
-        return 'maxiter'
-    return 'converged'
 
 
 def _range_warnings(log: LogSummary) -> list[str]:

@@ -5,25 +5,28 @@ Its value is the name of a fault with options, as in ``kill_at_iteration:n=4,tim
 =========================== ================= =================================================================
 name                        programs          what happens
 =========================== ================= =================================================================
-kill_at_iteration           fit               SIGKILL after iteration ``n`` (3); from 1 on with an interim potential
+kill_at_iteration           fit               SIGKILL after iteration ``n`` (3) of fit cycle ``cycle`` (0); from
+                                              iteration 1 on there is an interim potential
 term                        fit               SIGTERM after iteration ``n`` (3)
 sleep                       fit               ``seconds`` (1) of sleep in each iteration, to meet a walltime
-nan_loss                    fit               the loss is NaN from iteration ``n`` (2) on, which ends the fit, exit 0
+nan_loss                    fit               the loss is NaN from iteration ``n`` (2) on, which ends the fit, exit 0;
+                                              with ``seconds`` (0) it goes on, so long for each iteration
 early_stopping              fit               the fit stops early at iteration ``n`` (3), exit 0
 truncated_potential         fit               the final potential is cut in the middle, exit 0
 small_distance              fit               ``ValueError``: two atoms at the same place
+no_evaluator                fit               ``ModuleNotFoundError``: the evaluator is not installed
 batch_needs_all_atoms       active set        the memory forces batches: fails unless ``--all-atoms`` is given
 insufficient_environments   active set        ``ValueError``: too few atoms pass the force-error filter; not with ``-a``
 truncated_asi               active set        the active set is cut in the middle, exit 0
-out_of_memory               all               ``MemoryError``
-disk_full                   all               ``OSError``: no space left on the device
+out_of_memory               all               ``MemoryError``; of a fit, after iteration ``n`` if given
+disk_full                   all               ``OSError``: no space left on the device; of a fit, likewise
 no_output                   all               nothing is written, exit 0
 exit_status                 all               exit status ``status`` (3) without a word
 =========================== ================= =================================================================
 
 Two options work with every fault: ``program`` restricts it to one program (``pacemaker``, ``pace_activeset``,
 ``pace_select``, ``pace_yaml2yace``), and ``times`` to the first so many runs, which are counted by files in the folder
-``PACE_FAKE_STATE``.
+``PACE_FAKE_STATE``. Of several faults, with semicolons between them, a run has the first that is not used up.
 """
 
 from __future__ import annotations
@@ -41,20 +44,24 @@ _FIT = ('pacemaker',)
 _ACTIVE_SET = ('pace_activeset',)
 _ALL = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace')
 
+#: In place of an iteration: before the program has done anything.
+BEGIN = -1
+
 #: The faults, the programs that can have them, and their options with defaults.
 FAULTS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
-    'kill_at_iteration': (_FIT, {'n': 3}),
+    'kill_at_iteration': (_FIT, {'n': 3, 'cycle': 0}),
     'term': (_FIT, {'n': 3}),
     'sleep': (_FIT, {'seconds': 1}),
-    'nan_loss': (_FIT, {'n': 2}),
+    'nan_loss': (_FIT, {'n': 2, 'seconds': 0}),
     'early_stopping': (_FIT, {'n': 3}),
     'truncated_potential': (_FIT, {}),
     'small_distance': (_FIT, {}),
+    'no_evaluator': (_FIT, {}),
     'batch_needs_all_atoms': (_ACTIVE_SET, {}),
     'insufficient_environments': (_ACTIVE_SET, {}),
     'truncated_asi': (_ACTIVE_SET, {}),
-    'out_of_memory': (_ALL, {}),
-    'disk_full': (_ALL, {}),
+    'out_of_memory': (_ALL, {'n': BEGIN}),
+    'disk_full': (_ALL, {'n': BEGIN}),
     'no_output': (_ALL, {}),
     'exit_status': (_ALL, {'status': 3}),
 }
@@ -74,27 +81,39 @@ class Fault:
     def begin(self) -> None:
         """Do what happens before the program has done anything.
 
-        :raises MemoryError, OSError, SystemExit: as the fault says.
+        :raises MemoryError, OSError, ModuleNotFoundError, SystemExit: as the fault says.
         """
+        self._run_out(BEGIN)
         match self.name:
-            case 'out_of_memory':
-                raise MemoryError('Unable to allocate 1.00 TiB for an array with shape (137438953472,)')
-            case 'disk_full':
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            case 'no_evaluator':
+                raise ModuleNotFoundError("No module named 'tensorpotential'", name='tensorpotential')
             case 'no_output':
                 raise SystemExit(0)
             case 'exit_status':
                 raise SystemExit(int(self.options['status']))
 
-    def iterate(self, iteration: int) -> None:
-        """Do what happens at the end of an iteration of the fit, when its files are written."""
+    def iterate(self, iteration: int, cycle: int) -> None:
+        """Do what happens at the end of an iteration of a fit cycle, when its files are written.
+
+        :raises MemoryError, OSError: as the fault says.
+        """
+        self._run_out(iteration)
         match self.name:
-            case 'kill_at_iteration' if iteration >= self.options['n']:
+            case 'kill_at_iteration' if iteration >= self.options['n'] and cycle >= self.options['cycle']:
                 os.kill(os.getpid(), signal.SIGKILL)
             case 'term' if iteration >= self.options['n']:
                 os.kill(os.getpid(), signal.SIGTERM)
-            case 'sleep':
+            case 'sleep' | 'nan_loss':
                 time.sleep(self.options['seconds'])
+
+    def _run_out(self, iteration: int) -> None:
+        if self.options.get('n') != iteration:
+            return
+        match self.name:
+            case 'out_of_memory':
+                raise MemoryError('Unable to allocate 1.00 TiB for an array with shape (137438953472,)')
+            case 'disk_full':
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def reached(self, name: str, iteration: int) -> bool:
         """Tell whether this is the named fault and its iteration has come."""
@@ -112,9 +131,12 @@ def current(program: str) -> Fault:
 
     :raises SystemExit: if the environment asks for something that is not in the table above.
     """
-    request = os.environ.get(FAULT, '')
-    if not request:
-        return Fault()
+    requests = os.environ.get(FAULT, '').split(';')
+    faults = (_fault(request, program) for request in requests if request)
+    return next((fault for fault in faults if fault.name), Fault())
+
+
+def _fault(request: str, program: str) -> Fault:
     name, _, text = request.partition(':')
     if name not in FAULTS:
         raise SystemExit(f'{FAULT}={request}: found the fault {name!r}, needed: one of {", ".join(FAULTS)}')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +49,7 @@ class Fit:
     :param settings: how to fit.
     :param tables: where the metrics go.
     :param fault: what is to go wrong.
+    :param callbacks: what is called after each iteration.
     """
 
     target: Potential
@@ -58,6 +59,7 @@ class Fit:
     settings: FitSettings
     tables: Tables
     fault: Fault
+    callbacks: Sequence[Callable[..., None]] = ()
 
     def run(self) -> Potential:
         """Fit, and return the potential, whose metadata say how good it is."""
@@ -150,7 +152,8 @@ class Fit:
             iteration = len(losses)
             values = best + _SHRINKAGE**iteration * (start - best)
             metrics = train.metrics(values, *sizes)
-            if self.fault.reached('nan_loss', iteration):
+            diverged = self.fault.reached('nan_loss', iteration)
+            if diverged:
                 metrics = replace(metrics, loss=np.nan, e_loss_contrib=np.nan, rmse_epa=np.nan, low_rmse_epa=np.nan)
             losses.append(metrics.loss)
             log.info('%-16s (%d evals): %s', f'Iteration #{iteration}', iteration + 1, metrics.summary())
@@ -158,8 +161,12 @@ class Fit:
             if iteration:
                 set_coefficients(potential, values)
                 self._save_interim(potential, counts['cycle_step'])
-            self.fault.iterate(iteration)
+            self.fault.iterate(iteration, counts['cycle_step'])
             end = self._end(losses)
+            if diverged and self.fault.options['seconds'] and iteration < self.settings.maxiter:
+                end = None
+            if iteration and self._told_to_stop(potential, counts, iteration):
+                end = _CALLBACK
             if test is not None and (end is not None or iteration % self.settings.display_step == 0):
                 tested = test.metrics(values, *sizes)
                 self.tables.append('test_metrics.txt', counts | {'iter_num': iteration}, tested)
@@ -171,6 +178,20 @@ class Fit:
         )
         log.info('Fitting cycle finished, final statistic: %s', metrics.summary())
         return metrics
+
+    def _told_to_stop(self, potential: Potential, counts: Mapping[str, int], iteration: int) -> bool:
+        """Call the functions that the input names, which may raise `StopIteration`."""
+        try:
+            for callback in self.callbacks:
+                callback(
+                    basis_config=potential,
+                    current_fit_iteration=iteration - 1,
+                    current_fit_cycle=counts['cycle_step'],
+                    current_ladder_step=counts['ladder_step'],
+                )
+        except StopIteration:
+            return True
+        return False
 
     def _save_interim(self, potential: Potential, cycle: int) -> None:
         interim = potential.copy()

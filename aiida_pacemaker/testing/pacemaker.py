@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import importlib
 import json
 import socket
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def _run(arguments: argparse.Namespace, document: Mapping[str, Any], fault: Faul
         log.info('Fitting dataset size: %d structures / %d atoms', len(train), len(train.forces))
         if test is not None:
             log.info('Test dataset size: %d structures / %d atoms', len(test), len(test.forces))
-        final = Fit(target, initial, train, test, settings, tables, fault).run()
+        callbacks = [_imported(name) for name in document.get('fit', {}).get('callbacks', [])]
+        final = Fit(target, initial, train, test, settings, tables, fault, callbacks).run()
         Path(arguments.output).write_text(final.dump())
         fault.truncate('truncated_potential', Path(arguments.output))
         log.info('Final potential is saved to %s', arguments.output)
@@ -170,6 +172,14 @@ def _load(loader: Loader) -> tuple[Labelled, Labelled | None]:
             log.info('Plotting %s energy-forces distribution', prefix)
             Path(f'{prefix}_ef-distributions.png').write_bytes(_picture())
     return train, test
+
+
+def _imported(name: str) -> Callable[..., None]:
+    """Import a function by its full name."""
+    module, _, function = name.rpartition('.')
+    callback: Callable[..., None] = getattr(importlib.import_module(module), function)
+    log.info('%s callback added', callback)
+    return callback
 
 
 def _predict(potential: Potential, settings: FitSettings, sets: Mapping[str, Labelled | None]) -> None:

@@ -34,6 +34,10 @@ PROVIDED = (
 )
 
 
+#: What to do when a loop has failed.
+GO_ON = 'What there is so far is in the outputs: repair what is wrong and go on with `get_builder_from_run`.'
+
+
 def validate_loop(inputs: Any, _: Any) -> str | None:
     """Check all that is known before the first job: there is something to begin with, and the inputs fit together."""
     checks = (_check_begin, _check_labeller, _check_training, _check_elements)
@@ -242,32 +246,31 @@ class LoopPorts:
             message='{count} frames of the test set are in the initial dataset too, so that its errors would say '
             'nothing. Take them out of either with `exclude_frames`.',
         )
-        spec.exit_code(410, 'ERROR_TRAINING_FAILED', message='The training failed in {stage}: {reason}')
-        spec.exit_code(411, 'ERROR_ACTIVE_SET_FAILED', message='The active set failed in {stage}: {reason}')
-        spec.exit_code(412, 'ERROR_EVALUATION_FAILED', message='The evaluation failed in {stage}: {reason}')
-        spec.exit_code(413, 'ERROR_SELECTION_FAILED', message='The selection failed in {stage}: {reason}')
+        spec.exit_code(410, 'ERROR_TRAINING_FAILED', message='The training failed in {stage}: {reason} ' + GO_ON)
+        spec.exit_code(411, 'ERROR_ACTIVE_SET_FAILED', message='The active set failed in {stage}: {reason} ' + GO_ON)
+        spec.exit_code(412, 'ERROR_EVALUATION_FAILED', message='The evaluation failed in {stage}: {reason} ' + GO_ON)
+        spec.exit_code(413, 'ERROR_SELECTION_FAILED', message='The selection failed in {stage}: {reason} ' + GO_ON)
         spec.exit_code(
             414,
             'ERROR_LABELLING_FAILED',
             message='None of the {total} frames selected in {stage} could be labelled; of the first it was said: '
-            '{reason}. Repair the labeller and continue from the outputs (`get_builder_from_run`): the frames are in '
-            'the output `unlabelled`.',
+            '{reason}. Repair the labeller and go on with `get_builder_from_run`: the frames are in the output '
+            '`unlabelled`.',
         )
         spec.exit_code(
             415,
             'ERROR_LABELS_FAILED',
             message='{count} of {total} frames selected in {stage} could not be labelled or were refused, more than '
             '`max_failed_fraction` allows. They are in the output `unlabelled` and the others in `dataset`: raise the '
-            'fraction, or repair the labeller, and continue from the outputs (`get_builder_from_run`). The first of '
-            'them: {reason}',
+            'fraction, or repair the labeller, and go on with `get_builder_from_run`. The first of them: {reason}',
         )
         spec.exit_code(
-            416, 'ERROR_MERGE_FAILED', message='The labelled frames could not be merged in {stage}: {reason}'
+            416, 'ERROR_MERGE_FAILED', message='The labelled frames could not be merged in {stage}: {reason} ' + GO_ON
         )
         spec.exit_code(
             417,
             'ERROR_INPUTS_REFUSED',
-            message='The inputs of `{step}` in {stage} were refused, nothing was submitted: {reason}',
+            message='The inputs of `{step}` in {stage} were refused, nothing was submitted: {reason} ' + GO_ON,
         )
 
 

@@ -53,6 +53,7 @@ def report_fit(
         'n_frames': dataset.n_frames,
         'iterations': fit['iterations'],
         'fit_stop_reason': fit['stop_reason'],
+        'fit_warnings': fit['warnings'],
         **{f'train_{name}': evaluated['train'][name] for name in ERRORS},
         **{f'test_{name}': evaluated.get('test', {}).get(name) for name in ERRORS},
         **{f'gamma_{name}': value for name, value in evaluated['pool']['gamma'].items()},

@@ -48,6 +48,7 @@ def test_a_plain_fit(prepare_train, dataset, reference_energies):
         'ladder_metrics.txt',
         'output_potential.yaml',
         'interim_potential_*.yaml',
+        'exit_status',
     }
     sections = yaml.safe_load(prepared.files['input.yaml'])
     assert sections['data'] == {'filename': [data], 'reference_energy': pytest.approx(reference_energies, rel=1e-13)}

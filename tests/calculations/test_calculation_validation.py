@@ -53,7 +53,8 @@ def refused(prepare, pace_codes_fake):
         ({'reference_energies': {'Mg': '-27', 'O': 1.0}}, 'reference energies are finite numbers in eV'),
         ({'reference_energies': {'Mg': True, 'O': 1.0}}, 'reference energies are finite numbers in eV'),
         ({'reference_energies': {'Mg': float('nan'), 'O': 1.0}}, 'reference energies are finite numbers in eV'),
-        ({'reference_energies': {'Mg': 1.0, 'O': 1.0, 'Xx': 1.0}}, 'Xx'),
+        ({'reference_energies': {'Mg': -27.4, 'O': -426.1, 'Xx': 1.0}}, 'Xx'),
+        ({'reference_energies': {'Mg': 1.0, 'O': 1.0}}, 'the engine accepts -20 to 250'),
         ({'baseline': {'zbl': {'inner': 2.0, 'outer': 1.0}}}, 'inner must be the smaller one'),
         ({'baseline': {'mode': 'delta'}}, 'zbl: Field required'),
         ({'baseline': ONE_LJ}, 'no parameters for Mg-Mg, O-O'),
@@ -135,7 +136,7 @@ def test_a_potential_for_other_elements_cannot_be_started_from(refused, train_in
 
 def test_what_the_database_rounds_is_no_difference(prepare, pace_codes_fake, train_inputs, recorded_potential):
     """Energies and baselines come back from the database with 14 digits, and are given with more."""
-    third = {'Mg': -100 / 3, 'O': -1000 / 3}
+    third = {'Mg': -82 / 3, 'O': -1279 / 3}
     baseline = DeltaBaseline.for_elements(['Mg', 'O'], lj=True)
     potential = PacePotentialData(recorded_potential.get_b_basis(), baseline=baseline, reference_energies=third).store()
     assert potential.reference_energies != third

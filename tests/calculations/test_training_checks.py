@@ -15,6 +15,8 @@ from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.neighbours import pairs
 from aiida_pacemaker.frames.table import Frames
 
+FEW = {'nradmax_by_orders': [8, 4, 2, 2], 'lmax_by_orders': [0, 4, 2, 2]}
+
 
 def labelled(frames: Frames, energies) -> Frames:
     """Return frames with energies in eV and no forces."""
@@ -60,6 +62,12 @@ def isolated() -> Atoms:
     return Atoms('Mg', cell=[20.0] * 3, pbc=True)
 
 
+@pytest.mark.fault(
+    'frames without neighbours within the cutoff',
+    engine='dropped in silence by `tensorpot`, exit 0',
+    here='refused, and counted again by the parser (310)',
+    ends='refused',
+)
 def test_frames_that_tensorpot_drops(complaint, extended):
     dataset = extended(isolated())
     assert complaint(dataset=dataset) is None
@@ -69,12 +77,24 @@ def test_frames_that_tensorpot_drops(complaint, extended):
     assert 'pyace, which keeps them' in said
 
 
+@pytest.mark.fault(
+    'a cutoff shorter than any distance',
+    engine='a potential without any neighbour',
+    here='refused with the cutoff and what to do',
+    ends='refused',
+)
 def test_a_cutoff_within_which_there_is_nothing(complaint):
     said = complaint(config={'r_cut': 1.2})
     assert 'no two atoms of the dataset are closer than the cutoff of 1.2' in said
     assert 'larger cutoff' in said
 
 
+@pytest.mark.fault(
+    'a slab with two periodic directions',
+    engine='stops with a `ValueError` when the job has come through the queue',
+    here='refused with the frame and its origin',
+    ends='refused',
+)
 def test_a_frame_that_is_periodic_along_some_directions(complaint, extended):
     slab = bulk('MgO', 'rocksalt', a=4.2)
     slab.pbc = (True, True, False)
@@ -95,6 +115,12 @@ def test_the_test_set_is_looked_at_too(complaint, reference_energies):
     assert 'no two atoms of the test set' in said
 
 
+@pytest.mark.fault(
+    'reference energies that are wrong',
+    engine='a box in the log, and a fit to nonsense or to other reference energies, exit 0',
+    here='refused with the range found and the range accepted',
+    ends='refused',
+)
 @pytest.mark.parametrize('energy', [-100.0, 1000.0])
 def test_energies_that_the_engine_takes_for_a_mistake(complaint, rattled, reference_energies, energy):
     water = from_atoms([molecule('O2', cell=[10] * 3, pbc=True)], 'molecule')
@@ -106,6 +132,28 @@ def test_energies_that_the_engine_takes_for_a_mistake(complaint, rattled, refere
     assert 'fit_reference_energies' in said
 
 
+@pytest.mark.fault(
+    'fewer atoms of an element than basis functions',
+    engine='a fit that is undetermined, exit 0; the active set fails after it',
+    here='the functions are counted from the config, and the job is refused',
+    ends='refused',
+)
+def test_fewer_atoms_than_functions(complaint):
+    """As counted from the config alone, before there is a potential."""
+    said = complaint(config={'max_deg': 8, 'max_order': 4})
+    assert 'Mg has ' in said
+    assert 'functions but 48 atoms' in said
+    assert 'at least as many atoms as functions are needed' in said
+    limited = {'potential': {'functions': {'ALL': FEW, 'number_of_functions_per_element': 40}}}
+    assert complaint(config={**limited, 'max_deg': None, 'max_order': None}) is None
+
+
+@pytest.mark.fault(
+    '`tensorpot` where TensorFlow is not installed',
+    engine='`ModuleNotFoundError` when the job has come through the queue',
+    here='refused where the code declares its evaluators; else 322',
+    ends='refused',
+)
 def test_evaluators_that_a_code_does_not_have(complaint, pace_codes_fake):
     code = pace_codes_fake['train']
     assert declared(code) == Declaration()

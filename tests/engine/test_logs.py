@@ -49,6 +49,21 @@ def test_both_line_formats_tell_the_same(case):
     assert stderr.wall_time == pytest.approx(log.wall_time, abs=0.1)
 
 
+@pytest.mark.parametrize('case', ['plateau', 'plateau_tensorpot'])
+def test_a_fit_that_was_asked_to_stop(case):
+    summary = read_log(text(f'train/{case}'))
+    assert summary.stop_request == 'plateau, the loss fell by 0'
+    assert summary.optimizer.status == 99
+    assert summary.finished
+
+
+def test_how_a_cycle_has_ended_says_nothing_of_the_next():
+    summary = read_log(text('train/plateau_cycle'))
+    assert 'Stopped on request' in text('train/plateau_cycle')
+    assert summary.stop_request is None
+    assert summary.optimizer.message == 'Maximum number of iterations has been exceeded.'
+
+
 def test_dates_with_slashes_and_without_milliseconds_are_read():
     older = re.sub(r'(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d),\d+', r'\1/\2/\3 \4', text('train/default'))
     assert '/' in older[:10]

@@ -183,6 +183,58 @@ def test_a_loss_that_is_not_finite_is_divergence():
     assert read_metrics('iter_num loss\n0 1.0\n1 nan\n').diverged
 
 
+HEALTHY = sorted(
+    path.parent.name
+    for path in TRAIN.glob('*/metrics.txt')
+    if 'overflow' not in path.parent.name and 'infinite' not in path.parent.name
+)
+
+
+@pytest.mark.parametrize('case', HEALTHY)
+def test_no_healthy_fit_is_taken_for_one_that_explodes(case):
+    """Among them are fits with noise between their cycles, where the loss rises."""
+    assert table(case).divergence is None
+
+
+@pytest.mark.parametrize(
+    ('case', 'problem'),
+    [
+        ('infinite_energy', '`loss` is inf at iteration 0'),
+        ('overflow_tensorpot', '`loss` is inf at iteration 0'),
+        ('overflow_cycle', '`loss` is inf at iteration 0'),
+    ],
+)
+def test_divergence_is_told_with_its_place(case, problem):
+    assert table(case).divergence == problem
+
+
+def losses(*values, cycles=None):
+    rows = [f'0 {cycle} {index} {value}\n' for index, (cycle, value) in enumerate(zip(cycles, values, strict=True))]
+    return read_metrics('ladder_step cycle_step iter_num loss\n' + ''.join(rows))
+
+
+@pytest.mark.parametrize(
+    ('values', 'exploded'),
+    [
+        ((1.0, 0.1, 0.9), False),
+        ((1.0, 0.01, 0.09), False),
+        ((1.0, 0.01, 0.11), True),
+        ((1.0, 0.9, 1.1), True),
+        ((1.0,), False),
+        ((1.0, 1.0), False),
+    ],
+)
+def test_a_loss_explodes_within_a_cycle(values, exploded):
+    assert losses(*values, cycles=[0] * len(values)).diverged == exploded
+
+
+def test_a_cycle_that_begins_high_above_the_one_before_does_not_explode():
+    assert not losses(1.0, 0.1, 1e9, 1e8, cycles=[0, 0, 1, 1]).diverged
+    assert losses(1.0, 0.1, 1e9, 1e10, cycles=[0, 0, 1, 1]).divergence == (
+        '`loss` is 1e+10 at iteration 3, but has been 1e+09 before'
+    )
+
+
 def test_a_fit_without_iterations_has_no_figures():
     with pytest.raises(ValueError, match='before its first iteration'):
         TrainingMetrics.from_tables(table('default', 'test_metrics.txt'))

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -29,7 +30,12 @@ def test_recorded_fits(parse_train, case):
     if label == 'OK':
         assert {'potential', 'metrics', 'learning_curves'} <= set(parsed.outputs)
         assert 'interim_potential' not in parsed.outputs
-        assert parsed.outputs['metrics']['stop_reason'] in ('converged', 'maxiter', 'early_stop')
+        assert parsed.outputs['stop_reason'].value in ('converged', 'maxiter', 'early_stop', 'plateau')
+    # The reason is there where the metrics are, and the same as in them.
+    assert ('stop_reason' in parsed.outputs) == ('metrics' in parsed.outputs)
+    if 'metrics' in parsed.outputs:
+        assert parsed.outputs['stop_reason'].value == parsed.outputs['metrics']['stop_reason']
+        assert parsed.outputs['metrics']['engine_version'] == '0.4.0rc1'
 
 
 def test_a_finished_fit(parse_train, baseline, reference_energies):
@@ -61,10 +67,66 @@ def test_test_errors_are_attached_where_the_engine_has_them(parse_train):
     assert np.array_equal(outputs['learning_curves'].get_array('test_loss'), table['loss'])
 
 
-@pytest.mark.parametrize('case', ['early_stopping', 'continued'])
-def test_stop_reasons(parse_train, case):
-    reason = parse_train(recorded('train', case)).outputs['metrics']['stop_reason']
-    assert reason == {'early_stopping': 'early_stop', 'continued': 'maxiter'}[case]
+REASONS = {
+    'early_stopping': 'early_stop',
+    'continued': 'maxiter',
+    'plateau': 'plateau',
+    'plateau_tensorpot': 'plateau',
+    # Only the first of its two cycles was asked to stop.
+    'plateau_cycle': 'maxiter',
+    'killed_interim': 'interrupted',
+    'out_of_memory': 'interrupted',
+    'overflow_cycle': 'diverged',
+    'infinite_energy_lbfgs': 'diverged',
+}
+
+
+@pytest.mark.parametrize(('case', 'reason'), REASONS.items())
+def test_stop_reasons(parse_train, case, reason):
+    assert parse_train(recorded('train', case)).outputs['stop_reason'].value == reason
+
+
+def test_an_optimiser_that_found_its_minimum_has_converged(parse_train):
+    log = text('default', 'log.txt').replace(
+        'status=1, message=Maximum number of iterations has been exceeded.', 'status=0'
+    )
+    log = re.sub(r'(Optimization result\(success=)False, status=0', r'\1True, status=0, message=ok', log)
+    assert parse_train(fitted(log__txt=log)).outputs['stop_reason'].value == 'converged'
+
+
+@pytest.mark.parametrize(('allowed', 'reason'), [(8, 'maxiter'), (9, 'converged')])
+def test_where_the_engine_cannot_say_how_it_ended_the_iterations_do(parse_train, allowed, reason):
+    """As with Nelder-Mead, which has no gradients to count."""
+    log = re.sub(
+        r'I - Optimization result.*', 'E - Optimization result: not available: njev', text('default', 'log.txt')
+    )
+    parsed = parse_train(fitted(log__txt=log), max_epochs=orm.Int(allowed))
+    assert parsed.outputs['stop_reason'].value == reason
+
+
+def test_the_walltime_is_a_reason_of_its_own(parse_train):
+    walltime = ExitCode(120, 'The job ran out of walltime.')
+    assert parse_train(recorded('train', 'killed_interim'), verdict=walltime).outputs['stop_reason'].value == 'walltime'
+    # It can come after the fit, in the predictions.
+    assert parse_train(recorded('train', 'default'), verdict=walltime).outputs['stop_reason'].value == 'maxiter'
+
+
+def test_an_engine_of_an_untested_version_is_a_warning(parse_train):
+    log = text('default', 'log.txt').replace('pacemaker/pyace version: 0.4.0rc1', 'pacemaker/pyace version: 0.2.7')
+    parsed = parse_train(fitted(log__txt=log))
+    assert parsed.label == 'OK'
+    assert parsed.outputs['metrics']['engine_version'] == '0.2.7'
+    (warning,) = parsed.outputs['metrics']['warnings']
+    assert 'python-ace 0.2.7; tested: 0.4.0rc1' in warning
+    assert warning in parsed.log
+
+
+def test_what_was_passed_on_unchecked_is_reported(parse_train):
+    extra = {'extra': {'fit': {'new_option': 3}, 'backend': {'other': 'x'}}}
+    parsed = parse_train(recorded('train', 'default'), config=extra)
+    (warning,) = parsed.outputs['metrics']['warnings']
+    assert "backend.other: 'x'; fit.new_option: 3" in warning
+    assert warning in parsed.log
 
 
 @pytest.mark.parametrize('case', ['energy_range_kept', 'energy_range_recomputed'])
@@ -75,9 +137,15 @@ def test_energies_that_the_engine_takes_for_extreme_are_a_warning(parse_train, c
 
 @pytest.mark.parametrize(
     ('case', 'interim'),
-    [('killed_interim', 'interim_potential_0.yaml'), ('ladder_killed', 'interim_potential_ladder_step_0.yaml')],
+    [
+        ('killed_interim', 'interim_potential_0.yaml'),
+        ('killed_node', 'interim_potential_0.yaml'),
+        ('killed_cycle', 'interim_potential_1.yaml'),
+        ('out_of_memory', 'interim_potential_0.yaml'),
+        ('ladder_killed', 'interim_potential_ladder_step_0.yaml'),
+    ],
 )
-def test_a_killed_fit_leaves_what_to_continue_from(parse_train, case, interim):
+def test_a_stopped_fit_leaves_what_to_continue_from(parse_train, case, interim):
     outputs = parse_train(recorded('train', case)).outputs
     attached = outputs['interim_potential'].get_b_basis().decode()
     original = text(case, interim)
@@ -170,6 +238,13 @@ def test_a_final_potential_that_was_cut_is_no_potential(parse_train, kept):
     assert parsed.outputs['metrics']['stop_reason'] == 'interrupted'
 
 
+def test_a_final_potential_that_was_being_written_when_the_job_was_stopped(parse_train):
+    """A restart chain goes on from the interim one."""
+    parsed = parse_train(fitted(output_potential__yaml=b'species: [{spec', exit_status=b''))
+    assert parsed.label == 'ERROR_FIT_INTERRUPTED'
+    assert 'interim_potential' in parsed.outputs
+
+
 def test_a_potential_that_was_cut_between_two_functions_is_told_by_their_number(parse_train):
     """It is legal YAML and a legal potential, only not the one that was fitted."""
     lines = text('default', 'output_potential.yaml').splitlines(keepends=True)
@@ -226,6 +301,51 @@ def test_numbers_that_are_not_finite(parse_train, bad, column):
     assert json.dumps(parsed.outputs['metrics'].get_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize('case', ['infinite_energy', 'infinite_energy_lbfgs', 'overflow_tensorpot'])
+def test_a_fit_that_diverged_at_once_leaves_no_potential(parse_train, case):
+    """Not even an interim one: that of tensorpot has finite coefficients, but was written at an infinite loss."""
+    parsed = parse_train(recorded('train', case))
+    assert parsed.label == 'ERROR_FIT_DIVERGED'
+    assert not {'potential', 'interim_potential'} & set(parsed.outputs)
+
+
+def test_a_fit_that_diverged_in_a_later_cycle_leaves_the_one_before(parse_train):
+    parsed = parse_train(recorded('train', 'overflow_cycle'))
+    assert 'potential' not in parsed.outputs
+    attached = parsed.outputs['interim_potential'].get_b_basis().decode()
+    assert attached == text('overflow_cycle', 'interim_potential_0.yaml')
+
+
+def test_a_fit_that_was_killed_for_its_loss_has_diverged(parse_train):
+    """The monitor kills it, so there is neither a final potential nor a word of the reason."""
+    header, *rows = text('killed_interim', 'metrics.txt').splitlines()
+    row = rows[-1].split()
+    row[header.split().index('loss')] = 'nan'
+    parsed = parse_train(
+        {**recorded('train', 'killed_interim'), 'metrics.txt': '\n'.join([header, *rows[:-1], ' '.join(row), ''])}
+    )
+    assert parsed.label == 'ERROR_FIT_DIVERGED'
+    assert parsed.outputs['stop_reason'].value == 'diverged'
+    assert 'interim_potential' not in parsed.outputs
+
+
+@pytest.mark.parametrize('name', ['output_potential.yaml', 'interim_potential_0.yaml'])
+def test_coefficients_that_are_not_finite_are_never_attached(parse_train, name):
+    files = recorded('train', 'default' if name == 'output_potential.yaml' else 'killed_interim')
+    files[name], count = re.subn(rb'(c: \[)[^\]]*\]', rb'\1.nan]', files[name], count=1)
+    assert count == 1
+    parsed = parse_train(files)
+    assert 'potential' not in parsed.outputs
+    if name == 'output_potential.yaml':
+        assert parsed.label == 'ERROR_FIT_DIVERGED'
+        assert 'coefficients of the potential' in parsed.code.message
+        assert parsed.outputs['stop_reason'].value == 'diverged'
+        assert 'interim_potential' in parsed.outputs
+    else:
+        assert parsed.label == 'ERROR_FIT_INTERRUPTED'
+        assert 'interim_potential' not in parsed.outputs
+
+
 @pytest.mark.parametrize('case', CONVERSION)
 def test_recorded_conversions(parse_train, pace_codes_fake, case):
     label, named = CONVERSION[case]
@@ -237,6 +357,13 @@ def test_recorded_conversions(parse_train, pace_codes_fake, case):
     assert parsed.label == label
     assert named in (parsed.code.message or '')
     assert parsed.outputs['potential'].has_c_tilde == (label == 'OK')
+
+
+def test_a_job_that_was_stopped_before_the_conversion_is_gone_on_with(parse_train, pace_codes_fake):
+    files = fitted(output_potential__yace=None, exit_status=b'')
+    parsed = parse_train(files, yace_code=pace_codes_fake['yace'])
+    assert parsed.label == 'ERROR_FIT_INTERRUPTED'
+    assert parsed.outputs['potential'].n_functions == 24
 
 
 @pytest.mark.parametrize('content', [b'', b'elements: [Mg', b'\x00\xff\x80'])

@@ -62,6 +62,25 @@ def test_equal_inputs_give_equal_outputs(fake, rattled, mgo, tmp_path):
         assert without_times(folders[0] / name) == without_times(folders[1] / name), name
 
 
+CALLBACK = """
+def stop(basis_config, current_fit_iteration, current_fit_cycle, current_ladder_step):
+    if (current_fit_iteration, current_fit_cycle) == (2, 0):
+        raise StopIteration
+"""
+
+
+def test_a_callback_can_end_a_fit_cycle(fake, rattled, tmp_path):
+    write_train(tmp_path, rattled)
+    fit = {'maxiter': 9, 'fit_cycles': 2, 'noise_relative_sigma': 0.5, 'callbacks': ['some_callback.stop']}
+    write_input(tmp_path, fit=fit)
+    (tmp_path / 'some_callback.py').write_text(CALLBACK)
+    outcome = run(fake['pacemaker'], tmp_path, 'input.yaml', '--no-predict', PYTHONPATH=str(tmp_path))
+    assert outcome.status == 0, outcome.stderr
+    table = read_metrics(outcome.text('metrics.txt'))
+    assert [int((table['cycle_step'] == cycle).sum()) for cycle in (0, 1)] == [4, 10]
+    assert 'message=`callback` raised `StopIteration`.' in outcome.log
+
+
 def test_the_seed_matters_to_noise_alone(fake, rattled, tmp_path):
     def fit(seed: int, noise: float) -> np.ndarray:
         write_train(tmp_path, rattled)

@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_cases import Outcome, run, write_input, write_train
 
@@ -18,6 +19,7 @@ from aiida_pacemaker.testing import faults
 
 DIAGNOSED = {
     'small_distance': ('pacemaker', Failure.ERROR_DISTANCE_TOO_SMALL),
+    'no_evaluator': ('pacemaker', Failure.ERROR_EVALUATOR_MISSING),
     'kill_at_iteration': ('pacemaker', Failure.ERROR_KILLED),
     'term': ('pacemaker', Failure.ERROR_KILLED),
     'batch_needs_all_atoms': ('pace_activeset', Failure.ERROR_BATCHES_NEED_ALL_ATOMS),
@@ -97,6 +99,29 @@ def test_a_loss_of_nan_ends_the_fit(start):
     assert outcome.status == 0
     assert table.diverged
     assert table.iterations == 4
+
+
+def test_a_loss_of_nan_need_not_end_the_fit(start):
+    outcome = start('pacemaker', 'nan_loss:n=2,seconds=0.01')
+    table = read_metrics(outcome.text('metrics.txt'))
+    assert np.isfinite(table['loss']).tolist() == [True] * 2 + [False] * 5
+    assert table.iterations == 6
+
+
+@pytest.mark.parametrize('fault', ['out_of_memory', 'disk_full'])
+def test_a_fit_can_run_out_on_its_way(start, fault):
+    outcome = start('pacemaker', f'{fault}:n=3')
+    assert outcome.status == 1
+    assert diagnosis_of('pacemaker', outcome) is ANYWHERE[fault]
+    assert read_metrics(outcome.text('metrics.txt')).iterations == 3
+    assert 'interim_potential_0.yaml' in outcome.files
+
+
+def test_one_fault_comes_after_the_other(start, tmp_path):
+    state = str(tmp_path / 'state')
+    fault = 'exit_status:status=7,times=1;exit_status:status=8,program=pace_yaml2yace;term:times=1'
+    statuses = [start('pacemaker', fault, PACE_FAKE_STATE=state).status for _ in range(3)]
+    assert statuses == [7, 143, 0]
 
 
 def test_early_stopping(start):
