@@ -16,7 +16,6 @@ from aiida.engine import run_get_node, submit
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.datasets import default_baseline, fit_reference_energies
-from aiida_pacemaker.calculations.select import PaceSelectCalculation
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -24,6 +23,7 @@ from aiida_pacemaker.engine.config import TrainerConfig
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.report import baseline_of, reference_energies_of
+from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
 
@@ -98,7 +98,7 @@ class PacemakerTrainer(BaseTrainer):
         :raises TrainerError: if a job fails, or if the potential was not trained by AiiDA: its data are then unknown.
         """
         options = SelectOptions(max_structures=self.config.active_set_size)
-        inputs = {
+        pace = {
             'code': self.codes['pace_select'],
             'potential': potential,
             'active_set': self.active_set(potential),
@@ -106,7 +106,7 @@ class PacemakerTrainer(BaseTrainer):
             'options': orm.Dict(options.model_dump(mode='json', exclude_none=True)),
             'metadata': self._metadata,
         }
-        return _run(PaceSelectCalculation, inputs).get('selected')
+        return _run(PaceSelectBaseWorkChain, {'pace': pace}).get('selected')
 
     def active_set(self, potential: PacePotentialData) -> PaceActiveSetData:
         """Return the active set of a potential, from the data that its training left on the computer.

@@ -6,11 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 from aiida.manage.configuration import get_config, load_profile, reset_config
+from pydantic import ValidationError
+
+from aiida_pacemaker.calculations.declarations import Declaration, declare
 
 #: The programs of the engine, and the plugin that each is called by.
 PROGRAMS = {
@@ -21,6 +25,15 @@ PROGRAMS = {
     'pace_python': 'pacemaker.evaluate',
 }
 COMPUTER = 'localhost'
+#: What the engine's Python is asked. Nothing is imported, which would take seconds.
+QUESTION = """
+import json
+from importlib.metadata import version
+from importlib.util import find_spec
+parts = {'pyace': ['pyace'], 'tensorpot': ['pyace', 'tensorpotential', 'tensorflow']}
+evaluators = [name for name, modules in parts.items() if all(map(find_spec, modules))]
+print(json.dumps({'version': version('python-ace'), 'evaluators': evaluators}))
+"""
 
 
 class EngineMissingError(RuntimeError):
@@ -111,6 +124,35 @@ def ensure_codes() -> dict[str, orm.AbstractCode]:
             default_calc_job_plugin=PROGRAMS[program],
         ).store()
     return codes
+
+
+def ask_engine(python: Path) -> Declaration:
+    """Ask the Python that the engine is installed in for its version and its evaluators.
+
+    :raises EngineMissingError: if it does not answer, or has no python-ace.
+    """
+    said = ''
+    try:
+        answer = subprocess.run([str(python), '-c', QUESTION], capture_output=True, text=True, check=False)  # noqa: S603
+        said = answer.stderr.strip()
+        return Declaration.model_validate_json(answer.stdout)
+    except (OSError, ValidationError) as exception:
+        reason = said.splitlines()[-1] if said else str(exception)
+        raise EngineMissingError(
+            f'{python} does not tell its version of python-ace ({reason}): install the engine there with '
+            '`pip install "python-ace==0.4.0rc1"`, or activate the environment that has it and run this again'
+        ) from exception
+
+
+def declare_engine(codes: Mapping[str, orm.AbstractCode]) -> Declaration:
+    """Ask the engine behind the codes of this machine what it can do, and keep that with each of them."""
+    python = codes['pace_python']
+    if not isinstance(python, orm.InstalledCode):
+        return Declaration()
+    declaration = ask_engine(Path(python.filepath_executable))
+    for code in codes.values():
+        declare(code, declaration)
+    return declaration
 
 
 def _verdi() -> list[str]:

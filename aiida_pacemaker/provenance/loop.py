@@ -8,6 +8,8 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_pacemaker.provenance.remains import remains_of
+
 
 def loop_table(loop: orm.WorkChainNode) -> list[dict[str, Any]]:
     """Return one row per generation of a loop, those of the runs that it continued included.
@@ -16,12 +18,13 @@ def loop_table(loop: orm.WorkChainNode) -> list[dict[str, Any]]:
     wall time of each generation of this run is added, `seconds`: from its first process to its last one. It is None for
     generations of earlier runs.
 
-    :param loop: a `PaceActiveLearningWorkChain`.
+    :param loop: a `PaceActiveLearningWorkChain`; while it runs, the generations so far are told.
     :raises ValueError: if the loop has no report yet.
     """
-    if 'report' not in loop.outputs:
-        raise ValueError(f'{loop.process_label}<{loop.pk}> has no report: it has not come to the end of a generation')
-    report = loop.outputs.report.get_dict()
+    found = remains_of(loop).report
+    if found is None:
+        raise ValueError(f'{loop.process_label}<{loop.pk}> has no report: it has not begun yet')
+    report = found.get_dict()
     seconds = _seconds(loop)
     return [
         {**row, 'seconds': seconds.get(row['generation']) if row['run'] == report['run'] else None}

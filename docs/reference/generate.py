@@ -13,6 +13,7 @@ import annotated_types
 from aiida.engine import BaseRestartWorkChain, CalcJob, WorkChain
 from aiida.plugins import CalculationFactory, WorkflowFactory
 from aiida.plugins.entry_point import get_entry_points
+from fault_table import recorded_runs, shown_by_tests
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -47,7 +48,12 @@ Ports = Mapping[str, Any]
 
 def pages() -> dict[str, str]:
     """Return the content of each page by the name of its file."""
-    return {'processes.md': _processes(), 'config.md': _config(), 'options.md': _options()}
+    return {
+        'processes.md': _processes(),
+        'config.md': _config(),
+        'options.md': _options(),
+        'faults.md': _faults(),
+    }
 
 
 def _processes() -> str:
@@ -179,6 +185,22 @@ def _options() -> str:
     for options in OPTIONS:
         for model in _models(options, []):
             blocks += _model(model, f'{"##" if model is options else "###"} `{model.__name__}`')
+    return _page(blocks)
+
+
+def _faults() -> str:
+    blocks = [
+        '<!-- Written by generate.py from the tests; mark a test with `fault` to add to it. -->',
+        '# Faults',
+        'What can go wrong, what the plain engine or plain AiiDA does then, what happens here, and the test that shows '
+        'it. Exit codes of work chains and jobs: [processes](processes.md).',
+        '## On the way',
+        _table(('Fault', 'Without this package', 'Here', 'Ends with', 'Test'), list(shown_by_tests())),
+        '## Within the engine',
+        'Each line is a recorded run of the real programs (`tests/fixtures`): what it did, with its last words, and '
+        'what the parser makes of the files that it left.',
+        _table(('Run', 'The plain engine', 'Exit code', 'Message', 'Test'), list(recorded_runs())),
+    ]
     return _page(blocks)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
 import pytest
 from aiida import orm
 
+from aiida_pacemaker.calculations.declarations import Declaration, declared
 from aiida_pacemaker.cli import localhost
 
 
@@ -41,3 +46,27 @@ def test_missing_engine(programs, monkeypatch):
     monkeypatch.setenv('PATH', str(programs))
     with pytest.raises(localhost.EngineMissingError, match='`pace_select` is not on this machine: install the engine'):
         localhost.ensure_codes()
+
+
+def test_the_engine_says_what_it_can_do(programs):
+    """Each code declares it, so that what it cannot do is refused before it is submitted."""
+    python = programs / 'python'
+    python.write_text('#!/bin/sh\necho \'{"version": "9.9", "evaluators": ["pyace"]}\'\n')
+    codes = localhost.ensure_codes()
+    assert localhost.declare_engine(codes) == Declaration(version='9.9', evaluators=('pyace',))
+    assert all(declared(code).evaluators == ('pyace',) for code in codes.values())
+
+
+@pytest.mark.parametrize('script', ['', '#!/bin/sh\nexit 1\n', '#!/bin/sh\necho nonsense\n', '#!/gone\n'])
+def test_a_python_without_the_engine(programs, script):
+    (programs / 'python').write_text(script)
+    with pytest.raises(localhost.EngineMissingError, match='does not tell its version of python-ace'):
+        localhost.ask_engine(programs / 'python')
+
+
+@pytest.mark.engine
+def test_the_question_is_answered_by_a_real_engine():
+    pytest.importorskip('pyace', reason='python-ace is not installed: `pip install aiida-pacemaker[engine]`')
+    answer = localhost.ask_engine(Path(sys.executable))
+    assert answer.version == version('python-ace')
+    assert 'pyace' in answer.evaluators

@@ -26,11 +26,15 @@ def page_id(path):
 
 
 def load(name, path):
-    """Import a file as a module."""
+    """Import a file as a module; it may import what is beside it."""
+    sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 

@@ -135,12 +135,24 @@ def test_continued_from_outputs(builder, narrow, pool, frozen_test):
     assert second.outputs.baseline.get_dict() == first.outputs.baseline.get_dict()
 
 
+@pytest.mark.fault(
+    'test frames are in the initial data',
+    engine='test errors that say nothing',
+    here='found by their content after the first merge',
+    ends='PaceActiveLearningWorkChain.ERROR_TEST_FRAMES_IN_DATASET',
+)
 def test_test_frames_in_dataset(builder, narrow, pool):
     _, node = run_get_node(builder(dataset=narrow, pool=pool, test_dataset=narrow))
     assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_TEST_FRAMES_IN_DATASET.status
     assert '12 frames of the test set' in node.exit_message
 
 
+@pytest.mark.fault(
+    'a job of the loop fails for good',
+    engine='a script stops, and what it had is lost with it',
+    here='the loop ends with all that it has as outputs: dataset, potential, active set, baseline, references, report',
+    ends='PaceActiveLearningWorkChain.ERROR_SELECTION_FAILED',
+)
 def test_nothing_is_lost_when_a_job_fails(builder, narrow, pool, tmp_path):
     """The exit code names generation and reason, and all that a later run needs is an output."""
     options = {'environment_variables': {'PACE_FAKE_FAULT': 'disk_full:program=pace_select'}}
@@ -153,6 +165,12 @@ def test_nothing_is_lost_when_a_job_fails(builder, narrow, pool, tmp_path):
     assert {'potential', 'active_set', 'baseline', 'reference_energies', 'report'} <= set(node.outputs)
 
 
+@pytest.mark.fault(
+    'some labels fail or are refused',
+    engine='failed frames are dropped, or stop everything',
+    here='the good ones are merged first; the others are reported with their reasons, are the output `unlabelled`, and count against `max_failed_fraction`',
+    ends=('success', 'PaceActiveLearningWorkChain.ERROR_LABELS_FAILED'),
+)
 def test_frames_that_fail_do_not_cost_the_others(builder, narrow, pool):
     """Beyond the tolerance the loop ends, but the good labels are in its dataset; within it, the loop goes on."""
     frames = pool.get_frames()
@@ -341,6 +359,12 @@ def fragile_label(pace_codes_fake, tmp_path):
     return make
 
 
+@pytest.mark.fault(
+    'a run goes on after its labeller was repaired',
+    engine='everything is labelled again',
+    here='only frames without labels are given to the labeller; the report contains that of the first run',
+    ends='success',
+)
 def test_a_second_run_retries_only_what_is_missing(builder, fragile_label, copper_sets):
     """Labels that failed are an output, and what was labelled is not labelled again."""
     known, candidates = copper_sets
@@ -368,6 +392,12 @@ def test_a_second_run_retries_only_what_is_missing(builder, fragile_label, coppe
     assert len(set(after) & set(before)) == row['n_failed']
 
 
+@pytest.mark.fault(
+    'all labels fail',
+    engine='an empty merge',
+    here='an error with the first reason; dataset and potential so far are outputs',
+    ends='PaceActiveLearningWorkChain.ERROR_LABELLING_FAILED',
+)
 def test_no_label_at_all_is_an_error_whatever_the_tolerance(builder, fragile_label, copper_sets):
     known, candidates = copper_sets
     settings = {'max_failed_fraction': 1.0}
@@ -380,6 +410,12 @@ def test_no_label_at_all_is_an_error_whatever_the_tolerance(builder, fragile_lab
     assert {'potential', 'active_set', 'report'} <= set(node.outputs)
 
 
+@pytest.mark.fault(
+    'a frame fails that the selection likes',
+    engine='it is selected and paid for in every generation',
+    here='it is left out of later selections of this run',
+    ends='success',
+)
 def test_within_the_tolerance_failed_frames_are_not_selected_again(builder, fragile_label, copper_sets):
     known, candidates = copper_sets
     settings = {'max_failed_fraction': 0.9, 'frames_per_generation': 8, 'gamma_threshold': 0.01}
@@ -389,6 +425,12 @@ def test_within_the_tolerance_failed_frames_are_not_selected_again(builder, frag
     assert len(fragile_label.done()) == len(set(fragile_label.done()))
 
 
+@pytest.mark.fault(
+    'a work chain is killed or excepts',
+    engine='it has no outputs',
+    here='`get_builder_from_run` finds what it had in what it called; labels that were delivered are merged',
+    ends='success',
+)
 def test_a_killed_run_goes_on_with_all_that_it_had(builder, fragile_label, copper_sets, monkeypatch):
     """It has no outputs; what it called is looked through, and labels that were delivered are not lost."""
     known, candidates = copper_sets
@@ -438,6 +480,12 @@ def test_a_run_that_has_not_ended_is_not_continued(builder, aiida_profile):
 # Refused before anything runs.
 
 
+@pytest.mark.fault(
+    'inputs of the loop do not fit together',
+    engine='it is found out after a training, or never',
+    here='refused when the loop is submitted',
+    ends='refused',
+)
 def test_what_is_known_before_the_first_job_is_checked_before_it(builder, narrow, pool, subset):
     for changes, said in (
         ({'overrides': {'r_cut': 1.0}}, 'no two atoms of the dataset are closer than the cutoff'),
@@ -457,6 +505,12 @@ def test_a_pool_of_other_elements(builder, narrow, copper_sets):
         run_get_node(inputs)
 
 
+@pytest.mark.fault(
+    'the labeller is not installed',
+    engine='found out when the first labels are due',
+    here='refused when the loop is submitted',
+    ends='refused',
+)
 def test_a_labeller_that_does_not_exist(builder, copper_sets):
     known, candidates = copper_sets
     label = {'entry_point': 'pacemaker.label.nothing', 'inputs': {}}
@@ -464,6 +518,12 @@ def test_a_labeller_that_does_not_exist(builder, copper_sets):
         run_get_node(builder(dataset=known, pool=candidates, label=label, reference_energies={'Cu': 0.0}))
 
 
+@pytest.mark.fault(
+    'the first merge makes a dataset that cannot be trained on',
+    engine='the work chain excepts and has no outputs',
+    here='an exit code that quotes the refusal, with the outputs so far',
+    ends='PaceActiveLearningWorkChain.ERROR_INPUTS_REFUSED',
+)
 def test_inputs_that_a_job_refuses_are_no_exception(builder, narrow, pool):
     """What is merged first may turn out to be no good: everything there is gets attached."""
     initial = trajectories_from_frames(narrow.get_frames())

@@ -102,6 +102,12 @@ def test_undisturbed(label, copper):
     assert set(counts.values()) == {1}
 
 
+@pytest.mark.fault(
+    'a labelling job is killed or out of walltime',
+    engine='all labels of the job are lost',
+    here='each label is written as soon as it is there; another job goes on with the rest',
+    ends='success',
+)
 def test_a_killed_job_loses_the_frame_that_it_was_at_and_no_other(label, copper):
     node, counts = label(3, 1)
     assert node.is_finished_ok, node.exit_message
@@ -115,6 +121,12 @@ def test_a_killed_job_loses_the_frame_that_it_was_at_and_no_other(label, copper)
     assert sorted(counts.values()) == [1, 1, 1, 1, 1, 2]
 
 
+@pytest.mark.fault(
+    'a frame brings down its job, whenever it is tried',
+    engine='no frame after it is ever labelled',
+    here='it goes to the end of the next job; the others are labelled',
+    ends='AseLabelWorkChain.ERROR_MAXIMUM_ITERATIONS_EXCEEDED',
+)
 def test_a_frame_that_always_kills_costs_only_itself(label, copper):
     node, counts = label(1, 99, max_iterations=orm.Int(3))
     assert node.exit_status == AseLabelWorkChain.exit_codes.ERROR_MAXIMUM_ITERATIONS_EXCEEDED.status
@@ -140,6 +152,12 @@ def test_what_fails_in_all_frames(pace_codes_fake, copper):
     assert len(node.outputs.failures['failures']) == 6
 
 
+@pytest.mark.fault(
+    'AiiDA submits a job twice, as its worker died before it had noted the first submission',
+    engine='two programs write to the same files',
+    here='the second waits for the first and takes over what it has done',
+    ends='success',
+)
 def test_a_job_that_is_run_twice_in_one_folder_labels_once(label, copper, tmp_path):
     """As when the machine that submitted it went down before it had noted that; the first run was killed, too."""
     node, counts = label(3, 1)
