@@ -43,6 +43,12 @@ def refused(prepare, pace_codes_fake):
     return run
 
 
+@pytest.mark.fault(
+    'a misspelt key, elements or references that do not match',
+    engine='ignored or fitted to nonsense, exit 0',
+    here='refused with the path, what was found, what is needed, and the nearest known key',
+    ends='refused',
+)
 @pytest.mark.parametrize(
     ('changes', 'said'),
     [
@@ -99,6 +105,12 @@ def test_frames_without_labels_are_refused(refused, train_inputs, rattled):
     assert 'label them first' in refused('train', train_inputs(test_dataset=unlabelled))
 
 
+@pytest.mark.fault(
+    'frames of the test set in the training set',
+    engine='test errors that say nothing',
+    here='refused, by content',
+    ends='refused',
+)
 def test_a_test_set_that_tests_nothing_is_refused(refused, train_inputs, rattled, others):
     shared = PaceDatasetData(type(rattled).concatenate([rattled.select([0, 1]), others.select([0])]))
     message = refused('train', train_inputs(test_dataset=shared))

@@ -234,6 +234,12 @@ def job_of(node):
     return next(called for called in node.called if isinstance(called, orm.CalcJobNode))
 
 
+@pytest.mark.fault(
+    'the loss no longer falls',
+    engine='the allocation is used up',
+    here='`pacemaker.loss` asks the engine to stop, which finishes properly; `stop_reason` is `plateau`',
+    ends='success',
+)
 def test_a_fit_on_a_plateau_ends_with_its_potential(pace_codes_fake, train_inputs):
     """It is a success, with the conversion that follows the fit."""
     inputs = train_inputs(config={'max_epochs': 500}, yace_code=pace_codes_fake['yace'])
@@ -250,6 +256,12 @@ def test_a_fit_on_a_plateau_ends_with_its_potential(pace_codes_fake, train_input
     assert any('asked to stop fit cycle 0 of ladder step 0: plateau' in message for message in reported)
 
 
+@pytest.mark.fault(
+    'the loss is NaN and the engine goes on',
+    engine='the allocation is used up',
+    here='`pacemaker.loss` kills the job; what is good is kept',
+    ends='PaceTrainCalculation.ERROR_FIT_DIVERGED',
+)
 def test_a_fit_whose_loss_is_not_a_number_does_not_burn_the_allocation(pace_codes_fake, train_inputs, tmp_path):
     inputs = train_inputs(config={'max_epochs': 10_000})
     fault = 'nan_loss:n=1,seconds=0.5'

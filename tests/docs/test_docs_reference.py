@@ -144,15 +144,16 @@ def test_refusals_are_all_explained():
 def test_handlers_are_all_explained():
     """The tables of the restart chains name every handler with its priority."""
     from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
+    from aiida_pacemaker.workflows.label_ase import AseLabelWorkChain
     from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
     page = (DOCS / 'topics' / 'workflow_logic.md').read_text()
     handlers = {
         f'`{name}` ({handler.priority})'
-        for chain in (PaceTrainBaseWorkChain, PaceActiveSetBaseWorkChain)
+        for chain in (PaceTrainBaseWorkChain, PaceActiveSetBaseWorkChain, AseLabelWorkChain)
         for name, handler in inspect.getmembers(chain, lambda member: hasattr(member, 'priority'))
     }
-    assert len(handlers) == 4
+    assert len(handlers) == 6
     assert {handler for handler in handlers if handler not in page} == set()
 
 

@@ -127,6 +127,12 @@ def test_selections_that_cannot_be_read(parse_selection, content):
     assert not parsed.outputs
 
 
+@pytest.mark.fault(
+    'a job dies while it writes its result',
+    engine='a file that is cut',
+    here='told by the exit status that its script did not write, and run again',
+    ends='PaceSelectCalculation.ERROR_JOB_DIED',
+)
 @pytest.mark.parametrize(
     ('exit_status', 'label'),
     [

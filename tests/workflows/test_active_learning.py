@@ -168,7 +168,7 @@ def test_nothing_is_lost_when_a_job_fails(builder, narrow, pool, tmp_path):
 @pytest.mark.fault(
     'some labels fail or are refused',
     engine='failed frames are dropped, or stop everything',
-    here='the good ones are merged first; the others are reported with their reasons, are the output `unlabelled`, and count against `max_failed_fraction`',
+    here='the good ones are merged first; the others are reported with their reasons and are the output `unlabelled`',
     ends=('success', 'PaceActiveLearningWorkChain.ERROR_LABELS_FAILED'),
 )
 def test_frames_that_fail_do_not_cost_the_others(builder, narrow, pool):

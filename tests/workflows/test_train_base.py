@@ -53,6 +53,12 @@ def test_undisturbed(train):
     assert outputs['stop_reason'].value == outputs['metrics']['stop_reason'] == 'maxiter'
 
 
+@pytest.mark.fault(
+    'a fit is killed, or out of walltime',
+    engine='an interim potential is left, and nobody says so',
+    here='goes on from it for the iterations that are left; the curves of all legs are one, the seed stays',
+    ends='success',
+)
 @pytest.mark.parametrize('fault', ['kill_at_iteration:n=4,times=1', 'term:n=4,times=1'])
 def test_killed_fit_goes_on(train, fault):
     """What was done before the kill is not done again, and the curve is that of one fit."""
@@ -94,6 +100,12 @@ def test_over_many_legs_no_iteration_is_repeated_and_the_seed_stays(train):
     assert outputs['metrics']['iterations'] == 12
 
 
+@pytest.mark.fault(
+    'a fit is killed before it has left anything',
+    engine='nothing is left',
+    here='begins again',
+    ends='success',
+)
 def test_killed_before_the_first_iteration(train):
     """Without an interim potential the fit begins again."""
     _, node = train('kill_at_iteration:n=0,times=1')
@@ -104,6 +116,12 @@ def test_killed_before_the_first_iteration(train):
     assert second.inputs.max_epochs.value == 6
 
 
+@pytest.mark.fault(
+    'a fit with several cycles is killed',
+    engine='begins with the first cycle again',
+    here='goes on with the cycles that are left',
+    ends='success',
+)
 def test_finished_cycles_are_not_repeated(train):
     outputs, node = train('kill_at_iteration:n=2,cycle=1,times=1', config={'fit': NOISE}, max_epochs=orm.Int(4))
     assert node.is_finished_ok, node.exit_message
@@ -138,6 +156,12 @@ def test_cycles_that_are_left(train, training_inputs, cycle, left):
     assert remaining_epochs(config, curves).value == 3
 
 
+@pytest.mark.fault(
+    'a ladder fit is killed',
+    engine='begins from nothing, or crashes',
+    here='the interim potential of its last step is extended',
+    ends='success',
+)
 def test_a_ladder_is_extended(train):
     """Here from its first step on, which was not finished."""
     _, node = train('term:n=1,times=1', config={'fit': {'ladder_step': 4}})
@@ -171,6 +195,12 @@ def test_gives_up_where_another_try_is_useless(train, fault, named):
     assert named in node.exit_message
 
 
+@pytest.mark.fault(
+    'the disk is full in mid fit',
+    engine='`OSError`, exit 1',
+    here='gives up at once with the interim potential and says to free space',
+    ends='PaceTrainBaseWorkChain.ERROR_UNRECOVERABLE',
+)
 def test_a_disk_that_is_full_costs_no_iteration(train):
     """What the job has left is an output of the chain, to continue from when there is space."""
     _, node = train('disk_full:n=3')
@@ -180,6 +210,12 @@ def test_a_disk_that_is_full_costs_no_iteration(train):
     assert node.outputs.metrics['iterations'] == 3
 
 
+@pytest.mark.fault(
+    'the engine is not installed',
+    engine='`command not found` in a file',
+    here='gives up at once and says what to check',
+    ends='PaceTrainBaseWorkChain.ERROR_UNRECOVERABLE',
+)
 def test_an_engine_that_is_not_there(train, pace_codes_fake):
     computer = pace_codes_fake['train'].computer
     code = orm.InstalledCode(computer=computer, filepath_executable='/nowhere/pacemaker').store()
@@ -189,6 +225,12 @@ def test_an_engine_that_is_not_there(train, pace_codes_fake):
     assert 'prepend_text' in node.exit_message
 
 
+@pytest.mark.fault(
+    'a fit runs out of memory',
+    engine='`MemoryError`, exit 1',
+    here='half the batch, half the workers; gives up when there is nothing left to halve',
+    ends=('success', 'PaceTrainBaseWorkChain.ERROR_MEMORY_EXHAUSTED'),
+)
 def test_out_of_memory(train):
     """The next leg takes half the batch; where there is nothing left to halve, the chain says so."""
     config = {'evaluator': 'tensorpot', 'backend': {'batch_size': 100}}
@@ -208,6 +250,12 @@ def test_workers_are_fewer_also_where_their_number_was_left_open(train):
     assert jobs(node)[1].inputs.config['backend']['n_workers'] == 1
 
 
+@pytest.mark.fault(
+    'a fit runs out of memory after some iterations',
+    engine='what it had done is lost',
+    here='goes on from its interim potential with half the batch',
+    ends='success',
+)
 def test_out_of_memory_in_mid_fit(train):
     """The iterations before it are not repeated."""
     config = {'evaluator': 'tensorpot', 'backend': {'batch_size': 100}}
@@ -235,6 +283,12 @@ def test_a_fit_that_diverges_begins_again_with_a_stronger_regularisation(train):
     assert outputs['stop_reason'].value == 'maxiter'
 
 
+@pytest.mark.fault(
+    'the loss becomes NaN or explodes',
+    engine='a potential of NaN or of infinite loss, exit 0',
+    here='back to the last good potential, with a stronger regularisation',
+    ends='success',
+)
 def test_a_fit_that_diverges_goes_back_to_the_last_good_potential(train):
     outputs, node = train('kill_at_iteration:n=3,times=1;nan_loss:n=1,times=1')
     assert node.is_finished_ok, node.exit_message
@@ -246,6 +300,12 @@ def test_a_fit_that_diverges_goes_back_to_the_last_good_potential(train):
     assert outputs['learning_curves'].get_array('train_iter_num').tolist() == [0, 1, 2, 3, 3, 4, 5, 6]
 
 
+@pytest.mark.fault(
+    'the loss becomes NaN whatever is done',
+    engine='a potential of no use, exit 0',
+    here='gives up; the last good potential is `interim_potential`, and there is no `potential`',
+    ends='PaceTrainBaseWorkChain.ERROR_FIT_DIVERGED',
+)
 def test_a_fit_that_diverges_again_and_again_is_given_up(train):
     """The last good potential and the curve that led to it stay outputs of the chain."""
     _, node = train('kill_at_iteration:n=3,times=1;nan_loss:n=1')
@@ -266,12 +326,24 @@ def test_a_fit_that_is_infinite_before_it_begins_is_given_up_at_once(train):
     assert 'before its first iteration' in node.exit_message
 
 
+@pytest.mark.fault(
+    'a fit stops early',
+    engine='exit 0, and a line in its log',
+    here='a success with `stop_reason` `early_stop`',
+    ends='success',
+)
 def test_early_stopping_is_a_success_where_convergence_is_required(train):
     outputs, node = train('early_stopping', chain={'require_convergence': True})
     assert node.is_finished_ok, node.exit_message
     assert outputs['stop_reason'].value == 'early_stop'
 
 
+@pytest.mark.fault(
+    'a fit uses up its iterations',
+    engine='exit 0, `success=False` in its log',
+    here='a success with `stop_reason` `maxiter`, or not converged if `require_convergence` is set',
+    ends=('success', 'PaceTrainBaseWorkChain.ERROR_NOT_CONVERGED'),
+)
 def test_all_iterations_done_is_a_failure_where_convergence_is_required(train):
     _, node = train('kill_at_iteration:n=4,times=1', chain={'require_convergence': True})
     assert node.exit_status == CODES.ERROR_NOT_CONVERGED.status
@@ -303,6 +375,12 @@ def test_monitors_are_given_through_the_loop(pace_codes_fake, narrow, reference_
         inputs.train.pace.monitors = {'loss': orm.Dict({'entry_point': 'pacemaker.loss', 'kwargs': {'window': 0}})}
 
 
+@pytest.mark.fault(
+    'a fit is killed whenever it is tried',
+    engine='no potential',
+    here='gives up after `max_iterations` with the newest interim potential',
+    ends='PaceTrainBaseWorkChain.ERROR_MAXIMUM_ITERATIONS_EXCEEDED',
+)
 def test_killed_for_ever(train):
     """The chain ends, and the newest interim potential is not lost."""
     _, node = train('kill_at_iteration:n=1', max_epochs=orm.Int(50))
