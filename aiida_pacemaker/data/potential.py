@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
 
     from aiida_pacemaker.data.active_set import PaceActiveSetData
+
+#: Names that lead to no other folder, and that LAMMPS reads as one word.
+STEM = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
 
 
 class PacePotentialData(orm.Data):
@@ -176,9 +180,14 @@ class PacePotentialData(orm.Data):
 
         :param folder: where to; it is made if it is not there.
         :param active_set: active set to write with it.
-        :param stem: name of the files without their endings.
+        :param stem: name of the files without their endings, of letters, digits, dots, dashes and underscores.
         :returns: the paths that were written.
+        :raises ValueError: if the stem is none of these.
         """
+        if STEM.fullmatch(stem) is None:
+            raise ValueError(
+                f'found the stem {stem!r}, needed: a name of letters, digits, dots, dashes and underscores'
+            )
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         contents = {f'{stem}.yaml': self.get_b_basis()}

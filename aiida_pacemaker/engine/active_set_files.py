@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from ase.data import chemical_symbols
 
-#: Active sets that claim to be larger than this are refused; one of 2000 functions for each of 10 elements has 320 MB.
+from aiida_pacemaker.frames.archives import ArchiveError, Array, open_archive
+from aiida_pacemaker.frames.file_errors import FileError
+
+#: Active sets that are larger than this are refused; one of 2000 functions for each of 10 elements has 320 MB.
 MAX_BYTES = 1024**3
 
 
-class ActiveSetFileError(ValueError):
+class ActiveSetFileError(FileError):
     """A file is not an active set of the engine."""
 
 
@@ -40,55 +40,26 @@ def read_active_set(content: bytes) -> dict[str, ActiveSetBlock]:
     """
     if not content:
         raise ActiveSetFileError('it is empty: the engine was stopped before it wrote anything')
+    if len(content) > MAX_BYTES:
+        raise ActiveSetFileError(f'it has {len(content)} bytes; active sets have no more than {MAX_BYTES}')
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.infolist()
-            claimed = sum(member.file_size for member in members)
-            if claimed > MAX_BYTES:
-                raise ActiveSetFileError(f'it claims {claimed} bytes; active sets have no more than {MAX_BYTES}')
-            symbols = [_symbol(member.filename) for member in members]
-            if not symbols or len(set(symbols)) < len(symbols):
-                raise ActiveSetFileError(f'it has matrices for {symbols}; one for each element is needed')
-            return {
-                symbol: _block(_matrix(archive.read(member), symbol), symbol)
-                for symbol, member in zip(symbols, members, strict=True)
-            }
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as exception:
+        with open_archive(content) as archive:
+            strangers = [name for name in archive.names if name not in chemical_symbols[1:]]
+            if strangers or not archive.names:
+                found = ', '.join(archive.names) or 'no matrices'
+                raise ActiveSetFileError(f'it has {found}: a matrix for each element is needed')
+            return {symbol: _block(archive.read(symbol), symbol) for symbol in archive.names}
+    except ArchiveError as exception:
         raise ActiveSetFileError(
             f'it is not a whole archive, perhaps it was cut while written: {exception}'
         ) from exception
 
 
-def _symbol(filename: str) -> str:
-    symbol = filename.removesuffix('.npy')
-    if symbol == filename or symbol not in chemical_symbols[1:]:
-        raise ActiveSetFileError(f'it has a member {filename!r}, which is not a matrix of an element')
-    return symbol
-
-
-def _matrix(content: bytes, symbol: str) -> npt.NDArray[np.float64]:
-    stream = io.BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read_header = np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
-    except ValueError as exception:
-        raise ActiveSetFileError(f'the matrix of {symbol} is not a NumPy array: {exception}') from exception
-    # The header is checked before NumPy allocates what it claims, and before it would unpickle an array of objects.
-    if dtype != np.float64:
-        raise ActiveSetFileError(f'the matrix of {symbol} has type {dtype}, float64 is needed')
-    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
-        raise ActiveSetFileError(f'the matrix of {symbol} has shape {shape}, a square one is needed')
-    if shape[0] * shape[1] * 8 != len(content) - stream.tell():
-        raise ActiveSetFileError(f'the matrix of {symbol} has shape {shape} but {len(content) - stream.tell()} bytes')
-    stream.seek(0)
-    matrix: npt.NDArray[np.float64] = np.lib.format.read_array(stream, allow_pickle=False)
-    return matrix
-
-
-def _block(matrix: npt.NDArray[np.float64], symbol: str) -> ActiveSetBlock:
+def _block(matrix: Array, symbol: str) -> ActiveSetBlock:
+    if matrix.dtype != np.float64:
+        raise ActiveSetFileError(f'the matrix of {symbol} has type {matrix.dtype}, float64 is needed')
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ActiveSetFileError(f'the matrix of {symbol} has shape {matrix.shape}, a square one is needed')
     if not np.isfinite(matrix).all():
         raise ActiveSetFileError(
             f'the matrix of {symbol} holds NaN or infinity: extrapolation grades cannot be computed'

@@ -39,6 +39,19 @@ EXACT_ORDER = 6
 _Polynomial = npt.NDArray[np.object_]
 
 
+class RadialSize(NamedTuple):
+    """How many radial functions a pair of elements has.
+
+    :param nradbase: functions of the radial basis.
+    :param nradmax: radial functions of each l, which are sums of those of the basis.
+    :param lmax: largest l.
+    """
+
+    nradbase: int
+    nradmax: int
+    lmax: int
+
+
 def count_functions(potential: Mapping[str, Any]) -> dict[str, int]:
     """Return how many functions there are around an atom of each element.
 
@@ -58,27 +71,27 @@ def count_functions(potential: Mapping[str, Any]) -> dict[str, int]:
     return counts
 
 
-def count_products(potential: Mapping[str, Any]) -> dict[str, int]:
-    r"""Estimate how many products of factors the functions around an atom of each element are sums of.
+def count_factors(potential: Mapping[str, Any]) -> dict[str, int]:
+    r"""Estimate how many factors the functions around an atom of each element have in all their products.
 
-    A function sums over the projections m of its factors with :math:`\sum m = 0`. The engine joins products that are
-    conjugate or differ by an exchange: it has half as many as there are such projections in orders 2 and 3, and again
-    half as many with each further order. It was found to have 0 to 30 % more than this estimate. Where
-    ``number_of_functions_per_element`` cuts a block short, the simplest functions are left: sums of two products on
-    average, or three if hundreds are left.
+    A function of order k is a sum over the projections m of its factors with :math:`\sum m = 0`, each a product of k
+    factors. The engine joins products that are conjugate or differ by an exchange: it has half as many as there are
+    such projections in orders 2 and 3, and again half as many with each further order. It was found to have 0 to 30 %
+    more than this estimate. Where ``number_of_functions_per_element`` cuts a block short, the simplest functions are
+    left: up to some hundred have five factors on average, and more have up to nine.
 
     :param potential: as in :func:`count_functions`.
     """
     counts = dict.fromkeys(sorted(potential['elements']), 0.0)
     for block, shape, share in _shares(potential):
         by_order = _count_by_order(len(block), shape)
-        products = sum(
-            n_functions * _mean_products(order, lmax)
+        factors = sum(
+            n_functions * order * _mean_products(order, lmax)
             for order, (n_functions, lmax) in enumerate(zip(by_order, shape['lmax_by_orders'], strict=True), start=1)
         )
         if sum(by_order) > share:
-            products = min(products * share / sum(by_order), 2.0 * share)
-        counts[block[0]] += products
+            factors = min(factors * share / sum(by_order), 5.0 * share)
+        counts[block[0]] += factors
     return {element: round(count) for element, count in counts.items()}
 
 
@@ -102,19 +115,6 @@ def radial_sizes(potential: Mapping[str, Any]) -> dict[tuple[str, str], RadialSi
                     for pair in {(block[0], neighbour), (neighbour, block[0])}:
                         sizes[pair] = RadialSize(*map(max, sizes[pair], needed))
     return sizes
-
-
-class RadialSize(NamedTuple):
-    """How many radial functions a pair of elements has.
-
-    :param nradbase: functions of the radial basis.
-    :param nradmax: radial functions of each l, which are sums of those of the basis.
-    :param lmax: largest l.
-    """
-
-    nradbase: int
-    nradmax: int
-    lmax: int
 
 
 def _shares(potential: Mapping[str, Any]) -> Iterator[tuple[Block, Mapping[str, Any], int]]:
@@ -153,8 +153,7 @@ def _mean_products(order: int, lmax: int) -> float:
             invariants = factorial(order) // prod(map(factorial, Counter(ells).values())) * (zero - sum(one))
             functions += invariants
             products += invariants * zero
-    # One factor has no other projection to be joined with.
-    return products / functions * (1.0 if order == 1 else 0.5 ** max(1, order - 2))
+    return max(1.0, products / functions * 0.5 ** max(1, order - 2))
 
 
 @lru_cache(maxsize=4096)

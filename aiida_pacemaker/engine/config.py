@@ -23,6 +23,7 @@ from aiida_pacemaker.engine.potential_checks import bonds_of, check_keys, check_
 from aiida_pacemaker.engine.potential_section import Potential
 from aiida_pacemaker.engine.sections import Backend, Data, Fit, Kappa, Section
 from aiida_pacemaker.engine.species import GROUPS, SYMBOLS, species_of
+from aiida_pacemaker.frames.file_errors import printable
 
 Problem = tuple[str, str]
 
@@ -167,7 +168,7 @@ class TrainerConfig(Section):
         problems = []
         unknown = sorted(set(self.elements) - SYMBOLS)
         if unknown:
-            problems.append(('elements', f'no chemical symbols: {", ".join(unknown)}'))
+            problems.append(('elements', f'no chemical symbols: {", ".join(map(printable, unknown))}'))
         if len(set(self.elements)) < len(self.elements):
             problems.append(('elements', f'found {", ".join(self.elements)}, needed: each once'))
         within = self.potential.elements if self.potential is not None else None

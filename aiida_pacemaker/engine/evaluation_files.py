@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
+import math
 from pathlib import Path
 
 import numpy as np
 
+from aiida_pacemaker.frames.archives import ArchiveError, open_archive
+from aiida_pacemaker.frames.file_errors import FileError
 from aiida_pacemaker.frames.table import FloatArray
 
+#: Bytes that an archive has beyond its arrays, at most.
+_HEADERS = 1 << 16
 
-class EvaluationFileError(ValueError):
+
+class EvaluationFileError(FileError):
     """A file does not hold the results that it should."""
 
 
@@ -38,7 +43,7 @@ def read_evaluation(
         shapes['gamma'] = (n_atoms,)
     try:
         arrays = _read(path, shapes)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exception:
+    except (OSError, ArchiveError) as exception:
         raise EvaluationFileError(f'{path.name} is damaged: {exception}') from exception
     for name, array in arrays.items():
         if complete and name != 'stress' and not np.isfinite(array).all():
@@ -48,17 +53,16 @@ def read_evaluation(
 
 
 def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, FloatArray]:
-    """Read the arrays; none is allocated that is not as large as expected."""
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        for name, shape in shapes.items():
-            with archive.open(f'{name}.npy') as member:
-                version = np.lib.format.read_magic(member)
-                if version != (1, 0):
-                    raise ValueError(f'`{name}` is stored in version {version} of the format of numpy')
-                found, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-                if found != shape or dtype != np.float64 or fortran:
-                    raise ValueError(f'`{name}` is {dtype} of shape {found}, float64 of shape {shape} is needed')
-                size = int(np.prod(shape)) * dtype.itemsize
-                arrays[name] = np.frombuffer(member.read(size), dtype=np.float64).reshape(shape).copy()
-    return arrays
+    needed = sum(8 * math.prod(shape) for shape in shapes.values())
+    # Looked at first, because the list of what is in an archive can be as large as the archive.
+    if path.stat().st_size > needed + _HEADERS:
+        raise EvaluationFileError(f'{path.name} has {path.stat().st_size} bytes, its arrays need {needed}')
+    with open_archive(path) as archive:
+        arrays = {name: archive.read(name) for name in shapes}
+    for name, shape in shapes.items():
+        found = arrays[name]
+        if found.shape != shape or found.dtype != np.float64:
+            raise EvaluationFileError(
+                f'{path.name}: `{name}` is {found.dtype} of shape {found.shape}, float64 of shape {shape} is needed'
+            )
+    return {name: array.copy() for name, array in arrays.items()}

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from aiida_pacemaker.frames.file_errors import printable
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
 #: Size of a line: numbers in full precision with their brackets take 80 bytes a row, this is more than enough.
@@ -80,7 +81,7 @@ def _index(entry: dict[str, Any], key: str, count: int) -> int | None:
 def _take(entry: dict[str, Any], frame: int, rows: slice, labels: Labels) -> bool:
     """Take over what a line says of a frame, whose atoms are in these rows, and return whether it says anything."""
     if 'reason' in entry:
-        labels.failures[frame] = (str(entry['reason'])[:200], str(entry.get('message', ''))[:500])
+        labels.failures[frame] = (printable(str(entry['reason'])[:200]), printable(str(entry.get('message', ''))[:500]))
         return True
     energy = _array(entry.get('energy'), ())
     forces = _array(entry.get('forces'), (rows.stop - rows.start, 3))

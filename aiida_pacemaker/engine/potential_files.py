@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,17 @@ from typing import Any
 import yaml
 from ase.data import chemical_symbols
 
+from aiida_pacemaker.frames.file_errors import FileError, printable
+
 #: Potentials larger than this are refused; one of 4000 functions for five elements takes 1 MB.
-MAX_BYTES = 256 * 1024**2
+MAX_BYTES = 64 * 1024**2
+#: As are those of more pieces (numbers, names, brackets), each of which takes memory: that one has 200,000.
+_MAX_EVENTS = 2_000_000
 #: The engine nests seven levels deep.
 _MAX_DEPTH = 20
 
 
-class PotentialFileError(ValueError):
+class PotentialFileError(FileError):
     """A file is not a potential of the engine."""
 
 
@@ -94,7 +99,7 @@ def read_potential(content: str | bytes) -> PotentialSummary:
         named.update(symbols)
         if len(symbols) == 1:
             functions.setdefault(symbols[0], 0)
-            densities[symbols[0]] = int(_number(_get(block, 'ndensityi', where), where))
+            densities[symbols[0]] = _count(_get(block, 'ndensityi', where), where)
             embeddings[symbols[0]] = str(_get(block, 'npoti', where))
         if len(symbols) <= 2:
             pair = (symbols[0], symbols[-1])
@@ -124,7 +129,7 @@ def read_potential(content: str | bytes) -> PotentialSummary:
         embeddings=embeddings,
         inner_cutoff_types=inner,
         core_repulsion=core,
-        metadata=metadata,
+        metadata={printable(key): printable(value) for key, value in metadata.items()},
         reference_energy=_reference_energy(metadata),
     )
 
@@ -193,7 +198,7 @@ def _load_mapping(content: str | bytes) -> Mapping[Any, Any]:
         raise PotentialFileError('it is empty: the engine was stopped before it wrote anything')
     try:
         document = _build(content)
-    except yaml.YAMLError as exception:
+    except (yaml.YAMLError, UnicodeEncodeError) as exception:
         problem = ' '.join(str(exception).split())
         raise PotentialFileError(
             f'it is not a whole YAML file, perhaps it was cut while written: {problem}'
@@ -211,7 +216,9 @@ def _build(text: str) -> Any:
     """
     root: list[Any] = []
     stack: list[list[Any]] = [root]
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
+        if count > _MAX_EVENTS:
+            raise PotentialFileError(f'it has more than {_MAX_EVENTS} pieces, which no potential has')
         if getattr(event, 'anchor', None) is not None:
             raise PotentialFileError('it has anchors or aliases, which the engine does not write')
         if isinstance(event, yaml.ScalarEvent):
@@ -256,9 +263,19 @@ def _symbols(value: Any, where: str) -> tuple[str, ...]:
 
 def _number(value: Any, where: str) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError) as exception:
-        raise PotentialFileError(f'{where} has {value!r} where a number belongs') from exception
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise PotentialFileError(f'{where} has {value!r} where a number belongs')
+    return number
+
+
+def _count(value: Any, where: str) -> int:
+    number = _number(value, where)
+    if not 0 <= number < 1000:
+        raise PotentialFileError(f'{where} has {value!r} densities')
+    return int(number)
 
 
 def _core_repulsion(value: Any, where: str) -> tuple[float, float]:
@@ -283,8 +300,8 @@ def _reference_energy(metadata: Mapping[str, str]) -> dict[str, float] | None:
         return None
     try:
         energies = json.loads(metadata['reference_energy'])
-        return {str(symbol): float(energy) for symbol, energy in energies.items()}
-    except (ValueError, TypeError, AttributeError) as exception:
+        return {symbol: _number(energy, symbol) for symbol, energy in energies.items()}
+    except (ValueError, AttributeError, RecursionError) as exception:
         found = metadata['reference_energy']
         raise PotentialFileError(
             f'`reference_energy` in its metadata is {found!r}, not energies by element'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,10 +16,44 @@ from ase.io.extxyz import key_val_dict_to_str
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
+from .file_errors import FileError
 from .table import FloatArray, Frames
 
+#: The formats of ASE that are read: those of results and structures that its readers take from the file alone. Others
+#: have it open files that they name (`gaussian-in`, `onetep-in`) or that lie beside them.
+FORMATS = frozenset(
+    [
+        'extxyz',
+        'xyz',
+        'traj',
+        'json',
+        'cif',
+        'vasp',
+        'vasp-xdatcar',
+        'vasp-out',
+        'vasp-xml',
+        'espresso-in',
+        'espresso-out',
+        'castep-castep',
+        'castep-geom',
+        'castep-md',
+        'gaussian-out',
+        'nwchem-out',
+        'orca-output',
+        'gpaw-out',
+        'lammps-dump-text',
+        'proteindatabank',
+        'gen',
+        'cube',
+        'xsf',
+    ]
+)
+#: In the header of a structure in extxyz: how many columns each property has.
+_COLUMNS = re.compile(r':[RISL]:(\d+)', re.IGNORECASE)
+_MAX_COLUMNS = 1000
 
-class UnreadableFile(ValueError):  # noqa: N818 - reads as what happened
+
+class UnreadableFile(FileError):  # noqa: N818 - reads as what happened
     """A file holds no structures that ASE can read."""
 
 
@@ -85,7 +120,8 @@ def read(source: str | Path | IO[bytes], *, source_key: str, name: str | None = 
     :param source_key: key of the source of all structures.
     :param name: name of the file, from which its format is told, where a file without one is given.
     :param index: which structures, in the syntax of ASE.
-    :raises UnreadableFile: if ASE cannot read it, or finds no structure in it.
+    :raises UnreadableFile: if it is of none of the formats in :data:`FORMATS`, if ASE cannot read it, or if there is no
+        structure in it.
     :raises ValueError: if a label has the wrong shape.
     """
     if isinstance(source, str | Path):
@@ -99,10 +135,18 @@ def read(source: str | Path | IO[bytes], *, source_key: str, name: str | None = 
     # Where nothing fits, ASE takes the ending for the name of a format.
     if file_format not in ioformats:
         raise UnreadableFile(f'ASE does not know the format of {name}: give it the usual ending')
-    if not ioformats[file_format].acceptsfd:
-        raise UnreadableFile(f'{name} is of the format {file_format}, which is more than a file: convert it to extxyz')
+    if file_format not in FORMATS:
+        raise UnreadableFile(
+            f'{name} is of the format {file_format}, which is more than a file, or is not known to be read from that '
+            'file alone: convert it to extxyz'
+        )
     try:
-        handle = io.BytesIO(content) if ioformats[file_format].isbinary else io.StringIO(content.decode())
+        if ioformats[file_format].isbinary:
+            handle: IO[Any] = io.BytesIO(content)
+        else:
+            text = content.decode()
+            _check_claims(text, file_format)
+            handle = io.StringIO(text)
         images = ase.io.read(handle, index=index, format=file_format)
     except Exception as exception:  # a reader of ASE may raise anything for a file that is not as it should be
         raise UnreadableFile(f'ASE cannot read {name}: {type(exception).__name__}: {exception}') from exception
@@ -110,6 +154,33 @@ def read(source: str | Path | IO[bytes], *, source_key: str, name: str | None = 
     if not images:
         raise UnreadableFile(f'{name} holds no structures')
     return from_atoms(images, source_key)
+
+
+def _check_claims(text: str, file_format: str) -> None:
+    """Hold the numbers of atoms that a file claims against its lines.
+
+    ASE takes them at their word: it goes on reading behind the end of the file, or fills the memory.
+
+    :raises ValueError: if there are more atoms than lines.
+    """
+    if file_format in ('vasp', 'vasp-xdatcar'):
+        counts = [int(field) for line in text.split('\n', 7)[5:7] for field in line.split() if field.isdecimal()]
+        if sum(counts) > len(text):
+            raise ValueError(f'it claims {sum(counts)} atoms')
+    if file_format != 'extxyz':
+        return
+    lines = text.split('\n')
+    start = 0
+    while start < len(lines) and lines[start].strip():
+        n_atoms = int(lines[start])
+        stop = start + 2 + max(0, n_atoms)
+        if stop > len(lines):
+            raise ValueError(f'line {start + 1} claims {n_atoms} atoms, but {len(lines) - start} lines are left')
+        if any(int(count) > _MAX_COLUMNS for count in _COLUMNS.findall(lines[start + 1])):
+            raise ValueError(f'line {start + 2} claims more than {_MAX_COLUMNS} columns of a property')
+        while stop < len(lines) and lines[stop].lstrip().startswith('VEC'):
+            stop += 1
+        start = stop
 
 
 def write_extxyz(frames: Frames, target: str | Path | IO[str]) -> None:
@@ -171,7 +242,10 @@ def _shaped(value: Any, shapes: tuple[tuple[int, ...], ...], name: str, index: i
     """Return a value that has one of the shapes as an array; NaN in the first of them where there is none."""
     if value is None:
         return np.full(shapes[0], np.nan)
-    array = np.asarray(value, dtype=np.float64)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f'the {name} of structure {index} is {str(value)[:80]!r}, numbers are needed') from error
     if array.shape not in shapes:
         needed = ' or '.join(str(shape) for shape in shapes)
         raise ValueError(f'the {name} of structure {index} has shape {array.shape}, {needed} is needed')

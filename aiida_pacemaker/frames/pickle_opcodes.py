@@ -17,6 +17,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+from .file_errors import FileError
+
 GZIP_MAGIC = b'\x1f\x8b'
 #: One opcode of a single byte may make an object of 64 bytes. Files of pandas take about 150 opcodes for a structure.
 MAX_OPCODES = 20_000_000
@@ -31,7 +33,7 @@ _LITERALS = (
 # fmt: on
 
 
-class UnreadablePickle(ValueError):  # noqa: N818 - it is the file that is wrong
+class UnreadablePickle(FileError):  # noqa: N818 - it is the file that is wrong
     """A file is not a pickle, is damaged or too large, or does not hold the kind of table that was expected."""
 
 
@@ -219,11 +221,10 @@ class _Machine:
     def _symbol(self, module: Any, name: Any) -> Symbol:
         path = f'{module}.{name}' if isinstance(module, str) and isinstance(name, str) else 'something without a name'
         if path not in self._allowed:
-            shown = path[:100].encode('unicode_escape').decode()
             raise ForbiddenPickle(
-                f'the pickle refers to `{shown}`, which does not belong in a table of structures. Nothing was run. If '
-                'you trust the source, load the file with pandas where it was made, and write a table of plain columns '
-                '(`ase_atoms`, `energy`, `forces`, ...) instead'
+                f'the pickle refers to `{path[:100]}`, which does not belong in a table of structures. Nothing was '
+                'run. If you trust the source, load the file with pandas where it was made, and write a table of plain '
+                'columns (`ase_atoms`, `energy`, `forces`, ...) instead'
             )
         return self._allowed[path]
 

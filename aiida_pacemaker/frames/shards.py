@@ -14,13 +14,15 @@ import io
 import json
 import zipfile
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
-from math import prod
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .archives import Archive, ArchiveError, open_archive
+from .file_errors import FileError
 from .hashing import HASH_DTYPE, HashArray, frame_hashes
 from .table import COLUMNS, LABELS, Frames
 
@@ -56,7 +58,7 @@ ATOM_BYTES = 1 + 24 + 24
 Source = bytes | IO[bytes]
 
 
-class ShardError(ValueError):
+class ShardError(FileError):
     """A file is not a shard, or a damaged one, or frames cannot be stored in one."""
 
 
@@ -97,8 +99,8 @@ def read_shard(source: Source) -> Frames:
     :raises ShardError: if it is not a shard, is damaged or truncated, or its hashes are not those of its frames.
     """
     with _open(source) as archive:
-        names = _members(archive)
-        columns = {name: _read_member(archive, name) for name in names}
+        _check_members(archive)
+        columns = {name: _read_member(archive, name) for name in archive.names}
     if (columns['pbc'] > 1).any() or (columns['n_atoms'] < 0).any():
         raise ShardError('the shard is damaged: `pbc` is neither 0 nor 1, or `n_atoms` is negative')
     keys = _source_keys(columns.pop('source_keys'))
@@ -123,7 +125,8 @@ def read_columns(source: Source, names: Collection[str]) -> dict[str, npt.NDArra
     :raises ShardError: if it is not a shard, or one without these columns.
     """
     with _open(source) as archive:
-        missing = set(names) - (set(_members(archive)) & set(COLUMNS))
+        _check_members(archive)
+        missing = set(names) - (set(archive.names) & set(COLUMNS))
         if missing:
             raise ShardError(f'the shard has no column {", ".join(sorted(missing))}')
         columns = {name: _read_member(archive, name) for name in names}
@@ -137,7 +140,7 @@ def read_hashes(source: Source) -> HashArray:
     :raises ShardError: if it is not a shard.
     """
     with _open(source) as archive:
-        _members(archive)
+        _check_members(archive)
         return _read_member(archive, 'hashes')
 
 
@@ -183,55 +186,38 @@ def _npy(name: str, column: npt.NDArray[Any]) -> bytes:
     return b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header + stored.tobytes()
 
 
-def _open(source: Source) -> zipfile.ZipFile:
+@contextmanager
+def _open(source: Source) -> Iterator[Archive]:
     try:
-        return zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise ShardError(f'the file is not a shard, or it is truncated: {error}') from error
+        with open_archive(source) as archive:
+            yield archive
+    except ArchiveError as error:
+        raise ShardError(f'the file is not a shard, or it is damaged: {error}') from error
 
 
-def _members(archive: zipfile.ZipFile) -> list[str]:
-    """Return the names of the members after checking them, and the format."""
-    found = [info.filename for info in archive.infolist()]
-    if 'format.npy' not in found:
+def _check_members(archive: Archive) -> None:
+    """Check the format and the names of the members."""
+    if 'format' not in archive.names:
         raise ShardError('the file is not a shard: it has no member `format.npy`')
     version = _read_member(archive, 'format')
     if version.shape != () or version != FORMAT:
         raise ShardError(f'the shard is of format {version.tolist()}, this version reads format {FORMAT}')
-    names = [name for name in STORED if f'{name}.npy' in found]
-    bare = [name for name in STORED if name not in LABELS]
-    if sorted(found) != sorted(f'{name}.npy' for name in names) or names not in (bare, list(STORED)):
-        raise ShardError(f'the shard has the members {sorted(found)}, those of {list(STORED)} are needed')
-    return names
+    found, bare = sorted(archive.names), sorted(name for name in STORED if name not in LABELS)
+    if found not in (bare, sorted(STORED)):
+        raise ShardError(f'the shard has the members {found}, those of {list(STORED)} are needed')
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
-    try:
-        info = archive.getinfo(f'{name}.npy')
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
-            raise ShardError(f'member `{name}` is compressed or encrypted, shards are neither')
-        with archive.open(info) as member:
-            if np.lib.format.read_magic(member) != (1, 0):
-                raise ShardError(f'member `{name}` is not an array of npy version 1.0')
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-            if dtype != STORED[name] or fortran:
-                raise ShardError(f'member `{name}` is of type {dtype}, {STORED[name]} in C order is needed')
-            # Before anything is allocated: what the header declares must be what is there.
-            needed, there = prod(shape) * dtype.itemsize, info.file_size - member.tell()
-            if min(shape, default=0) < 0 or needed != there:
-                raise ShardError(f'member `{name}` declares an array of shape {shape}, but holds {there} bytes')
-            content = member.read()
-        return np.frombuffer(content, dtype=dtype).reshape(shape)
-    except ShardError:
-        raise
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, ValueError, NotImplementedError) as error:
-        raise ShardError(f'member `{name}` of the shard cannot be read: {error}') from error
+def _read_member(archive: Archive, name: str) -> npt.NDArray[Any]:
+    array = archive.read(name)
+    if array.dtype != STORED[name] or not array.flags.c_contiguous:
+        raise ShardError(f'member `{name}` is of type {array.dtype}, {STORED[name]} in C order is needed')
+    return array
 
 
 def _source_keys(content: npt.NDArray[Any]) -> tuple[str, ...]:
     try:
         keys = json.loads(content.tobytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ShardError(f'the source keys of the shard cannot be read: {error}') from error
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise ShardError('the source keys of the shard are not a list of strings')

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
+from aiida.repository.common import FileType
 
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.active_set_files import MAX_BYTES
 from aiida_pacemaker.engine.failures import Diagnosis, Failure, diagnose
 from aiida_pacemaker.engine.logs import LogError
+from aiida_pacemaker.frames.file_errors import printable
+from aiida_pacemaker.frames.pickle_reading import MAX_SIZE
 
 Summary = TypeVar('Summary')
 
@@ -38,17 +43,18 @@ class PaceParser(Parser):
     @cached_property
     def names(self) -> frozenset[str]:
         """Names of the retrieved files."""
-        return frozenset(self.repository.list_object_names())
+        objects = self.repository.list_objects()
+        return frozenset(item.name for item in objects if item.file_type is FileType.FILE)
 
     def read_text(self, name: str) -> str:
         """Return the content of a retrieved text file; empty if it is not there.
 
-        Bytes that are no text are replaced, since a log may hold anything.
+        Bytes that are no text are replaced, since a log may hold anything; so is NUL, which databases do not take.
         """
         if name not in self.names:
             return ''
         with self.repository.open(name, 'rb') as handle:
-            return str(handle.read(MAX_TEXT_BYTES).decode('utf-8', errors='replace'))
+            return str(handle.read(MAX_TEXT_BYTES).decode('utf-8', errors='replace').replace('\0', '\ufffd'))
 
     def summarise(self, reader: Callable[[str], Summary], name: str, otherwise: Summary) -> Summary:
         """Return what a reader makes of a retrieved log; a log that makes no sense is left out with a warning."""
@@ -59,11 +65,23 @@ class PaceParser(Parser):
             return otherwise
 
     def read_bytes(self, name: str) -> bytes | None:
-        """Return the content of a retrieved file, None if it is not there."""
+        """Return the content of a retrieved file, None if it is not there.
+
+        Of one that is larger than any that is of use, only so much is returned that its reader refuses it.
+        """
         if name not in self.names:
             return None
-        content: bytes = self.repository.get_object_content(name, 'rb')
-        return content
+        with self.repository.open(name, 'rb') as handle:
+            return bytes(handle.read(MAX_BYTES + 1))
+
+    @staticmethod
+    def table_size(datasets: Iterable[PaceDatasetData]) -> int:
+        """Return how many bytes a table of the engine on datasets may take: some ten times what it does take.
+
+        A small file can be made to unpack to any size.
+        """
+        sizes = [(dataset.n_frames, dataset.n_atoms) for dataset in datasets]
+        return min(MAX_SIZE, 2**16 + sum(2**13 * n_frames + 2**9 * n_atoms for n_frames, n_atoms in sizes))
 
     @staticmethod
     def temporary(folder: str | None, name: str) -> Path | None:
@@ -85,7 +103,7 @@ class PaceParser(Parser):
                 return None
         return self.job.exit_code_of(diagnosis)
 
-    @cached_property
+    @property
     def exit_status(self) -> int | None:
         """The exit status of the last command of the job; None if the job was stopped before its end."""
         text = self.read_text(self.job.EXIT_STATUS).strip()
@@ -99,10 +117,14 @@ class PaceParser(Parser):
         """
         status = self.exit_status
         if status is None or (folder is not None and not Path(folder).is_dir()):
-            return self.job.exit_code_of(Diagnosis(Failure.ERROR_JOB_DIED, {'program': self.job.PROGRAM}))
+            return self.died()
         diagnosis = diagnose(self.job.PROGRAM, exit_status=status)
         failure = Diagnosis(Failure.ERROR_NO_REASON_GIVEN, {'program': self.job.PROGRAM, 'exit_status': status})
         return self.job.exit_code_of(diagnosis or failure)
+
+    def died(self) -> ExitCode:
+        """Return the exit code of a job of which nothing more is known than that it did not come to its end."""
+        return self.job.exit_code_of(Diagnosis(Failure.ERROR_JOB_DIED, {'program': self.job.PROGRAM}))
 
     def unusable(self, exit_code: ExitCode, folder: str | None = None) -> ExitCode:
         """Return the exit code for a file that cannot be used: it is cut if its job was stopped while it wrote it."""
@@ -117,16 +139,24 @@ class PaceParser(Parser):
         """
         if self.node.exit_status:
             return ExitCode(self.node.exit_status, self.node.exit_message)
-        return next((code for code in candidates if code is not None), ExitCode(0))
+        code = next((code for code in candidates if code is not None), ExitCode(0))
+        return code if code.message is None else code._replace(message=printable(code.message))
 
 
-def finite(value: Any) -> Any:
-    """Return plain data as the database can hold them: numbers that are not finite become None."""
+def finite(value: Any, levels: int = 20) -> Any:
+    """Return plain data as the database can hold them: numbers that are not finite become None, texts printable.
+
+    :raises ValueError: if they are nested in more levels.
+    """
     match value:
+        case dict() | list() | tuple() if not levels:
+            raise ValueError('it is nested too deeply')
         case dict():
-            return {key: finite(item) for key, item in value.items()}
+            return {printable(str(key)): finite(item, levels - 1) for key, item in value.items()}
         case list() | tuple():
-            return [finite(item) for item in value]
+            return [finite(item, levels - 1) for item in value]
         case float() if not math.isfinite(value):
             return None
+        case str():
+            return printable(value)
     return value

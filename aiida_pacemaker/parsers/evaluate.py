@@ -41,7 +41,7 @@ class PaceEvaluateParser(PaceParser):
             self.out(f'evaluations.{label}', evaluation)
         try:
             summary = json.loads(self.read_text(PaceEvaluateCalculation.SUMMARY))
-            errors |= {key: summary[key] for key in ('seconds', 'versions')}
+            errors |= {key: finite(summary[key]) for key in ('seconds', 'versions')}
         except (ValueError, KeyError, TypeError, RecursionError) as exception:
             self.logger.warning(f'{PaceEvaluateCalculation.SUMMARY} is left out: {exception}')
         self.out('errors', orm.Dict(finite(errors)))

@@ -29,7 +29,7 @@ class PaceSelectParser(PaceParser):
         candidates = dict(sorted(self.node.inputs.candidates.items()))
         n_candidates = sum(dataset.n_frames for dataset in candidates.values())
         try:
-            rows = read_selection(path)
+            rows = read_selection(path, max_size=self.table_size(candidates.values()))
             if len(rows) and rows.max() >= n_candidates:
                 raise ValueError(f'row {rows.max()} was selected of {n_candidates} candidates')
         except ValueError as exception:

@@ -54,10 +54,9 @@ class PaceTrainParser(PaceParser):
             unreadable, self.skipped(tables, text), diverged, self.dropped(log), self.conversion(potential, tables)
         )
 
-    @property
-    def exit_status(self) -> int | None:
-        """The exit status of the fit; None if it is not known, as where the conversion has the last word of the job."""
-        return None if 'yace_code' in self.node.inputs else super().exit_status
+    def silent(self, folder: str | None = None) -> ExitCode:
+        """Return the exit code of a fit without a word; where a conversion comes after it, its status is not known."""
+        return self.died() if 'yace_code' in self.node.inputs else super().silent(folder)
 
     @property
     def weighted(self) -> bool:
@@ -176,12 +175,14 @@ class PaceTrainParser(PaceParser):
     def attach_predictions(self, folder: str | None) -> None:
         """Attach what the engine predicts and its plots."""
         arrays = orm.ArrayData()
+        inputs = self.node.inputs
+        size = self.table_size(inputs[label] for label in ('dataset', 'test_dataset') if label in inputs)
         for label, name in PaceTrainCalculation.PREDICTIONS.items():
             path = self.temporary(folder, name)
             if path is None:
                 continue
             try:
-                columns = read_table(path).columns
+                columns = read_table(path, max_size=size).columns
                 arrays.set_array(f'{label}_energy', np.asarray(columns['energy_pred'], dtype=float).reshape(-1))
                 arrays.set_array(f'{label}_forces', np.concatenate(columns['forces_pred']).astype(float))
             except (ValueError, KeyError, TypeError) as exception:

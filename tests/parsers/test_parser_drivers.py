@@ -87,7 +87,7 @@ def test_an_evaluation_is_comparable_with_labels(parse_evaluation, predicted, mg
         ({'energy': np.array([1.0, np.nan, 2.0])}, '1 values of `energy` are not finite'),
         ({'forces': np.zeros((1, 3))}, 'is needed'),
         ({'gamma': None}, 'gamma'),
-        ({'energy': np.array([None] * 3)}, 'float64'),
+        ({'energy': np.array([None] * 3)}, 'does not write for numbers'),
     ],
 )
 def test_evaluations_that_cannot_be_used(parse_evaluation, predicted, change, named):
