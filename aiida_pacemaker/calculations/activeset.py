@@ -11,7 +11,8 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
-from aiida_pacemaker.calculations.staging import link, stage_training
+from aiida_pacemaker.calculations.memory_checks import complaint_about_active_set_memory
+from aiida_pacemaker.calculations.staging import link, stage_training, trained_on
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.calculations.training_checks import complaint_about_counts
 from aiida_pacemaker.calculations.validation import all_of, validate_labelled, validate_parent, validator_for
@@ -31,10 +32,15 @@ def validate_activeset(inputs: Any, _: Any) -> str | None:
             '`dataset`, and not both'
         )
     if 'dataset' in inputs:
-        return _complaint_about_dataset(inputs['dataset'], inputs['potential'])
-    if inputs['parent_folder'].is_cleaned:
+        dataset = inputs['dataset']
+        if complaint := _complaint_about_dataset(dataset, inputs['potential']):
+            return complaint
+    elif inputs['parent_folder'].is_cleaned:
         return '`parent_folder` has been cleaned, the data of the training are gone: give the `dataset` instead'
-    return None
+    else:
+        dataset = trained_on(inputs['parent_folder'])
+    options = ActiveSetOptions.model_validate(inputs['options'].get_dict() if 'options' in inputs else {})
+    return None if dataset is None else complaint_about_active_set_memory(inputs, dataset, options)
 
 
 def _complaint_about_dataset(dataset: PaceDatasetData, potential: PacePotentialData) -> str | None:

@@ -11,6 +11,7 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
+from aiida_pacemaker.calculations.memory_checks import complaint_about_selection_memory
 from aiida_pacemaker.calculations.staging import stage_candidates
 from aiida_pacemaker.calculations.validation import all_of, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -27,7 +28,11 @@ def validate_select(inputs: Any, _: Any) -> str | None:
         return 'there is nothing to select from: give at least one set of `candidates`'
     if len({dataset.labelled for dataset in inputs['candidates'].values()}) > 1:
         return 'some candidates are labelled and others are not: select from one kind at a time'
-    return complaint_about_elements(inputs['potential'], inputs['candidates'], inputs.get('active_set'))
+    complaint = complaint_about_elements(inputs['potential'], inputs['candidates'], inputs.get('active_set'))
+    if complaint is not None:
+        return complaint
+    options = SelectOptions.model_validate(inputs['options'].get_dict() if 'options' in inputs else {})
+    return complaint_about_selection_memory(inputs, options)
 
 
 def complaint_about_elements(

@@ -65,6 +65,12 @@ def available_in(remote: orm.RemoteData | None) -> dict[str, orm.RemoteData]:
     return {name: folder for name, folder in present.items() if folder is not None}
 
 
+def trained_on(remote: orm.RemoteData) -> PaceDatasetData | None:
+    """Return the dataset of the training job that a folder belongs to, None if it belongs to none."""
+    dataset: PaceDatasetData | None = remote.creator.inputs.dataset if _is_training(remote) else None
+    return dataset
+
+
 def _is_training(remote: orm.RemoteData) -> bool:
     return isinstance(remote.creator, orm.CalcJobNode) and 'baseline' in remote.creator.inputs
 

@@ -10,6 +10,7 @@ from aiida.orm.implementation.utils import clean_value
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline
 from aiida_pacemaker.calculations.declarations import declared
+from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
 from aiida_pacemaker.calculations.surveys import corrected_energies_of, survey_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.basis_size import count_functions
@@ -198,6 +199,10 @@ def _check_evaluator(inputs: Any) -> str | None:
     )
 
 
+def _check_memory(inputs: Any) -> str | None:
+    return complaint_about_training_memory(inputs, _config(inputs))
+
+
 #: What is checked, in this order, and the inputs that each check needs.
 CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('dataset', 'config'), _check_elements),
@@ -209,6 +214,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('dataset', 'config'), _check_neighbours),
     (('dataset', 'baseline', 'reference_energies'), _check_energies),
     (('dataset', 'config'), _check_counts),
+    (('dataset', 'config', 'code'), _check_memory),
 )
 
 

@@ -7,9 +7,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_pacemaker.calculations.declarations import Declaration, declare, declared
+from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
 from aiida_pacemaker.calculations.surveys import survey_of
 from aiida_pacemaker.calculations.training_checks import complaint_about_training
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.survey import join, survey
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.neighbours import pairs
@@ -184,3 +186,53 @@ def test_a_shard_is_surveyed_once(dataset, monkeypatch):
     first = survey_of(dataset, 4.25)
     monkeypatch.setattr(PaceDatasetData, 'get_shard', None)
     assert survey_of(dataset, 4.25) == first
+
+
+# Memory.
+
+
+@pytest.mark.fault(
+    'less memory asked for than the job needs',
+    engine='killed by the scheduler after it has come through the queue',
+    here='predicted from frames, neighbours, functions and optimizer, with what needs most and what makes it less',
+    ends='refused',
+)
+def test_more_memory_than_was_asked_for(complaint):
+    config = {'max_deg': 3, 'evaluator': 'tensorpot'}
+    metadata = {'options': {'max_memory_kb': 1024**2}}
+    assert complaint(config=config, metadata={}) is None
+    assert complaint(config=config, metadata=metadata) is None
+    said = complaint(config=config, metadata={'options': {'max_memory_kb': 200 * 1024}})
+    assert 'the fit is going to need about 9' in said
+    assert '210 MB are asked for' in said
+
+
+def test_what_needs_most_memory_is_told(dataset, pace_codes_fake):
+    """Here the matrices of BFGS for thousands of functions."""
+    functions = {'ALL': {'nradmax_by_orders': [12, 6, 4], 'lmax_by_orders': [0, 4, 4]}}
+    config = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'evaluator': 'tensorpot', 'potential': {'functions': functions}}
+    metadata = {'options': {'max_memory_kb': 1024**2}}
+    inputs = {'dataset': dataset, 'code': pace_codes_fake['train'], 'metadata': metadata}
+    said = complaint_about_training_memory(inputs, parse_config(config))
+    assert 'for the matrices of BFGS, but 1.1 GB are asked for' in said
+    assert 'or take fit.optimizer L-BFGS-B' in said
+    said = complaint_about_training_memory(inputs, parse_config({**config, 'fit': {'optimizer': 'L-BFGS-B'}}))
+    assert said is None or 'BFGS' not in said
+
+
+def test_the_default_memory_of_the_computer_counts(complaint, pace_codes_fake):
+    computer = pace_codes_fake['train'].computer
+    computer.set_default_memory_per_machine(50 * 1024)
+    try:
+        assert '52 MB are asked for' in complaint()
+    finally:
+        computer.set_default_memory_per_machine(None)
+
+
+@pytest.mark.parametrize('job', ['activeset', 'select'])
+def test_memory_of_active_sets_and_selections(prepare, pace_codes_fake, recorded_potential, dataset, job):
+    given = {'activeset': {'dataset': dataset}, 'select': {'candidates': {'some': dataset}}}[job]
+    inputs = {'code': pace_codes_fake[job], 'potential': recorded_potential, **given}
+    assert prepare(f'pacemaker.{job}', {**inputs, 'metadata': {'options': {'max_memory_kb': 1024**2}}}).files
+    with pytest.raises(ValueError, match=r'is going to need about 1\d\d MB, most of it .* but 52 MB are asked for'):
+        prepare(f'pacemaker.{job}', {**inputs, 'metadata': {'options': {'max_memory_kb': 51200}}})
