@@ -229,7 +229,7 @@ def _frames(dataset: PaceDatasetData, positions: Any) -> str:
         if first < counted + shard['n_frames']:
             frames = dataset.get_shard(shard['name'])
             row = first - counted
-            origin = f'step {int(frames.step[row])} of {frames.source_of(row)}'
+            origin = f'step {int(frames.step[row])} of node {dataset.source_uuids[frames.source_of(row)]}'
             break
         counted += shard['n_frames']
     return f'{len(positions)} of {dataset.n_frames} frames (the first is frame {first}, {origin})'

@@ -74,7 +74,7 @@ def test_frames_that_tensorpot_drops(complaint, extended):
     dataset = extended(isolated())
     assert complaint(dataset=dataset) is None
     said = complaint(dataset=dataset, config={'evaluator': 'tensorpot'})
-    assert '1 of 13 frames (the first is frame 12, step 0 of more) of the dataset' in said
+    assert f'1 of 13 frames (the first is frame 12, step 0 of node {dataset.uuid}) of the dataset' in said
     assert 'drop them in silence' in said
     assert 'pyace, which keeps them' in said
 
