@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 from itertools import combinations_with_replacement, product
 from math import comb
 from pathlib import Path
@@ -23,6 +24,7 @@ from aiida_pacemaker.engine.potential_files import read_potential
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures' / 'train'
 ELEMENTS = ['Al', 'Cu', 'Mg', 'O', 'Zr']
+needs_engine = pytest.mark.skipif(find_spec('pyace') is None, reason='needs python-ace')
 GROUPS = ['UNARY', 'BINARY', 'TERNARY', 'QUATERNARY', 'QUINARY']
 
 #: Run by a Python of its own, so that the engine's libraries stay out of this one: potential sections in, sizes out.
@@ -198,6 +200,7 @@ def ask_engine(potentials):
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@needs_engine
 @pytest.mark.engine
 def test_the_engine_makes_as_many():
     random = Random(20)  # noqa: S311
@@ -208,11 +211,13 @@ def test_the_engine_makes_as_many():
             potentials.append(potential)
     for potential, real in zip(potentials, ask_engine(potentials), strict=True):
         assert count_functions(potential) == real['functions'], potential['functions']
-        if 'number_of_functions_per_element' not in potential['functions']:
-            for element, factors in count_factors(potential).items():
-                assert 0.6 < factors / real['factors'][element] < 1.4, potential['functions']
+        # What is left below a limit is taken to be simple.
+        least = 0.1 if 'number_of_functions_per_element' in potential['functions'] else 0.6
+        for element, factors in count_factors(potential).items():
+            assert least < factors / real['factors'][element] < 1.5, potential['functions']
 
 
+@needs_engine
 @pytest.mark.engine
 def test_the_engine_has_as_many_radial_functions():
     small, large = shape([4, 1], [0, 1]), shape([6, 3, 2], [0, 3, 2])
@@ -228,9 +233,10 @@ def test_the_engine_has_as_many_radial_functions():
         assert {' '.join(pair): list(size) for pair, size in radial_sizes(potential).items()} == real['radial']
 
 
+@needs_engine
 @pytest.mark.engine
 def test_the_engine_has_all_functions_up_to_some_order():
-    sizes = {1: 6, 2: 4, 3: 2, 4: 2, 5: 1} | dict.fromkeys(range(6, 13), 1)
+    sizes = {1: 6, 2: 4, 3: 2, 4: 1, 5: 1} | dict.fromkeys(range(6, 13), 1)
     cases = [
         (order, elements)
         for order, elements in product(range(1, 13), (['Al'], ['Al', 'Cu']))

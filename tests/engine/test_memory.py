@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,7 @@ def test_a_batch_is_what_is_computed_at_once():
 
 
 def test_bfgs_holds_square_matrices_of_its_parameters():
-    functions = 2 * count_functions(parse_config(CONFIG).sections()['potential'])['Mg'] // 2 * 2
-    assert functions == 512
+    assert count_functions(parse_config(CONFIG).sections()['potential']) == {'Mg': 256, 'O': 256}
     assert training(fit={'trainable_parameters': 'func'}).optimizer == 6 * 8 * 512**2
     # Three pairs have 3 radial functions of 6 for each l up to 3.
     everything = 6 * 8 * (512 + 3 * 3 * 6 * 4) ** 2
@@ -99,7 +99,7 @@ def test_batches_of_an_active_set():
     assert active_set(batch_size=100).working < active_set().working
     assert active_set(batch_size=1000) == active_set()
     assert active_set(memory_limit='100GB') == active_set()
-    assert active_set(memory_limit='200MB').working < active_set(memory_limit='300MB').working < active_set().working
+    assert active_set(memory_limit='100MB').working < active_set(memory_limit='200MB').working < active_set().working
     # Without room for anything but the active sets, there are as many batches as structures.
     assert active_set(memory_limit='1MB') == active_set(batch_size=1)
 
@@ -122,6 +122,7 @@ def peak(command, folder):
 
 
 @pytest.mark.engine
+@pytest.mark.skipif(find_spec('pyace') is None, reason='needs python-ace')
 @pytest.mark.skipif(sys.platform != 'linux', reason='the resident size is told in other units')
 def test_the_programs_need_about_as_much(tmp_path, mgo_frames, reference_energies):
     frames = mgo_frames.select(np.repeat(np.arange(len(mgo_frames)), 10))
