@@ -79,6 +79,12 @@ def test_further_outputs_are_brought_back_on_request(prepare_train, pace_codes_f
     assert prepared.info.retrieve_temporary_list == ['train_pred.pckl.gzip', 'test_pred.pckl.gzip']
 
 
+@pytest.mark.fault(
+    'the potential to start from says that it is finished',
+    engine='nothing is fitted, exit 0',
+    here='the note is taken out of what is sent',
+    ends='success',
+)
 @pytest.mark.parametrize('mode', MODES)
 def test_the_potential_to_start_from(prepare_train, lj_baseline, reference_energies, mode):
     content = (FIXTURES / 'train/killed_interim/interim_potential_0.yaml').read_bytes()

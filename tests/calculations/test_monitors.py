@@ -72,6 +72,12 @@ def test_what_cannot_be_read_is_waited_for(job, transport, tmp_path, content):
     assert not (tmp_path / 'STOP').exists()
 
 
+@pytest.mark.fault(
+    'nobody knows how far a fit is',
+    engine='look into its folder',
+    here='`pacemaker.progress` keeps the newest row of the metrics; `aiida-pacemaker status` shows it',
+    ends='-',
+)
 def test_the_newest_whole_row_is_kept(job, transport, tmp_path):
     (tmp_path / 'metrics.txt').write_text(METRICS[:-30])
     watch_progress(job, transport)

@@ -104,6 +104,12 @@ def test_where_the_engine_cannot_say_how_it_ended_the_iterations_do(parse_train,
     assert parsed.outputs['stop_reason'].value == reason
 
 
+@pytest.mark.fault(
+    'the walltime is over',
+    engine='an interim potential is left, and nobody says so',
+    here='the verdict of the scheduler comes first; `stop_reason` is `walltime`; the restart chain goes on',
+    ends='120 `ERROR_SCHEDULER_OUT_OF_WALLTIME`',
+)
 def test_the_walltime_is_a_reason_of_its_own(parse_train):
     walltime = ExitCode(120, 'The job ran out of walltime.')
     assert parse_train(recorded('train', 'killed_interim'), verdict=walltime).outputs['stop_reason'].value == 'walltime'
@@ -111,6 +117,12 @@ def test_the_walltime_is_a_reason_of_its_own(parse_train):
     assert parse_train(recorded('train', 'default'), verdict=walltime).outputs['stop_reason'].value == 'maxiter'
 
 
+@pytest.mark.fault(
+    'an engine of a version that was not tested',
+    engine='a line in its log',
+    here='a warning with the version in `metrics`, in the report of the job and in the report of the loop',
+    ends='success',
+)
 def test_an_engine_of_an_untested_version_is_a_warning(parse_train):
     log = text('default', 'log.txt').replace('pacemaker/pyace version: 0.4.0rc1', 'pacemaker/pyace version: 0.2.7')
     parsed = parse_train(fitted(log__txt=log))
