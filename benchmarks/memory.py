@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -158,31 +159,38 @@ def write_input(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     return parsed.sections()
 
 
-def fits(programs: Path, evaluator: str, folder: Path) -> Iterator[tuple[str, MemoryEstimate, int]]:
+def fits(programs: Path, evaluator: str) -> Iterator[tuple[str, MemoryEstimate, int]]:
+    """Run fits, and return for each what it is, what was predicted and what was measured."""
     for n_frames, copies, basis, optimizer, backend in PYACE if evaluator == 'pyace' else TENSORPOT:
-        found = prepare(folder, n_frames, copies)
-        sections = write_input(folder, basis.config(evaluator, optimizer, **backend))
-        measured = peak([programs / 'pacemaker', 'input.yaml', '--no-predict'], folder)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            found = prepare(folder, n_frames, copies)
+            sections = write_input(folder, basis.config(evaluator, optimizer, **backend))
+            measured = peak([programs / 'pacemaker', 'input.yaml', '--no-predict'], folder)
         label = f'pacemaker {evaluator} {optimizer} {backend or ""}'
         yield f'{label} {_describe(found, basis)}', predict_training_memory(sections, found), measured
 
 
-def maxvol(programs: Path, folder: Path) -> Iterator[tuple[str, MemoryEstimate, int]]:
+def maxvol(programs: Path) -> Iterator[tuple[str, MemoryEstimate, int]]:
+    """Run searches for active sets, and return the same."""
     for n_frames, copies, basis, options in ACTIVE_SETS + SELECTIONS:
-        found = prepare(folder, n_frames, copies)
-        write_input(folder, basis.config('pyace'))
-        peak([programs / 'pacemaker', 'input.yaml', '--dry-run'], folder)
-        # The potential as a fit would begin with it.
-        name = 'target_potential.yaml'
-        potential = read_potential((folder / name).read_text())
-        functions = potential.n_functions_per_element
-        if isinstance(options, ActiveSetOptions):
-            command = ['pace_activeset', *options.arguments(), '-d', DATASET, name]
-            predicted = predict_active_set_memory(found, functions, potential.n_densities, options)
-        else:
-            command = ['pace_select', *options.arguments(), '-p', name, DATASET]
-            predicted = predict_selection_memory(found, functions, options)
-        measured = peak([programs / command[0], *command[1:]], folder)
+        # A folder for each: `pace_select` loads an active set that it finds beside the potential.
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            found = prepare(folder, n_frames, copies)
+            write_input(folder, basis.config('pyace'))
+            peak([programs / 'pacemaker', 'input.yaml', '--dry-run'], folder)
+            # The potential as a fit would begin with it.
+            file = 'target_potential.yaml'
+            potential = read_potential((folder / file).read_text())
+            functions = potential.n_functions_per_element
+            if isinstance(options, ActiveSetOptions):
+                command = ['pace_activeset', *options.arguments(), '-d', DATASET, file]
+                predicted = predict_active_set_memory(found, functions, potential.n_densities, options)
+            else:
+                command = ['pace_select', *options.arguments(), '-p', file, DATASET]
+                predicted = predict_selection_memory(found, functions, options)
+            measured = peak([programs / command[0], *command[1:]], folder)
         yield f'{" ".join(command)} {_describe(found, basis)}', predicted, measured
 
 
@@ -199,19 +207,13 @@ def main() -> None:
     arguments = parser.parse_args()
     worst = 1.0
     print('measured    predicted    ratio', flush=True)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        runs = [fits(arguments.programs, 'pyace', folder), maxvol(arguments.programs, folder)]
-        if arguments.tensorpot is not None:
-            runs.append(fits(arguments.tensorpot, 'tensorpot', folder))
-        for run in runs:
-            for label, predicted, measured in run:
-                ratio = predicted.total / measured
-                worst = max(worst, ratio, 1 / ratio)
-                print(
-                    f'{measured / 1e6:5.0f} MB    {predicted.total / 1e6:6.0f} MB    {ratio:5.2f}    {label}',
-                    flush=True,
-                )
+    runs = [fits(arguments.programs, 'pyace'), maxvol(arguments.programs)]
+    if arguments.tensorpot is not None:
+        runs.append(fits(arguments.tensorpot, 'tensorpot'))
+    for label, predicted, measured in chain.from_iterable(runs):
+        ratio = predicted.total / measured
+        worst = max(worst, ratio, 1 / ratio)
+        print(f'{measured / 1e6:5.0f} MB    {predicted.total / 1e6:6.0f} MB    {ratio:5.2f}    {label}', flush=True)
     sys.exit(0 if worst < REFUSAL_FACTOR else 1)
 
 
