@@ -13,7 +13,6 @@ Linux only: the resident size of a process is told in kilobytes.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -46,6 +45,12 @@ STRUCTURES = Path(__file__).parents[1] / 'examples' / 'mgo-lda.extxyz'
 ENERGIES = {'Mg': -27.44, 'O': -426.12}
 CUTOFF = 4.5
 DATASET = 'data.pckl.gzip'
+WATCH = """
+import pathlib, resource, subprocess, sys
+status = subprocess.call(sys.argv[2:])
+pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)
+"""
 
 
 @dataclass(frozen=True)
@@ -142,14 +147,17 @@ def prepare(folder: Path, n_frames: int, copies: int) -> Survey:
 
 
 def peak(command: list[str | Path], folder: Path) -> int:
-    """Run a program and return its largest resident size in bytes."""
+    """Run a program and return its largest resident size in bytes.
+
+    A process inherits the size of the one that made it as its own largest so far, so a small one is put between.
+    """
+    report = folder / 'peak.txt'
     with (folder / 'output.txt').open('w') as output:
-        process = subprocess.Popen(list(map(str, command)), cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+        watch = [sys.executable, '-S', '-c', WATCH, str(report), *map(str, command)]
+        status = subprocess.run(watch, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+    if status != 0:
         raise RuntimeError(f'{command[0]} failed:\n{(folder / "output.txt").read_text()[-2000:]}')
-    return usage.ru_maxrss * 1024
+    return int(report.read_text()) * 1024
 
 
 def write_input(folder: Path, config: dict[str, Any]) -> dict[str, Any]:

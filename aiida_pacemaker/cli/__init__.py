@@ -39,11 +39,12 @@ def status(pk: str, profile: str | None) -> None:
     """Tell how a loop, a training or a job goes: its generations, what is running, and what there is to warn of."""
     from aiida import orm
     from aiida.common.exceptions import NotExistent
-    from aiida.manage.configuration import load_profile
+    from aiida.manage.configuration import get_profile, load_profile
 
     from aiida_pacemaker.cli.status import status_of
 
-    load_profile(profile, allow_switch=True)
+    if profile is not None or get_profile() is None:
+        load_profile(profile, allow_switch=True)
     try:
         node = orm.load_node(pk)
     except (NotExistent, ValueError) as exception:

@@ -1,10 +1,11 @@
 """How much memory the engine's programs will need, told before they are submitted.
 
 The coefficients were fitted to the largest resident size of the real programs (python-ace 0.4.0rc1, TensorFlow 2.20 on
-a CPU) on structures of MgO, see ``benchmarks/memory.py``. Predictions were between 0.7 and 1.2 times what was measured,
-from 0.2 to 3 GB. What depends on the data or on the course of a fit is left out, so that they err on the low side:
-plots and predictions at the end of a fit (25 to 75 MB), what `pacemaker` keeps of each evaluation of the loss with the
-evaluator `pyace`, atoms that extrapolate when an active set is refined in batches.
+a CPU) on structures of MgO, without predictions and plots at the end of a fit. From 0.2 to 3 GB, predictions are 0.85
+to 1.1 times what was measured, see ``benchmarks/memory.py``. What depends on the data or on the course of a fit is left
+out, so that they err on the low side: predictions and plots (25 to 75 MB), what `pacemaker` keeps of each evaluation of
+the loss with the evaluator `pyace`, and in the search for an active set the splines of the potential and, in batches,
+the atoms that extrapolate.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from aiida_pacemaker.engine.potential_checks import bonds_of, resolve
 from aiida_pacemaker.engine.survey import Survey
 
 #: A job is hopeless if it is predicted to need more than so many times the memory that was asked for. Predictions were
-#: up to 1.2 times too high where they were measured; the rest is for machines, libraries and data that differ.
+#: up to 1.1 times too high where they were measured; the rest is for machines, libraries and data that differ.
 REFUSAL_FACTOR = 1.5
 
 _FLOAT = 8
 #: Imported libraries.
-_PYACE, _TENSORPOT, _ACTIVE_SET, _SELECTION = 190_000_000, 930_000_000, 150_000_000, 190_000_000
+_PYACE, _TENSORPOT, _MAXVOL = 190_000_000, 930_000_000, 150_000_000
 #: A process of ``parallel_mode: process``, most of whose memory is shared.
 _WORKER = 35_000_000
 #: A structure: its object, its arrays and its row of the table.
@@ -127,15 +128,14 @@ def predict_active_set_memory(
     :param n_functions: basis functions around an atom of each element, of
         :class:`~aiida_pacemaker.engine.potential_files.PotentialSummary` or of
         :func:`~aiida_pacemaker.engine.basis_size.count_functions`.
-    :param n_densities: atomic densities of each element: a set of the kind ``full`` has a row for each function and
-        density.
+    :param n_densities: atomic densities of each element: the kind ``full`` has a column for each function and density.
     :param options: of the program.
     """
     full = options.kind == 'full'
     sizes = {element: n * (n_densities[element] if full else 1) for element, n in n_functions.items()}
     # Atoms with a large force error are left out by copying all others.
     copies = 1 if options.all_atoms else 2
-    return _maxvol_memory(_ACTIVE_SET, survey, sizes, copies, options)
+    return _maxvol_memory(survey, sizes, copies, options)
 
 
 def predict_selection_memory(survey: Survey, n_functions: Mapping[str, int], options: SelectOptions) -> MemoryEstimate:
@@ -145,12 +145,10 @@ def predict_selection_memory(survey: Survey, n_functions: Mapping[str, int], opt
     :param n_functions: basis functions around an atom of each element.
     :param options: of the program.
     """
-    return _maxvol_memory(_SELECTION, survey, n_functions, 1, options)
+    return _maxvol_memory(survey, n_functions, 1, options)
 
 
-def _maxvol_memory(
-    program: int, survey: Survey, sizes: Mapping[str, int], copies: int, options: MaxVolOptions
-) -> MemoryEstimate:
+def _maxvol_memory(survey: Survey, sizes: Mapping[str, int], copies: int, options: MaxVolOptions) -> MemoryEstimate:
     projections = [_FLOAT * survey.atoms.get(element, 0) * size for element, size in sizes.items()]
     active_sets = [_FLOAT * size**2 for size in sizes.values()]
     n_batches = _count_batches(survey.n_frames, sum(projections), sum(active_sets), options)
@@ -162,7 +160,7 @@ def _maxvol_memory(
         stacked = [one + other for one, other in zip(batch, active_sets, strict=True)]
         working = sum(batch) + sum(stacked) + _MAXVOL_COPIES * max(stacked)
     return MemoryEstimate(
-        program=program,
+        program=_MAXVOL,
         structures=_FRAME * survey.n_frames + _NEIGHBOUR * survey.n_neighbours,
         basis=sum(active_sets),
         working=working,

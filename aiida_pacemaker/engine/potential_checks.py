@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 from aiida_pacemaker.engine.species import GROUPS, is_block_key, is_species_key, species_of
@@ -177,6 +177,11 @@ def _check_coverage(potential: dict[str, Any], blocks: dict[Block, dict[str, Any
     for block in blocks:
         if len(block) == 2 and block[::-1] not in blocks:
             problems.append(('functions', f'{"".join(block)} is given without {"".join(block[::-1])}; give both'))
+        # The engine looks up the pairs of larger blocks and stops where there are none.
+        pairs = [''.join(pair) for pair in permutations(block, 2) if pair not in blocks] if len(block) > 2 else []
+        if pairs:
+            text = f'{"".join(block)} is given without {", ".join(sorted(pairs))}; give BINARY or all of these'
+            problems.append(('functions', text))
     limit = potential['functions'].get('number_of_functions_per_element')
     least = -(-len(blocks) // len(potential['elements']))
     if limit is not None and blocks and limit < least:

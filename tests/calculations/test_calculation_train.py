@@ -131,7 +131,8 @@ def test_names_of_files_follow_content_and_baseline(prepare_train, dataset, ratt
     assert data_files(prepare_train(dataset=PaceDatasetData(rattled))) == names
     other = DeltaBaseline.for_elements(['Mg', 'O']).model_dump(mode='json')
     assert set(data_files(prepare_train(baseline=other))).isdisjoint(names)
-    assert data_files(prepare_train(dataset=PaceDatasetData(rattled.select([1, 0])))) != names
+    reordered = PaceDatasetData(rattled.select([1, 0, *range(2, len(rattled))]))
+    assert data_files(prepare_train(dataset=reordered)) != names
 
 
 @pytest.fixture

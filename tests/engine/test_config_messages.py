@@ -293,3 +293,15 @@ def test_wrong_embeddings():
         f'potential.embeddings (Ni): {key}: missing; give it for ALL or for this element'
         for key in ('npot', 'fs_parameters', 'ndensity')
     ]
+
+
+def test_larger_blocks_need_their_pairs():
+    """The engine stops with `map::at` without them."""
+    functions = {'UNARY': SHAPE, 'TERNARY': SHAPE}
+    config = {'elements': ['Al', 'Cu', 'Ni'], 'r_cut': 5.0, 'potential': {'functions': functions}}
+    with pytest.raises(
+        ConfigError, match='AlCuNi is given without AlCu, AlNi, CuAl, CuNi, NiAl, NiCu; give BINARY or all'
+    ):
+        parse_config(config)
+    functions['BINARY'] = SHAPE
+    assert parse_config(config).elements == ('Al', 'Cu', 'Ni')

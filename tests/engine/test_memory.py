@@ -1,8 +1,7 @@
 """The memory that programs of the engine are predicted to need."""
 
-import os
+import importlib.util
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -111,20 +110,21 @@ def test_a_selection_holds_the_projections_of_all_candidates():
     assert estimate.total > estimate.working
 
 
-def peak(command, folder):
-    """Run a program and return its largest resident size in bytes."""
-    with (folder / 'output.txt').open('w') as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, (folder / 'output.txt').read_text()[-2000:]
-    return usage.ru_maxrss * 1024
+@pytest.fixture
+def peak():
+    """Return the function by which the benchmark measures the largest resident size of a program."""
+    path = Path(__file__).parents[2] / 'benchmarks' / 'memory.py'
+    spec = importlib.util.spec_from_file_location('memory_benchmark', path)
+    benchmark = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = benchmark
+    spec.loader.exec_module(benchmark)
+    return benchmark.peak
 
 
 @pytest.mark.engine
 @pytest.mark.skipif(find_spec('pyace') is None, reason='needs python-ace')
 @pytest.mark.skipif(sys.platform != 'linux', reason='the resident size is told in other units')
-def test_the_programs_need_about_as_much(tmp_path, mgo_frames, reference_energies):
+def test_the_programs_need_about_as_much(peak, tmp_path, mgo_frames, reference_energies):
     frames = mgo_frames.select(np.repeat(np.arange(len(mgo_frames)), 10))
     with (tmp_path / 'data.pckl.gzip').open('wb') as handle:
         write_dataset(frames, handle, energy=frames.energy, forces=frames.forces)

@@ -39,7 +39,8 @@ def test_setup_can_be_repeated(command):
     """What is there is kept."""
     lines = command('aiida-pacemaker', 'setup').splitlines()
     assert lines[0] == 'profile: pacemaker'
-    assert len(lines) == 6
+    assert len(lines) == 7
+    assert re.fullmatch(r'engine: python-ace \S+, evaluators: pyace.*', lines[-1])
 
 
 def test_mgo_active_learning(command):

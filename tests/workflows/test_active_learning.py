@@ -148,7 +148,8 @@ def test_continued_from_outputs(builder, narrow, pool, frozen_test):
     ends='PaceActiveLearningWorkChain.ERROR_TEST_FRAMES_IN_DATASET',
 )
 def test_test_frames_in_dataset(builder, narrow, pool):
-    _, node = run_get_node(builder(dataset=narrow, pool=pool, test_dataset=narrow))
+    initial = trajectories_from_frames(narrow.get_frames())
+    _, node = run_get_node(builder(initial=initial, pool=pool, test_dataset=narrow))
     assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_TEST_FRAMES_IN_DATASET.status
     assert '12 frames of the test set' in node.exit_message
 
@@ -312,7 +313,8 @@ def test_protocols(pace_codes_fake, narrow, pool, protocol):
         pace_activeset=pace_codes_fake['activeset'],
         pace_select=pace_codes_fake['select'],
         python=pace_codes_fake['python'],
-        dataset=narrow,
+        # Of a dataset it would be said that it has too few atoms for the bases of the larger protocols.
+        initial=trajectories_from_frames(narrow.get_frames()),
         pool=pool,
         protocol=protocol,
     )
@@ -442,11 +444,11 @@ def test_a_killed_run_goes_on_with_all_that_it_had(builder, fragile_label, coppe
     known, candidates = copper_sets
     inputs = {'dataset': known, 'pool': candidates, 'reference_energies': {'Cu': 0.0}}
 
-    def die(self):
+    def die(self, *_, **__):
         raise RuntimeError('died')
 
     with monkeypatch.context() as patched:
-        patched.setattr(PaceActiveLearningWorkChain, 'merge_selected', die)
+        patched.setattr(PaceActiveLearningWorkChain, 'add', die)
         with pytest.raises(RuntimeError, match='died'):
             run_get_node(builder(label=fragile_label('none'), **inputs))
     query = orm.QueryBuilder().append(
@@ -493,6 +495,8 @@ def test_a_run_that_has_not_ended_is_not_continued(builder, aiida_profile):
     ends='refused',
 )
 def test_what_is_known_before_the_first_job_is_checked_before_it(builder, narrow, pool, subset):
+    with pytest.raises(ValueError, match='12 frames of the test set are in the dataset too'):
+        run_get_node(builder(dataset=narrow, pool=pool, test_dataset=narrow))
     for changes, said in (
         ({'overrides': {'r_cut': 1.0}}, 'no two atoms of the dataset are closer than the cutoff'),
         ({'overrides': {'elements': ['Mg', 'O', 'Al']}}, 'the config has Al but no frame of the dataset does'),
