@@ -116,10 +116,18 @@ def recorded_active_set(aiida_profile) -> PaceActiveSetData:
 
 @pytest.fixture(scope='session')
 def once() -> Callable[[str, Callable[[], Any]], Any]:
-    """Return a function that calls another one the first time that it is asked under a name."""
+    """Return a function that calls another one the first time that it is asked under a name.
+
+    Tests that empty the profile, or open its storage anew, take the nodes of others away: then it is called again.
+    """
     results: dict[str, Any] = {}
+    witness: list[Any] = []
 
     def get(name: str, make: Callable[[], Any]) -> Any:
+        storage = get_manager().get_profile_storage()
+        if not (witness and witness[0] is storage and orm.QueryBuilder().append(orm.Int, filters=witness[1]).count()):
+            results.clear()
+            witness[:] = [storage, {'uuid': orm.Int(1).store().uuid}]
         if name not in results:
             results[name] = make()
         return results[name]

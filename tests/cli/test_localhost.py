@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from aiida import orm
@@ -14,8 +15,9 @@ from aiida_pacemaker.cli import localhost
 
 
 @pytest.fixture
-def programs(aiida_profile_clean, tmp_path, monkeypatch):
-    """Return the programs of an engine of no use, which is found first."""
+def programs(aiida_profile, tmp_path, monkeypatch):
+    """Return the programs of an engine of no use, which is found first, for a computer that nobody knows."""
+    monkeypatch.setattr(localhost, 'COMPUTER', f'localhost-{uuid4().hex}')
     for program in localhost.PROGRAMS:
         (tmp_path / program).touch(mode=0o755)
     (tmp_path / 'python').touch(mode=0o755)
@@ -38,7 +40,7 @@ def test_a_code_whose_program_is_gone_makes_way(programs):
     codes = localhost.ensure_codes()
     assert codes['pacemaker'].filepath_executable == programs / 'pacemaker'
     assert orm.load_node(gone.pk).label == f'pacemaker-{gone.pk}'
-    assert orm.load_code('pacemaker@localhost').pk == codes['pacemaker'].pk
+    assert orm.load_code(f'pacemaker@{localhost.COMPUTER}').pk == codes['pacemaker'].pk
 
 
 def test_missing_engine(programs, monkeypatch):
