@@ -19,10 +19,10 @@ from processes import kill, processes_of
 
 #: Seconds without any change in the database after which the loop is stuck: more than a work chain waits before it
 #: sends again what has never begun.
-PATIENCE = 20.0
+PATIENCE = 45.0
 
 #: Seconds after which a loop is given up.
-LIMIT = 300.0
+LIMIT = 600.0
 
 
 class Siege:

@@ -48,7 +48,7 @@ def start():
             stack.callback(siege.kill)
 
             def wait():
-                siege.wait(timeout=1000)
+                siege.wait(timeout=2000)
                 text = (folder / 'log').read_text()
                 print(text)
                 assert siege.returncode == 0, text
