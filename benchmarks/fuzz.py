@@ -4,7 +4,7 @@
 times (cut, flipped, spliced; headers, opcodes and numbers exchanged: see `tests/hostile/mutation.py`), and has each of
 them read under watch: an audit hook stops and reports what is run, imported, opened or reached; a case has 5 seconds of
 processor time and 512 MB of memory; the only error is the one that the reader is documented to raise, with a message
-that is short and printable. It takes eight minutes on one core. A case that fails is printed with its seed, by which
+that is short and printable. It takes two minutes on one core. A case that fails is printed with its seed, by which
 ``--reader NAME --seed SEED --cases 1`` makes it again. The same with fewer cases is a part of the tests.
 
 Linux only: the memory of a case is read from `/proc`.
