@@ -15,7 +15,13 @@ from aiida_pacemaker.calculations.memory_checks import complaint_about_active_se
 from aiida_pacemaker.calculations.staging import link, stage_training, trained_on
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.calculations.training_checks import complaint_about_counts
-from aiida_pacemaker.calculations.validation import all_of, validate_labelled, validate_parent, validator_for
+from aiida_pacemaker.calculations.validation import (
+    all_of,
+    options_of,
+    validate_labelled,
+    validate_parent,
+    validator_for,
+)
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -39,7 +45,7 @@ def validate_activeset(inputs: Any, _: Any) -> str | None:
         return '`parent_folder` has been cleaned, the data of the training are gone: give the `dataset` instead'
     else:
         dataset = trained_on(inputs['parent_folder'])
-    options = ActiveSetOptions.model_validate(inputs['options'].get_dict() if 'options' in inputs else {})
+    options = options_of(ActiveSetOptions, inputs)
     return None if dataset is None else complaint_about_active_set_memory(inputs, dataset, options)
 
 
@@ -109,7 +115,7 @@ class PaceActiveSetCalculation(PaceCalcJob):
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the engine."""
-        options = ActiveSetOptions.model_validate(self.inputs.options.get_dict() if 'options' in self.inputs else {})
+        options = options_of(ActiveSetOptions, self.inputs)
         potential: PacePotentialData = self.inputs.potential
         info = self.calc_info([], retrieve=[self.STDOUT, self.STDERR, self.ACTIVE_SET[options.kind]])
         info.local_copy_list.append((potential.uuid, potential.B_BASIS, self.POTENTIAL))

@@ -110,10 +110,10 @@ class PaceCalcJob(CalcJob):
         return info
 
     @staticmethod
-    def insert_driver(folder: Folder, name: str) -> None:
-        """Put a driver into the folder of a job, and what it imports beside it."""
-        for file in (name, 'structures.py'):
-            folder.insert_path(Path(drivers.__file__).parent / file, file)
+    def insert_drivers(folder: Folder, *names: str) -> None:
+        """Put a driver into the folder of a job, with those that it imports."""
+        for name in names:
+            folder.insert_path(Path(drivers.__file__).parent / name, name)
 
     @classmethod
     def calc_info(cls, codes: list[CodeInfo], retrieve: list[Any]) -> Any:

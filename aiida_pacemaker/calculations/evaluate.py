@@ -98,7 +98,7 @@ class PaceEvaluateCalculation(PaceCalcJob):
             shards |= {name: (dataset.uuid, dataset.shard_path(name), name) for name in request['datasets'][label]}
             info.retrieve_temporary_list.append(self.output_of(label))
         info.local_copy_list.extend(shards.values())
-        self.insert_driver(folder, self.DRIVER)
+        self.insert_drivers(folder, self.DRIVER, 'structures.py')
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump(request, handle, indent=1)
         return info

@@ -13,7 +13,7 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.memory_checks import complaint_about_selection_memory
 from aiida_pacemaker.calculations.staging import stage_candidates
-from aiida_pacemaker.calculations.validation import all_of, validator_for
+from aiida_pacemaker.calculations.validation import all_of, options_of, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -31,7 +31,7 @@ def validate_select(inputs: Any, _: Any) -> str | None:
     complaint = complaint_about_elements(inputs['potential'], inputs['candidates'], inputs.get('active_set'))
     if complaint is not None:
         return complaint
-    options = SelectOptions.model_validate(inputs['options'].get_dict() if 'options' in inputs else {})
+    options = options_of(SelectOptions, inputs)
     return complaint_about_selection_memory(inputs, options)
 
 
@@ -114,7 +114,7 @@ class PaceSelectCalculation(PaceCalcJob):
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the engine."""
-        options = SelectOptions.model_validate(self.inputs.options.get_dict() if 'options' in self.inputs else {})
+        options = options_of(SelectOptions, self.inputs)
         potential: PacePotentialData = self.inputs.potential
         info = self.calc_info([], retrieve=[self.STDOUT, self.STDERR])
         info.retrieve_temporary_list.append(self.SELECTED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -14,7 +13,6 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.monitors import validate_monitors, watched
 from aiida_pacemaker.calculations.staging import stage_training
@@ -273,7 +271,7 @@ class PaceTrainCalculation(PaceCalcJob):
             ],
         )
         if watched(self.inputs.get('monitors', {})):
-            folder.insert_path(Path(drivers.__file__).parent / STOP_DRIVER, STOP_DRIVER)
+            self.insert_drivers(folder, STOP_DRIVER)
             info.prepend_text = SEARCH_PATH
         if 'yace_code' in self.inputs:
             convert = self.code_info(self.inputs.yace_code, [self.POTENTIAL, '-o', self.C_TILDE])

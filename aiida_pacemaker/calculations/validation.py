@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aiida import orm
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.errors import ConfigError
 
 Validator = Callable[[Any, Any], str | None]
+Options = TypeVar('Options', bound=BaseModel)
 
 
 def all_of(*validators: Validator | None) -> Validator:
@@ -61,6 +62,11 @@ def complaint_about(model: type[BaseModel], node: orm.Dict) -> str | None:
 def validator_for(model: type[BaseModel]) -> Validator:
     """Return a validator of nodes that hold a model."""
     return lambda node, _: None if node is None else complaint_about(model, node)
+
+
+def options_of(model: type[Options], inputs: Any) -> Options:
+    """Return the options among the inputs of a job; the defaults where none are given."""
+    return model.model_validate(inputs['options'].get_dict() if 'options' in inputs else {})
 
 
 def validate_labelled(node: PaceDatasetData | None, _: Any) -> str | None:

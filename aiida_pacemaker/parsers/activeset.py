@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.activeset import PaceActiveSetCalculation
+from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.engine.logs import ActiveSetLog, read_active_set_log
 from aiida_pacemaker.engine.options import ActiveSetOptions
@@ -21,7 +22,7 @@ class PaceActiveSetParser(PaceParser):
     def parse(self, **kwargs: Any) -> ExitCode:
         """Parse the retrieved files."""
         inputs = self.node.inputs
-        kind = ActiveSetOptions.model_validate(inputs.options.get_dict() if 'options' in inputs else {}).kind
+        kind = options_of(ActiveSetOptions, inputs).kind
         content = self.read_bytes(PaceActiveSetCalculation.ACTIVE_SET[kind])
         # The program logs to its standard error.
         log = self.summarise(read_active_set_log, self.job.STDERR, ActiveSetLog())

@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from aiida import orm
-from aiida.common.links import LinkType
 
-from aiida_pacemaker.provenance.remains import remains_of
+from aiida_pacemaker.provenance.remains import CALLS, remains_of
 
 
 def loop_table(loop: orm.WorkChainNode) -> list[dict[str, Any]]:
@@ -62,7 +61,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
 def _seconds(loop: orm.WorkChainNode) -> dict[int, float]:
     """Return the wall time of each generation, from the labels of the links to its processes."""
     times: dict[int, list[datetime]] = {}
-    calls = loop.base.links.get_outgoing(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
+    calls = loop.base.links.get_outgoing(link_type=CALLS).all()
     for link in calls:
         prefix, _, rest = link.link_label.partition('_')
         generation = rest.partition('_')[0]

@@ -11,7 +11,8 @@ from aiida.common.links import LinkType
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 
-_CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
+#: Links to what a work chain has called.
+CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
 _REPORTS = ('begin_report', 'report_fit', 'report_selection', 'report_retry')
 
 
@@ -44,7 +45,7 @@ def remains_of(loop: orm.WorkChainNode) -> Remains:
 
     :param loop: a `PaceActiveLearningWorkChain`, best one that has ended.
     """
-    links: list[Any] = loop.base.links.get_outgoing(link_type=_CALLS).all()
+    links: list[Any] = loop.base.links.get_outgoing(link_type=CALLS).all()
     calls: dict[str, Any] = {link.link_label: link.node for link in sorted(links, key=lambda link: link.node.pk)}
     inputs = loop.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
     done = {label: node for label, node in calls.items() if node.is_finished_ok}

@@ -18,6 +18,7 @@ from aiida_pacemaker.calculations.datasets import (
     merge_options,
 )
 from aiida_pacemaker.calculations.labelling import frames_without_labels
+from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.builders import LoopBuilders
@@ -256,7 +257,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, ResumingWorkChain):
     def run_select(self) -> ToContext | ExitCode:
         """Choose the most informative candidates."""
         inputs = self.prepare(PaceSelectBaseWorkChain, 'select')
-        options = SelectOptions.model_validate(inputs.pace.options.get_dict() if 'options' in inputs.pace else {})
+        options = options_of(SelectOptions, inputs.pace)
         content = self.ctx.report.get_dict()
         left = labels_left(rows_of_run(content), self.ctx.settings, retried_in_run(content))
         options = options.model_copy(update={'max_structures': min(left, options.max_structures or left)})
