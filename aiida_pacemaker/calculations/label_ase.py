@@ -11,7 +11,7 @@ from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aiida_pacemaker.calculations.base import PaceCalcJob
 from aiida_pacemaker.calculations.validation import validator_for
@@ -31,6 +31,11 @@ class AseCalculator(BaseModel):
     calculator: str = Field(description='Where the calculator is imported from: `module.path:Name`.')
     arguments: dict[str, Any] = Field(default_factory=dict, description='Arguments that it is made with.')
     stress: bool = Field(default=True, description='Whether periodic frames get a stress.')
+    numerical_stress: bool = Field(
+        default=False,
+        description='Whether a stress that the calculator does not have is made by central finite differences: '
+        'twelve more energies per frame.',
+    )
 
     @field_validator('calculator')
     @classmethod
@@ -38,6 +43,12 @@ class AseCalculator(BaseModel):
         if IMPORT_PATH.fullmatch(value) is None:
             raise ValueError('needed: `module.path:Name`, as in `ase.calculators.emt:EMT`')
         return value
+
+    @model_validator(mode='after')
+    def _one_wish(self) -> AseCalculator:
+        if self.numerical_stress and not self.stress:
+            raise ValueError('`numerical_stress` asks for a stress and `stress: false` for none: leave one of them out')
+        return self
 
 
 class AseLabelCalculation(PaceCalcJob):

@@ -64,7 +64,7 @@ def test_what_is_sent(prepare, pace_codes_fake, copper):
     assert set(prepared.files) == {'label_ase.py', 'structures.py', 'label.json'}
     (shard,) = copper.shards
     request = json.loads(prepared.files['label.json'])
-    assert request == {**calculator, 'stress': True, 'shards': [shard['name']]}
+    assert request == {**calculator, 'stress': True, 'numerical_stress': False, 'shards': [shard['name']]}
     # The frames are sent from the dataset itself and are not in the provenance a second time.
     assert prepared.info.local_copy_list == [(copper.uuid, copper.shard_path(shard['name']), shard['name'])]
     # The labels are kept for good.
@@ -107,3 +107,101 @@ def test_a_calculator_that_is_not_installed(run_job, pace_codes_fake, copper):
     node = run_job('pacemaker.label.ase', code=pace_codes_fake['python'], dataset=copper, calculator=calculator)
     assert node.exit_status == node.process_class.exit_codes.ERROR_ENGINE_NOT_IMPORTABLE.status
     assert 'no_such_module' in node.exit_message
+
+
+#: EMT without its stress, as in a calculator that never had one.
+STRESSLESS = """
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.emt import EMT
+
+
+class Stressless(EMT):
+    implemented_properties = [name for name in EMT.implemented_properties if name != 'stress']
+
+    def calculate(self, *arguments, **kwargs):
+        super().calculate(*arguments, **kwargs)
+        self.results.pop('stress', None)
+
+
+class Abstract(EMT):
+    def get_stress(self, atoms=None):
+        raise NotImplementedError
+
+
+class FreeEnergy(Stressless):
+    def calculate(self, *arguments, **kwargs):
+        super().calculate(*arguments, **kwargs)
+        self.results['energy'] = 0.0
+"""
+
+
+@pytest.fixture
+def stressless(run_job, pace_codes_fake, tmp_path):
+    """Return a function that labels with a calculator that has no stress."""
+    (tmp_path / 'stressless.py').write_text(STRESSLESS)
+
+    def label(dataset, name='Stressless', **calculator):
+        return run_job(
+            'pacemaker.label.ase',
+            code=pace_codes_fake['python'],
+            dataset=dataset,
+            calculator={'calculator': f'stressless:{name}', **calculator},
+            metadata={'options': {'environment_variables': {'PYTHONPATH': str(tmp_path)}}},
+        )
+
+    return label
+
+
+@pytest.fixture
+def alloy(aiida_profile):
+    """Return a sheared periodic frame of two elements, and one without periodicity."""
+    sheared = bulk('Cu', cubic=True)
+    sheared.numbers[0] = 79
+    sheared.rattle(0.1, seed=3)
+    sheared.set_cell(sheared.cell @ [[1.02, 0.03, 0.01], [0, 0.97, 0.02], [0, 0, 1.05]], scale_atoms=True)
+    cluster = sheared.copy()
+    cluster.pbc = False
+    return PaceDatasetData(from_atoms([sheared, cluster], 'alloy')).store()
+
+
+@pytest.mark.parametrize('name', ['Stressless', 'Abstract', 'FreeEnergy'])
+def test_a_stress_by_finite_differences_is_that_of_the_calculator(stressless, alloy, name):
+    node = stressless(alloy, name, numerical_stress=True)
+    assert node.is_finished_ok, node.exit_message
+    sheared = alloy.to_ase()[0]
+    sheared.calc = EMT()
+    stresses = [
+        trajectory.get_array('stress')[0]
+        for trajectory in node.outputs.trajectories.values()
+        if 'stress' in trajectory.get_arraynames()
+    ]
+    found = [stress for stress in stresses if np.isfinite(stress).all()]
+    # The cluster has none.
+    assert len(found) == 1
+    assert np.abs(sheared.get_stress(voigt=False)).min() > 1e-4
+    assert np.allclose(found[0], sheared.get_stress(voigt=False), rtol=0, atol=1e-7)
+
+
+def test_no_stress_is_made_unless_asked_for(stressless, alloy):
+    node = stressless(alloy)
+    assert node.is_finished_ok, node.exit_message
+    (failure,) = node.outputs.failures['failures']
+    assert failure['reason'] == 'StressMissingError'
+    assert '`numerical_stress: true`' in failure['message']
+    assert '`stress: false`' in failure['message']
+    assert stressless(alloy, stress=False).outputs.failures['failures'] == []
+
+
+def test_a_stress_that_is_there_is_taken(run_job, pace_codes_fake, alloy):
+    """The differences are for calculators that have none: these would have an error."""
+    calculator = {'calculator': EMT_PATH, 'numerical_stress': True}
+    node = run_job('pacemaker.label.ase', code=pace_codes_fake['python'], dataset=alloy, calculator=calculator)
+    sheared = alloy.to_ase()[0]
+    sheared.calc = EMT()
+    stresses = [trajectory.get_array('stress')[0] for trajectory in node.outputs.trajectories.values()]
+    assert any(np.allclose(stress, sheared.get_stress(voigt=False), rtol=0, atol=1e-14) for stress in stresses)
+
+
+def test_contradictory_wishes_are_refused():
+    with pytest.raises(ValueError, match='leave one of them out'):
+        AseCalculator(calculator=EMT_PATH, stress=False, numerical_stress=True)
