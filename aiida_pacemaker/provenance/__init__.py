@@ -1,5 +1,6 @@
 """Questions to the provenance graph."""
 
+from .costs import core_hours
 from .lineage import (
     DatasetDifference,
     FrameOrigin,
@@ -22,6 +23,7 @@ __all__ = [
     'Remains',
     'TrainingStep',
     'contributing_trajectories',
+    'core_hours',
     'dataset_of',
     'difference',
     'format_table',
