@@ -9,9 +9,8 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from aiida_pacemaker.baseline.elements import atomic_number
-from aiida_pacemaker.baseline.lj import lj
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline
-from aiida_pacemaker.baseline.zbl import zbl
+from aiida_pacemaker.baseline.pair_terms import lj, zbl
 from aiida_pacemaker.frames.neighbours import Pairs, pair_blocks
 from aiida_pacemaker.frames.table import FloatArray, Frames, IntArray
 

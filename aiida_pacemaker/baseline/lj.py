@@ -1,11 +1,8 @@
-"""The Lennard-Jones 12-6 potential, as ``pair_style lj/cut`` of LAMMPS has it."""
+"""The default parameters of the Lennard-Jones potential, whose formula is in `pair_terms`."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from aiida_pacemaker.baseline.elements import covalent_radius
-from aiida_pacemaker.frames.table import FloatArray
 
 #: The default depth of the well in eV: that of argon, 120 K (A. Rahman, Phys. Rev. 136, A405 (1964)), rounded.
 EPSILON = 0.01
@@ -28,27 +25,3 @@ def default_pair(first: str, second: str) -> tuple[float, float, float]:
     """
     sigma = (covalent_radius(first) + covalent_radius(second)) / 2 ** (1 / 6)
     return EPSILON, round(sigma, 4), round(CUTOFF_IN_SIGMA * sigma, 4)
-
-
-def lj(
-    distance: FloatArray, epsilon: FloatArray, sigma: FloatArray, cutoff: FloatArray, shift: bool
-) -> tuple[FloatArray, FloatArray]:
-    """Return the energy of each pair in eV and its derivative by the distance in eV/angstrom, both of shape (P,).
-
-    The energy is ``4 epsilon ((sigma / r)^12 - (sigma / r)^6)`` below the cutoff and zero beyond
-    (https://docs.lammps.org/pair_lj.html). The force jumps at the cutoff; the energy does unless it is shifted.
-
-    :param distance: distances in angstrom, greater than zero, shape (P,).
-    :param epsilon: depth of the well in eV, shape (P,).
-    :param sigma: distance in angstrom where the energy is zero, shape (P,).
-    :param cutoff: distance in angstrom from where on the energy is zero, shape (P,).
-    :param shift: whether the energy is shifted to be zero at the cutoff (``pair_modify shift yes``).
-    """
-    sixth = (sigma / distance) ** 6
-    energy = 4 * epsilon * sixth * (sixth - 1)
-    if shift:
-        at_cutoff = (sigma / cutoff) ** 6
-        energy = energy - 4 * epsilon * at_cutoff * (at_cutoff - 1)
-    slope = -24 * epsilon * sixth * (2 * sixth - 1) / distance
-    inside = distance < cutoff
-    return np.where(inside, energy, 0.0), np.where(inside, slope, 0.0)

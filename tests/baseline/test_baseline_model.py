@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from ase.data import chemical_symbols, covalent_radii, reference_states
 
-from aiida_pacemaker.baseline.lj import default_pair, lj
+from aiida_pacemaker.baseline.lj import default_pair
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, LJPair, ZBLBaseline
+from aiida_pacemaker.baseline.pair_terms import lj
 
 PAIR = {'elements': ['O', 'Mg'], 'epsilon': 0.02, 'sigma': 1.9, 'cutoff': 5.0}
 
