@@ -118,7 +118,7 @@ class AseLabelCalculation(PaceCalcJob):
         names = [shard['name'] for shard in dataset.shards]
         info.local_copy_list += [(dataset.uuid, dataset.shard_path(name), name) for name in names]
         request = AseCalculator.model_validate(self.inputs.calculator.get_dict()).model_dump(mode='json')
-        self.insert_drivers(folder, self.DRIVER, 'structures.py')
+        self.insert_drivers(folder, self.DRIVER, 'structures.py', 'journal.py')
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump({**request, 'shards': names}, handle, indent=1)
         return info

@@ -48,7 +48,7 @@ class ExploreOptions(BaseModel):
     )
     pressure: PressureSchedule | None = Field(
         default=None,
-        description='In GPa, compression positive: one value or a list as for `temperature`; `npt` only, 0 if not given.',
+        description='In GPa, compression positive: one value, or a list as for `temperature` (`npt`; 0 if not given).',
     )
     n_steps: int = Field(default=1000, ge=1, description='Number of time steps of a run.')
     timestep: float = Field(default=1.0, gt=0, le=100, description='In fs.')
@@ -80,8 +80,8 @@ class ExploreOptions(BaseModel):
     def _consistent(self) -> ExploreOptions:
         if self.gamma_low >= self.gamma_high:
             raise ValueError(
-                f'gamma_low={self.gamma_low:g} and gamma_high={self.gamma_high:g} leave nothing to keep: gamma_low must '
-                'be the smaller one'
+                f'gamma_low={self.gamma_low:g} and gamma_high={self.gamma_high:g} leave nothing to keep: gamma_low '
+                'must be the smaller one'
             )
         if self.pressure is not None and self.ensemble != 'npt':
             raise ValueError(f'a pressure is given, but the ensemble is {self.ensemble}: leave it out, or use npt')

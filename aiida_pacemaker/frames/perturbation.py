@@ -46,7 +46,7 @@ def random_state(seed: int, frame: int, copy: int, purpose: int) -> np.random.Ra
     :param purpose: `FOR_PERTURBATION` or `FOR_DYNAMICS`.
     """
     sequence = np.random.SeedSequence([seed, frame, copy, purpose])
-    return np.random.RandomState(np.random.MT19937(sequence))  # noqa: NPY002 - the numbers of a Generator may change
+    return np.random.RandomState(np.random.MT19937(sequence))
 
 
 def perturb(frames: Frames, perturbation: Perturbation, *, copies: int, seed: int) -> Frames:
@@ -138,8 +138,8 @@ def _kept(n_atoms: int, vacancies: int, random: np.random.RandomState) -> IntArr
     """Return which atoms are left, in order."""
     if vacancies >= n_atoms:
         raise PerturbationError(
-            f'{vacancies} vacancies are asked for, but it has {n_atoms} atoms and at least one must be left: take fewer '
-            '`vacancies` or a larger `supercell`'
+            f'{vacancies} vacancies are asked for, but it has {n_atoms} atoms and at least one must be left: take '
+            'fewer `vacancies` or a larger `supercell`'
         )
     kept: IntArray = np.sort(random.permutation(n_atoms)[vacancies:]) if vacancies else np.arange(n_atoms)
     return kept

@@ -6,16 +6,15 @@ whatever stops the job costs no more than the structure that it was at; and at t
 presence says that no structure was left out.
 """
 
-import fcntl
 import importlib
 import json
-import os
 import sys
 import time
 import traceback
 
 import ase
 import numpy as np
+from journal import begin, write
 from structures import read_structures
 
 #: Strain of the finite differences. The error grows with its square, 1e-5 GPa here; the noise of the energies of a
@@ -75,35 +74,6 @@ def consistent_energy(atoms):
         return atoms.get_potential_energy()
 
 
-def begin(lines):
-    """Wait for another run of this program in the same folder, and return the structures that it has come to.
-
-    A job can be submitted twice, when the machine that submitted it went down before it had noted that.
-    """
-    try:
-        fcntl.flock(lines, fcntl.LOCK_EX)
-    except OSError as exception:  # not every file system has locks
-        print('without a lock:', exception, flush=True)
-    done = set()
-    with open('labels.jsonl') as written:
-        for line in written:
-            try:
-                done.add(json.loads(line).get('frame'))
-            except ValueError:  # cut by a kill
-                continue
-    if lines.tell():
-        # What comes next must not continue a line that was cut.
-        lines.write('\n')
-    return done
-
-
-def write(lines, content):
-    """Write a line that survives the end of this program and of the machine."""
-    lines.write(json.dumps(content) + '\n')
-    lines.flush()
-    os.fsync(lines.fileno())
-
-
 def main():
     """Label all structures; one that fails does not keep the others from being labelled."""
     start = time.time()
@@ -112,7 +82,7 @@ def main():
     module, _, name = request['calculator'].partition(':')
     make_calculator = getattr(importlib.import_module(module), name)
     with open('labels.jsonl', 'a') as lines:
-        done = begin(lines)
+        done = begin(lines, 'frame')
         for frame, atoms in enumerate(read_structures(request['shards'])):
             if frame in done:
                 continue

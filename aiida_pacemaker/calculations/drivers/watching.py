@@ -1,0 +1,100 @@
+"""Watching a run: what is looked at, what is kept of it, and when it has to end. Put beside the driver of runs."""
+
+import numpy as np
+from ase.neighborlist import neighbor_list
+
+#: In angstrom: where the shortest distance is looked for, one after the other.
+SEARCHES = (3.0, 6.0, 12.0)
+
+
+class Watch:
+    """Keeps the frames of one run whose extrapolation grade is worth a label.
+
+    :param grade: returns gamma of each atom of a structure.
+    :param options: the options of the run, as plain data.
+    """
+
+    def __init__(self, grade, options):
+        self.grade = grade
+        self.options = options
+        self.trace = []
+        self.kept = []
+        self.passed = []  # Step, positions and cell at the last check and since then.
+
+    def check(self, step, atoms, temperature):
+        """Look at gamma, distances and temperature, keep the frame if it is worth it, and return why to stop, or None.
+
+        :param temperature: what the temperature should be in K.
+        :raises ValueError: if gamma is not a number.
+        """
+        gamma = self.grade(atoms)
+        largest, distance, actual = float(gamma.max()), shortest_distance(atoms), atoms.get_temperature()
+        self.trace.append((step, largest, actual, atoms.get_potential_energy() / len(atoms), distance))
+        if not np.isfinite(self.trace[-1][:-1]).all():
+            raise ValueError('gamma, temperature or energy is not a number')
+        if largest > self.options['gamma_high']:
+            self.look_back(atoms)
+            return 'gamma_high' if step else 'seed_beyond_gamma_high'
+        if distance < self.options['min_distance']:
+            return 'atoms_too_close'
+        if actual > self.options['max_temperature_factor'] * temperature:
+            return 'temperature_runaway'
+        if largest >= self.options['gamma_low'] and self._has_room_for(step):
+            self.kept.append((step, atoms.positions.copy(), np.array(atoms.cell[:]), gamma))
+        self.passed = []
+        self.remember(step, atoms)
+        return None
+
+    def remember(self, step, atoms):
+        """Note the frame of a step, to which the run may have to go back."""
+        self.passed.append((step, atoms.positions.copy(), np.array(atoms.cell[:])))
+
+    def look_back(self, atoms):
+        """Keep the latest frame since the last check whose gamma is worth a label but not too high.
+
+        It is at the edge of what the potential knows, so it comes in place of the last frame kept if there is no room.
+        """
+        past = atoms.copy()
+        for step, positions, cell in reversed(self.passed):
+            if self.kept and self.kept[-1][0] == step:
+                return
+            past.set_cell(cell)
+            past.set_positions(positions)
+            if shortest_distance(past) < self.options['min_distance']:
+                continue
+            gamma = self.grade(past)
+            if self.options['gamma_low'] <= gamma.max() <= self.options['gamma_high']:
+                if not self._has_room_for(step):
+                    self.kept.pop()
+                self.kept.append((step, positions, cell, gamma))
+                return
+
+    def _has_room_for(self, step):
+        if len(self.kept) >= self.options['max_frames_per_run']:
+            return False
+        return not self.kept or step - self.kept[-1][0] >= self.options['spacing']
+
+    def arrays(self, n_atoms):
+        """Return what was seen and what was kept, as arrays."""
+        trace = np.array(self.trace, dtype=float).reshape(-1, 5)
+        steps, positions, cells, gamma = ([frame[column] for frame in self.kept] for column in range(4))
+        return {
+            'step': trace[:, 0].astype(np.int64),
+            'gamma_max': trace[:, 1],
+            'temperature': trace[:, 2],
+            'energy': trace[:, 3],
+            'min_distance': trace[:, 4],
+            'kept_step': np.array(steps, dtype=np.int64),
+            'positions': np.array(positions, dtype=float).reshape(len(steps) * n_atoms, 3),
+            'cells': np.array(cells, dtype=float).reshape(len(steps), 3, 3),
+            'gamma': np.array(gamma, dtype=float).reshape(len(steps) * n_atoms),
+        }
+
+
+def shortest_distance(atoms):
+    """Return the shortest distance between two atoms in angstrom; infinite if it is longer than 12 angstrom."""
+    for radius in SEARCHES:
+        distances = neighbor_list('d', atoms, radius)
+        if len(distances):
+            return float(distances.min())
+    return float('inf')
