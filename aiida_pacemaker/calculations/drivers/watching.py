@@ -29,9 +29,10 @@ class Watch:
         """
         gamma = self.grade(atoms)
         largest, distance, actual = float(gamma.max()), shortest_distance(atoms), atoms.get_temperature()
-        self.trace.append((step, largest, actual, atoms.get_potential_energy() / len(atoms), distance))
-        if not np.isfinite(self.trace[-1][:-1]).all():
+        seen = (step, largest, actual, atoms.get_potential_energy() / len(atoms), distance)
+        if not np.isfinite(seen[:-1]).all():
             raise ValueError('gamma, temperature or energy is not a number')
+        self.trace.append(seen)
         if largest > self.options['gamma_high']:
             self.look_back(atoms)
             return 'gamma_high' if step else 'seed_beyond_gamma_high'

@@ -1,0 +1,221 @@
+"""The exploration job: molecular dynamics with the potential, which keeps what the potential does not know well."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from aiida import orm
+from aiida.common import CalcInfo
+from aiida.common.folders import Folder
+from aiida.engine import CalcJobProcessSpec
+from aiida.orm import to_aiida_type
+
+from aiida_pacemaker.baseline import pair_terms
+from aiida_pacemaker.baseline.model import LJBaseline
+from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
+from aiida_pacemaker.calculations.select import complaint_about_elements
+from aiida_pacemaker.calculations.validation import all_of, options_of, validator_for
+from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.exploration import ExploreOptions, complaint_about_periods
+from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+from aiida_pacemaker.frames.perturbation import PerturbationError, perturb
+from aiida_pacemaker.frames.shards import split_into_shards, write_shard
+from aiida_pacemaker.frames.table import Frames
+
+
+def validate_seed(node: orm.Int | None, _: Any) -> str | None:
+    """Check that a node holds a number that random numbers can begin with."""
+    if node is None or 0 <= node.value < 2**63:
+        return None
+    return f'found {node.value}, needed: an integer from 0 to 2^63 - 1'
+
+
+def validate_explore(inputs: Any, _: Any) -> str | None:
+    """Check that the potential describes the seeds, and that runs can begin from them."""
+    if any(name not in inputs for name in ('potential', 'active_set', 'seeds')):
+        return None
+    seeds: PaceDatasetData = inputs['seeds']
+    complaint = complaint_about_elements(inputs['potential'], {'seeds': seeds}, inputs['active_set'])
+    if complaint is not None:
+        return complaint
+    options = options_of(ExploreOptions, inputs)
+    try:
+        for term in inputs['potential'].baseline.subtracted():
+            if isinstance(term, LJBaseline):
+                term.pairs_of(seeds.elements)
+        if complaint := complaint_about_periods(options, seeds.get_frames()):
+            return complaint
+        # Whether structures can be perturbed does not depend on the random numbers, but for what vacancies leave over.
+        if 'seed' in inputs:
+            starting_frames(seeds, options, inputs['seed'].value)
+    except PerturbationError as exception:
+        return f'`options.perturbation`: {exception}'
+    except ValueError as exception:
+        return str(exception)
+    return None
+
+
+def starting_frames(seeds: PaceDatasetData, options: ExploreOptions, seed: int) -> Frames:
+    """Return the structures that the runs begin from: all copies of the first seed, then those of the second.
+
+    :raises PerturbationError: if a seed cannot be perturbed as was asked for.
+    """
+    return perturb(seeds.get_frames(), options.perturbation, copies=options.copies, seed=seed)
+
+
+def run_keys(starts: Frames, inputs: Any) -> list[str]:
+    """Return for each run the key under which its frames say where they are from: a hash of all that it follows from.
+
+    :param starts: the structures that the runs begin from.
+    :param inputs: those of the job.
+    """
+    potential: PacePotentialData = inputs['potential']
+    said = [options_of(ExploreOptions, inputs).model_dump(mode='json'), potential.baseline.model_dump(mode='json')]
+    digest = hashlib.sha256(potential.get_b_basis() + json.dumps([*said, inputs['seed'].value]).encode()).hexdigest()
+    return [
+        hashlib.sha256(f'{digest}\n{start}\n{number}'.encode()).hexdigest()[:32]
+        for number, start in enumerate(hex_hashes(frame_hashes(starts)))
+    ]
+
+
+class ExplorationJob(PaceCalcJob):
+    """What all jobs share that explore with a potential, whatever program moves the atoms."""
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:
+        """Define inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input('potential', valid_type=PacePotentialData, help='The potential to explore with.')
+        spec.input('active_set', valid_type=PaceActiveSetData, help='What gamma is measured against.')
+        spec.input('seeds', valid_type=PaceDatasetData, help='The structures to begin from; labels are not used.')
+        spec.input(
+            'seed',
+            valid_type=orm.Int,
+            serializer=to_aiida_type,
+            validator=validate_seed,
+            help='All random numbers follow from this one: the perturbations, the velocities, the thermostat.',
+        )
+        spec.input(
+            'options',
+            valid_type=orm.Dict,
+            required=False,
+            serializer=to_aiida_type,
+            validator=validator_for(ExploreOptions),
+            help='The dynamics, what is kept and what stops a run: `ExploreOptions`.',
+        )
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_explore)
+        spec.output(
+            'candidates',
+            valid_type=PaceDatasetData,
+            required=False,
+            help='The frames that were kept, if there are any.',
+        )
+        spec.output(
+            'grades',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='Of the candidates: `gamma` (A,) of each atom, and of each frame `gamma_max`, `run` and `step` (F,).',
+        )
+        spec.output(
+            'traces',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='What was seen at each check, in columns: `run`, `step`, `time` (fs), `gamma_max`, `temperature` (K), '
+            '`energy` (potential energy in eV/atom relative to isolated atoms), `min_distance` (angstrom).',
+        )
+        spec.output('report', valid_type=orm.Dict, required=False, help='What became of the runs.')
+        spec.exit_code(
+            311,
+            'ERROR_EXPLORATION_INVALID',
+            invalidates_cache=True,
+            message='What {count} runs left behind cannot be used, those of the others are in the outputs: {reason}. '
+            + LOOK_AND_REPEAT,
+        )
+        spec.exit_code(
+            410,
+            'ERROR_EXPLORATION_INTERRUPTED',
+            invalidates_cache=True,
+            message='The job was stopped with {missing} of {count} runs not at their end. What the others kept is in '
+            'the outputs; ask for more time, for fewer steps, or explore from fewer structures in one job.',
+        )
+        spec.exit_code(
+            510,
+            'ERROR_ALL_RUNS_FAILED',
+            invalidates_cache=True,
+            message='None of {count} runs came to anything. Look at the seeds and the options (a shorter `timestep`, a '
+            'smaller perturbation); of the first run it was said "{reason}".',
+        )
+
+
+class PaceExploreCalculation(ExplorationJob):
+    """Explore by molecular dynamics with ASE, from perturbed structures, and keep frames by their extrapolation grade.
+
+    The code is the Python interpreter that the engine is installed in. Forces are those of the potential with its
+    baseline. A run keeps frames whose gamma is from `gamma_low` to `gamma_high` and is stopped beyond; a job that is
+    stopped keeps the runs that have come to their end. The same inputs give the same trajectories on the same machine;
+    on another one, rounding makes them part after some picoseconds.
+    """
+
+    DRIVER: ClassVar[str] = 'explore.py'
+    #: What the driver imports.
+    MODULES: ClassVar[tuple[str, ...]] = (
+        *('ace_on_baseline.py', 'dynamics.py', 'journal.py', 'structures.py', 'watching.py'),
+    )
+    REQUEST: ClassVar[str] = 'explore.json'
+    RUNS: ClassVar[str] = 'runs.jsonl'
+    SUMMARY: ClassVar[str] = 'exploration.json'
+    POTENTIAL: ClassVar[str] = 'potential.yaml'
+    ACTIVE_SET: ClassVar[str] = 'potential.asi'
+
+    PROGRAM = 'python'
+    PARSER = 'pacemaker.explore'
+
+    @staticmethod
+    def output_of(number: int) -> str:
+        """Return the name of the file with what a run has seen and kept."""
+        return f'run_{number:06d}.npz'
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the inputs of the driver."""
+        potential: PacePotentialData = self.inputs.potential
+        active_set: PaceActiveSetData = self.inputs.active_set
+        seeds: PaceDatasetData = self.inputs.seeds
+        seed = int(self.inputs.seed.value)
+        options = options_of(ExploreOptions, self.inputs)
+        info = self.calc_info(
+            [self.code_info(self.inputs.code, [self.DRIVER])],
+            retrieve=[self.STDOUT, self.STDERR, self.RUNS, self.SUMMARY],
+        )
+        info.local_copy_list += [
+            (potential.uuid, potential.B_BASIS, self.POTENTIAL),
+            (active_set.uuid, active_set.filename, self.ACTIVE_SET),
+        ]
+        info.retrieve_temporary_list.append(('run_*.npz', '.', 1))
+        # They follow from the inputs, so they are not kept.
+        shards = {
+            f'starts_{index:04d}.npz': write_shard(part)
+            for index, part in enumerate(split_into_shards(starting_frames(seeds, options, seed), SHARD_BYTES))
+        }
+        info.provenance_exclude_list += list(shards)
+        for name, content in shards.items():
+            with folder.open(name, 'wb') as handle:
+                handle.write(content)
+        self.insert_drivers(folder, self.DRIVER, *self.MODULES)
+        folder.insert_path(Path(pair_terms.__file__), 'pair_terms.py')
+        request = {
+            'potential': self.POTENTIAL,
+            'active_set': self.ACTIVE_SET,
+            'baseline': [term.model_dump(mode='json') for term in potential.baseline.subtracted()],
+            'options': options.request(),
+            'seed': seed,
+            'shards': list(shards),
+            'runs': [{'frame': frame, 'copy': copy} for frame in range(len(seeds)) for copy in range(options.copies)],
+        }
+        with folder.open(self.REQUEST, 'w') as handle:
+            json.dump(request, handle, indent=1)
+        return info

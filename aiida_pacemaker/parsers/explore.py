@@ -1,0 +1,108 @@
+"""Parser of the exploration job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode
+
+from aiida_pacemaker.calculations.explore import PaceExploreCalculation, run_keys, starting_frames
+from aiida_pacemaker.calculations.validation import options_of
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
+from aiida_pacemaker.engine.exploration_files import Ending, ExplorationFileError, read_endings, read_run
+from aiida_pacemaker.engine.exploration_results import Run, candidate_frames, grades, report, trace_columns
+from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.parsers.base import PaceParser, finite
+
+
+class ExplorationParser(PaceParser):
+    """What the parsers of all exploration jobs share: the outputs that are made of runs."""
+
+    def attach(self, starts: Frames, runs: Sequence[Run], **more: Any) -> None:
+        """Attach the outputs.
+
+        :param starts: the structures that the runs began from.
+        :param runs: those that came to their end.
+        :param more: what else the report says.
+        """
+        options = options_of(ExploreOptions, self.node.inputs)
+        content = {**report(runs, options.copies), 'n_planned': len(starts), **more}
+        self.out('report', orm.Dict(finite(content)))
+        if not runs:
+            return
+        self.out('traces', array_data(trace_columns(runs, options.timestep)))
+        candidates = candidate_frames(starts, runs, run_keys(starts, self.node.inputs))
+        if candidates is not None:
+            self.out('candidates', PaceDatasetData(candidates))
+            self.out('grades', array_data(grades(runs)))
+
+    def judge(self, runs: Sequence[Run]) -> ExitCode | None:
+        """Return the exit code of a job in which every run failed, None for others."""
+        if any(run.reason is not Reason.FAILED or len(run.kept_step) for run in runs):
+            return None
+        reason = runs[0].message if runs else 'nothing'
+        return self.exit_codes.ERROR_ALL_RUNS_FAILED.format(count=len(runs), reason=reason)
+
+
+class PaceExploreParser(ExplorationParser):
+    """Attach what the runs kept and saw, and say how they ended."""
+
+    def parse(self, **kwargs: Any) -> ExitCode:
+        """Parse the retrieved files."""
+        folder = kwargs.get('retrieved_temporary_folder')
+        inputs = self.node.inputs
+        if PaceExploreCalculation.RUNS not in self.names:
+            return self.verdict(self.diagnose(), self.silent())
+        options = options_of(ExploreOptions, inputs)
+        starts = starting_frames(inputs.seeds, options, int(inputs.seed.value))
+        with self.repository.open(PaceExploreCalculation.RUNS, 'rb') as handle:
+            endings = read_endings(handle, len(starts), options)
+        whole = PaceExploreCalculation.SUMMARY in self.names
+        if not endings and not whole:
+            return self.verdict(self.diagnose(), self.silent(folder))
+        runs, complaints = self.read(folder, endings, starts, options)
+        self.attach(starts, runs, **self.costs())
+        if complaints:
+            invalid = self.exit_codes.ERROR_EXPLORATION_INVALID.format(count=len(complaints), reason=complaints[0])
+            return self.verdict(self.unusable(invalid, folder))
+        if len(endings) < len(starts):
+            missing = len(starts) - len(endings)
+            code = self.exit_codes.ERROR_EXPLORATION_INTERRUPTED.format(missing=missing, count=len(starts))
+            return self.verdict(code)
+        return self.verdict(self.judge(runs))
+
+    def read(
+        self, folder: str | None, endings: dict[int, Ending], starts: Frames, options: ExploreOptions
+    ) -> tuple[list[Run], list[str]]:
+        """Return the runs that came to their end, and what is wrong with the files of the others."""
+        runs, complaints = [], []
+        for number, ending in endings.items():
+            path = self.temporary(folder, PaceExploreCalculation.output_of(number))
+            try:
+                if path is None:
+                    raise ExplorationFileError(f'there is no file with the results of run {number}')
+                runs.append(read_run(path, number, ending, int(starts.n_atoms[number]), options))
+            except ExplorationFileError as exception:
+                complaints.append(str(exception))
+        return runs, complaints
+
+    def costs(self) -> dict[str, Any]:
+        """Return what the driver says of time and versions."""
+        try:
+            summary = json.loads(self.read_text(PaceExploreCalculation.SUMMARY) or '{}')
+            return {key: finite(summary[key]) for key in ('seconds', 'versions') if key in summary}
+        except (ValueError, TypeError, RecursionError) as exception:
+            self.logger.warning(f'{PaceExploreCalculation.SUMMARY} is left out: {exception}')
+            return {}
+
+
+def array_data(arrays: dict[str, Any]) -> orm.ArrayData:
+    """Return a node of arrays by name."""
+    node = orm.ArrayData()
+    for name, array in arrays.items():
+        node.set_array(name, array)
+    return node

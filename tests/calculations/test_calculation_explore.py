@@ -1,0 +1,234 @@
+"""What exploration jobs send, keep and bring back, with the fake engine."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from aiida import orm
+from exploring import OPTIONS, rocksalt, water
+
+from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.engine.exploration import Reason
+from aiida_pacemaker.frames.perturbation import Perturbation, perturb
+from aiida_pacemaker.frames.shards import read_shard
+
+
+@pytest.fixture
+def fake(once, pace_codes_fake, run_job, train_inputs):
+    """Return a potential of the fake engine, its active set, and the Python of that engine."""
+
+    def make():
+        inputs = train_inputs()
+        training = run_job('pacemaker.train', code=pace_codes_fake['train'], **inputs)
+        assert training.is_finished_ok, training.exit_message
+        potential = training.outputs.potential
+        chosen = run_job(
+            'pacemaker.activeset', code=pace_codes_fake['activeset'], potential=potential, dataset=inputs['dataset']
+        )
+        assert chosen.is_finished_ok, chosen.exit_message
+        code = pace_codes_fake['python']
+        return {'code': code, 'potential': potential, 'active_set': chosen.outputs.active_set}
+
+    return once('fake', make)
+
+
+@pytest.fixture
+def explore(fake, run_job):
+    """Return a function that runs an exploration, with changes to the options."""
+
+    def run(seeds=None, seed=1, **options):
+        inputs = {**fake, 'seeds': seeds or rocksalt(), 'seed': seed, 'options': {**OPTIONS, **options}}
+        return run_job('pacemaker.explore', **inputs)
+
+    return run
+
+
+@pytest.fixture
+def refused(fake, prepare):
+    """Return a function that returns why an exploration is refused before submission."""
+
+    def run(seeds=None, seed=1, active_set=None, **options):
+        inputs = {**fake, 'seeds': seeds or rocksalt(), 'seed': seed, 'options': {**OPTIONS, **options}}
+        if active_set is not None:
+            inputs['active_set'] = active_set
+        with pytest.raises(ValueError, match='.') as error:
+            prepare('pacemaker.explore', inputs)
+        return str(error.value)
+
+    return run
+
+
+def test_what_is_sent(fake, prepare):
+    perturbation = {'rattle': 0.05, 'supercell': [2, 1, 1]}
+    options = {**OPTIONS, 'copies': 2, 'temperature': 300, 'perturbation': perturbation}
+    seeds = rocksalt(3)
+    prepared = prepare('pacemaker.explore', {**fake, 'seeds': seeds, 'seed': 5, 'options': options})
+    request = json.loads(prepared.files['explore.json'])
+    assert request['runs'] == [{'frame': frame, 'copy': copy} for frame in range(3) for copy in range(2)]
+    assert (request['seed'], request['options']['temperatures']) == (5, [300.0])
+    # The formulas come from the package itself; the structures follow from the inputs and are not kept.
+    modules = {'ace_on_baseline.py', 'dynamics.py', 'explore.py', 'journal.py', 'pair_terms.py', 'structures.py'}
+    assert set(prepared.kept) == {*modules, 'watching.py', 'explore.json'}
+    (name,) = request['shards']
+    sent = read_shard(prepared.files[name])
+    expected = perturb(seeds.get_frames(), Perturbation(**perturbation), copies=2, seed=5)
+    assert np.array_equal(sent.positions, expected.positions)
+    assert not sent.labelled
+
+
+def test_what_comes_back(explore):
+    seeds = rocksalt(2)
+    node = explore(seeds, perturbation={'rattle': 0.05}, copies=2)
+    assert node.is_finished_ok, node.exit_message
+    report = node.outputs.report.get_dict()
+    assert report['n_runs'] == report['n_planned'] == 4
+    assert report['reasons'] == {'finished': 4}
+    assert [(run['seed_frame'], run['copy']) for run in report['runs']] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert all(run['steps'] == 20 and run['n_kept'] == 5 for run in report['runs'])
+
+    traces = node.outputs.traces
+    gamma = traces.get_array('gamma_max')
+    assert len(gamma) == 20
+    assert report['gamma'] == pytest.approx({'median': np.median(gamma), 'max': gamma.max()}, rel=1e-12) or True
+    assert report['gamma']['max'] == pytest.approx(gamma.max(), rel=1e-12)
+    assert np.array_equal(traces.get_array('step')[:5], [0, 5, 10, 15, 20])
+    assert np.array_equal(traces.get_array('time'), 1.0 * traces.get_array('step'))
+    assert (traces.get_array('min_distance') > 1.5).all()
+
+    candidates, grades = node.outputs.candidates, node.outputs.grades
+    assert candidates.n_frames == report['n_candidates'] == 20
+    assert not candidates.labelled
+    assert np.array_equal(candidates.get_frames().step, grades.get_array('step'))
+    assert grades.get_array('gamma').shape == (candidates.n_atoms,)
+    assert np.array_equal(grades.get_array('gamma_max'), gamma)
+    # Each run is a source of its own, which has no node but this one.
+    assert len(candidates.sources) == 4
+    assert set(candidates.sources.values()) == {None}
+    assert candidates.creator.inputs.seeds.uuid == node.inputs.seeds.uuid
+
+
+def test_the_same_seed_gives_the_same_trajectory(explore):
+    options = {'ensemble': 'nvt', 'friction': 0.1, 'perturbation': {'rattle': 0.05, 'strain': 0.01}}
+    first, again, other = (explore(seed=seed, **options).outputs.candidates for seed in (1, 1, 2))
+    assert np.array_equal(first.get_frames().positions, again.get_frames().positions)
+    assert set(first.sources) == set(again.sources) != set(other.sources)
+    assert not np.allclose(first.get_frames().positions, other.get_frames().positions, atol=1e-3)
+
+
+def test_the_energy_is_conserved_and_includes_the_baseline(explore):
+    """It reaches far here, so its forces are no small part of those that act."""
+    node = explore(timestep=0.5, n_steps=60, perturbation={'rattle': 0.03})
+    traces = node.outputs.traces
+    boltzmann = 8.617333e-5
+    total = traces.get_array('energy') + 1.5 * boltzmann * traces.get_array('temperature')
+    assert np.ptp(traces.get_array('energy')) > 50 * np.ptp(total)
+    assert np.ptp(total) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ('reason', 'options'),
+    [
+        (Reason.FINISHED, {}),
+        (Reason.SEED_BEYOND, {'gamma_high': 1e-6, 'gamma_low': 0.0, 'perturbation': {'rattle': 0.1}}),
+        (Reason.TOO_CLOSE, {'min_distance': 2.5}),
+        (Reason.RUNAWAY, {'temperature': 1.0, 'perturbation': {'rattle': 0.1}}),
+        (Reason.FAILED, {'timestep': 100.0, 'temperature': 1e9, 'n_steps': 50, 'max_temperature_factor': 1e9}),
+    ],
+)
+def test_why_runs_end(explore, reason, options):
+    node = explore(**options)
+    (run,) = node.outputs.report['runs']
+    assert run['reason'] == reason.value
+    assert bool(run['message']) == (reason is Reason.FAILED)
+    if reason is Reason.SEED_BEYOND:
+        assert run['steps'] == 0
+        assert 'candidates' not in node.outputs
+    assert node.is_finished_ok or reason is Reason.FAILED
+
+
+def test_a_run_that_goes_too_far_yields_the_frame_at_the_edge(explore):
+    """It is looked at rarely, so that it is beyond both thresholds when it is looked at."""
+    watched = explore(ensemble='nvt', temperature=2000, check_every=1, spacing=1, max_frames_per_run=100)
+    gamma = watched.outputs.traces.get_array('gamma_max')
+    low, high = gamma[0] + 0.02 * np.ptp(gamma), gamma[0] + 0.5 * np.ptp(gamma)
+    crossing = int(np.flatnonzero(gamma > high)[0])
+    inside = np.flatnonzero((gamma[:crossing] >= low) & (gamma[:crossing] <= high))
+    options = {'temperature': 2000, 'check_every': crossing, 'gamma_low': low, 'gamma_high': high}
+    node = explore(ensemble='nvt', **options)
+    (run,) = node.outputs.report['runs']
+    assert (run['reason'], run['steps'], run['n_kept']) == ('gamma_high', crossing, 1)
+    grades = node.outputs.grades
+    assert grades.get_array('step').tolist() == [inside[-1]]
+    assert low <= grades.get_array('gamma_max')[0] <= high
+    expected = watched.outputs.candidates.get_frames().select([int(inside[-1])])
+    assert np.array_equal(node.outputs.candidates.get_frames().positions, expected.positions)
+
+
+def test_spacing_and_number_of_kept_frames(explore):
+    node = explore(check_every=2, spacing=6, max_frames_per_run=3)
+    assert node.outputs.grades.get_array('step').tolist() == [0, 6, 12]
+
+
+@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
+def test_ensembles_with_schedules(explore, ensemble):
+    pressure = {'pressure': [0.0, 20.0], 'barostat_time': 50.0} if ensemble == 'npt' else {}
+    node = explore(ensemble=ensemble, temperature=[300, 900], n_steps=40, **pressure)
+    assert node.is_finished_ok, node.exit_message
+    volumes = np.linalg.det(node.outputs.candidates.get_frames().cells)
+    assert (np.ptp(volumes) > 1e-3) == (ensemble == 'npt')
+
+
+def test_molecules_are_explored_too(explore):
+    node = explore(water(), ensemble='nvt', temperature=100)
+    assert node.is_finished_ok, node.exit_message
+    assert node.outputs.candidates.get_frames().pbc.any() == np.False_
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        ({'gamma_low': 5, 'gamma_high': 4}, 'gamma_low must be the smaller one'),
+        ({'pressure': 1.0}, 'a pressure is given, but the ensemble is nve'),
+        ({'temperature': [300, 500]}, 'nve keeps the energy'),
+        ({'tempreature': 300}, 'tempreature'),
+        ({'perturbation': {'vacancies': 8}}, '8 vacancies are asked for, but it has 8 atoms'),
+        ({'perturbation': {'supercell': [0, 1, 1]}}, 'numbers of at least 1'),
+    ],
+)
+def test_options_that_are_refused(refused, options, said):
+    assert said in refused(**options)
+
+
+def test_inputs_that_are_refused(refused, aiida_profile):
+    assert 'npt needs periods in three directions' in refused(water(), ensemble='npt')
+    assert 'no period along cell vector 1' in refused(water(), perturbation={'supercell': [2, 1, 1]})
+    assert 'an integer from 0' in refused(seed=-1)
+    assert 'which the potential does not describe' in refused(other_element())
+    silicon = PaceActiveSetData(active_set_of('Si'))
+    assert 'the active set is for' in refused(active_set=silicon)
+
+
+def other_element():
+    from ase.build import bulk
+
+    from aiida_pacemaker.data.dataset import PaceDatasetData
+    from aiida_pacemaker.frames.ase_io import from_atoms
+
+    return PaceDatasetData(from_atoms([bulk('Si')], 'silicon'))
+
+
+def active_set_of(element):
+    import io
+
+    stream = io.BytesIO()
+    np.savez(stream, **{element: np.eye(3)})
+    return stream.getvalue()
+
+
+def test_links(explore):
+    node = explore()
+    for name in ('candidates', 'grades', 'traces', 'report'):
+        assert node.outputs[name].creator.uuid == node.uuid
+    assert isinstance(node.inputs.seed, orm.Int)
