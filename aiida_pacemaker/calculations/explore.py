@@ -164,7 +164,7 @@ class PaceExploreCalculation(ExplorationJob):
     DRIVER: ClassVar[str] = 'explore.py'
     #: What the driver imports.
     MODULES: ClassVar[tuple[str, ...]] = (
-        *('ace_on_baseline.py', 'dynamics.py', 'journal.py', 'structures.py', 'watching.py'),
+        *('ace_on_baseline.py', 'dynamics.py', 'journal.py', 'running.py', 'structures.py', 'watching.py'),
     )
     REQUEST: ClassVar[str] = 'explore.json'
     RUNS: ClassVar[str] = 'runs.jsonl'

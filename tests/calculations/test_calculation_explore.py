@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 from aiida import orm
+from ase.build import bulk
 from exploring import OPTIONS, rocksalt, water
 
+from aiida_pacemaker.calculations.explore import PaceExploreCalculation
 from aiida_pacemaker.data.active_set import PaceActiveSetData
-from aiida_pacemaker.engine.exploration import Reason
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.perturbation import Perturbation, perturb
 from aiida_pacemaker.frames.shards import read_shard
 
@@ -53,7 +57,7 @@ def refused(fake, prepare):
         inputs = {**fake, 'seeds': seeds or rocksalt(), 'seed': seed, 'options': {**OPTIONS, **options}}
         if active_set is not None:
             inputs['active_set'] = active_set
-        with pytest.raises(ValueError, match='.') as error:
+        with pytest.raises(ValueError, match=r'.') as error:
             prepare('pacemaker.explore', inputs)
         return str(error.value)
 
@@ -69,8 +73,16 @@ def test_what_is_sent(fake, prepare):
     assert request['runs'] == [{'frame': frame, 'copy': copy} for frame in range(3) for copy in range(2)]
     assert (request['seed'], request['options']['temperatures']) == (5, [300.0])
     # The formulas come from the package itself; the structures follow from the inputs and are not kept.
-    modules = {'ace_on_baseline.py', 'dynamics.py', 'explore.py', 'journal.py', 'pair_terms.py', 'structures.py'}
-    assert set(prepared.kept) == {*modules, 'watching.py', 'explore.json'}
+    modules = {
+        'running.py',
+        'ace_on_baseline.py',
+        'dynamics.py',
+        'explore.py',
+        'journal.py',
+        'pair_terms.py',
+        'structures.py',
+    }
+    assert set(prepared.kept) == modules
     (name,) = request['shards']
     sent = read_shard(prepared.files[name])
     expected = perturb(seeds.get_frames(), Perturbation(**perturbation), copies=2, seed=5)
@@ -91,7 +103,6 @@ def test_what_comes_back(explore):
     traces = node.outputs.traces
     gamma = traces.get_array('gamma_max')
     assert len(gamma) == 20
-    assert report['gamma'] == pytest.approx({'median': np.median(gamma), 'max': gamma.max()}, rel=1e-12) or True
     assert report['gamma']['max'] == pytest.approx(gamma.max(), rel=1e-12)
     assert np.array_equal(traces.get_array('step')[:5], [0, 5, 10, 15, 20])
     assert np.array_equal(traces.get_array('time'), 1.0 * traces.get_array('step'))
@@ -117,67 +128,19 @@ def test_the_same_seed_gives_the_same_trajectory(explore):
     assert not np.allclose(first.get_frames().positions, other.get_frames().positions, atol=1e-3)
 
 
-def test_the_energy_is_conserved_and_includes_the_baseline(explore):
-    """It reaches far here, so its forces are no small part of those that act."""
-    node = explore(timestep=0.5, n_steps=60, perturbation={'rattle': 0.03})
-    traces = node.outputs.traces
-    boltzmann = 8.617333e-5
-    total = traces.get_array('energy') + 1.5 * boltzmann * traces.get_array('temperature')
-    assert np.ptp(traces.get_array('energy')) > 50 * np.ptp(total)
-    assert np.ptp(total) < 1e-3
-
-
-@pytest.mark.parametrize(
-    ('reason', 'options'),
-    [
-        (Reason.FINISHED, {}),
-        (Reason.SEED_BEYOND, {'gamma_high': 1e-6, 'gamma_low': 0.0, 'perturbation': {'rattle': 0.1}}),
-        (Reason.TOO_CLOSE, {'min_distance': 2.5}),
-        (Reason.RUNAWAY, {'temperature': 1.0, 'perturbation': {'rattle': 0.1}}),
-        (Reason.FAILED, {'timestep': 100.0, 'temperature': 1e9, 'n_steps': 50, 'max_temperature_factor': 1e9}),
-    ],
-)
-def test_why_runs_end(explore, reason, options):
-    node = explore(**options)
-    (run,) = node.outputs.report['runs']
-    assert run['reason'] == reason.value
-    assert bool(run['message']) == (reason is Reason.FAILED)
-    if reason is Reason.SEED_BEYOND:
-        assert run['steps'] == 0
-        assert 'candidates' not in node.outputs
-    assert node.is_finished_ok or reason is Reason.FAILED
-
-
-def test_a_run_that_goes_too_far_yields_the_frame_at_the_edge(explore):
-    """It is looked at rarely, so that it is beyond both thresholds when it is looked at."""
-    watched = explore(ensemble='nvt', temperature=2000, check_every=1, spacing=1, max_frames_per_run=100)
-    gamma = watched.outputs.traces.get_array('gamma_max')
-    low, high = gamma[0] + 0.02 * np.ptp(gamma), gamma[0] + 0.5 * np.ptp(gamma)
-    crossing = int(np.flatnonzero(gamma > high)[0])
-    inside = np.flatnonzero((gamma[:crossing] >= low) & (gamma[:crossing] <= high))
-    options = {'temperature': 2000, 'check_every': crossing, 'gamma_low': low, 'gamma_high': high}
-    node = explore(ensemble='nvt', **options)
-    (run,) = node.outputs.report['runs']
-    assert (run['reason'], run['steps'], run['n_kept']) == ('gamma_high', crossing, 1)
-    grades = node.outputs.grades
-    assert grades.get_array('step').tolist() == [inside[-1]]
-    assert low <= grades.get_array('gamma_max')[0] <= high
-    expected = watched.outputs.candidates.get_frames().select([int(inside[-1])])
-    assert np.array_equal(node.outputs.candidates.get_frames().positions, expected.positions)
-
-
-def test_spacing_and_number_of_kept_frames(explore):
-    node = explore(check_every=2, spacing=6, max_frames_per_run=3)
-    assert node.outputs.grades.get_array('step').tolist() == [0, 6, 12]
-
-
-@pytest.mark.parametrize('ensemble', ['nvt', 'npt'])
-def test_ensembles_with_schedules(explore, ensemble):
-    pressure = {'pressure': [0.0, 20.0], 'barostat_time': 50.0} if ensemble == 'npt' else {}
-    node = explore(ensemble=ensemble, temperature=[300, 900], n_steps=40, **pressure)
+def test_runs_that_keep_nothing(explore):
+    node = explore(gamma_high=1e-6, perturbation={'rattle': 0.1})
     assert node.is_finished_ok, node.exit_message
-    volumes = np.linalg.det(node.outputs.candidates.get_frames().cells)
-    assert (np.ptp(volumes) > 1e-3) == (ensemble == 'npt')
+    assert node.outputs.report['reasons'] == {'seed_beyond_gamma_high': 1}
+    assert 'candidates' not in node.outputs
+    assert 'grades' not in node.outputs
+    assert len(node.outputs.traces.get_array('run')) == 1
+
+
+def test_all_runs_failed(explore):
+    node = explore(ensemble='npt', pressure=1e5, barostat_time=1.0, min_distance=0.0, gamma_low=1e5)
+    assert node.exit_status == node.process_class.exit_codes.ERROR_ALL_RUNS_FAILED.status
+    assert 'ArithmeticError' in node.exit_message
 
 
 def test_molecules_are_explored_too(explore):
@@ -205,26 +168,11 @@ def test_inputs_that_are_refused(refused, aiida_profile):
     assert 'npt needs periods in three directions' in refused(water(), ensemble='npt')
     assert 'no period along cell vector 1' in refused(water(), perturbation={'supercell': [2, 1, 1]})
     assert 'an integer from 0' in refused(seed=-1)
-    assert 'which the potential does not describe' in refused(other_element())
-    silicon = PaceActiveSetData(active_set_of('Si'))
-    assert 'the active set is for' in refused(active_set=silicon)
-
-
-def other_element():
-    from ase.build import bulk
-
-    from aiida_pacemaker.data.dataset import PaceDatasetData
-    from aiida_pacemaker.frames.ase_io import from_atoms
-
-    return PaceDatasetData(from_atoms([bulk('Si')], 'silicon'))
-
-
-def active_set_of(element):
-    import io
-
+    assert 'which the potential does not describe' in refused(PaceDatasetData(from_atoms([bulk('Si')], 'silicon')))
     stream = io.BytesIO()
-    np.savez(stream, **{element: np.eye(3)})
-    return stream.getvalue()
+    np.savez(stream, Si=np.eye(3))
+    silicon = PaceActiveSetData(stream.getvalue())
+    assert 'the active set is for' in refused(active_set=silicon)
 
 
 def test_links(explore):

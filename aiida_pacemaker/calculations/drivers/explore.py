@@ -6,19 +6,18 @@ line of JSON to `runs.jsonl`, so that whatever stops the job costs no more than 
 end `exploration.json`, so that its presence says that no run was left out.
 """
 
-import contextlib
 import json
 import os
 import sys
 import time
-import traceback
 
 import ase
 import numpy as np
 import pyace
 from ace_on_baseline import AceOnBaseline
-from dynamics import check_sanity, give_velocities, make_dynamics, random_state, scheduled, set_conditions
+from dynamics import random_state
 from journal import begin, write
+from running import run_dynamics
 from structures import read_structures
 from watching import Watch
 
@@ -38,31 +37,6 @@ def make_grader(potential, active_set):
         return np.array(calculator.results['gamma'], dtype=float).reshape(len(atoms))
 
     return grade
-
-
-def explore(atoms, watch, options, random):
-    """Run the dynamics of one structure, and return why it ended, after how many steps, and what there is to say."""
-    step, volume = 0, abs(np.linalg.det(atoms.cell[:]))
-    steady = options['temperatures'][:1] if options['ensemble'] == 'nve' else options['temperatures']
-    try:
-        give_velocities(atoms, options['temperatures'][0], random)
-        dynamics = make_dynamics(atoms, options, random)
-        reason = watch.check(step, atoms, steady[0])
-        while reason is None and step < options['n_steps']:
-            set_conditions(dynamics, options, step)
-            dynamics.step()
-            step += 1
-            check_sanity(atoms, volume)
-            if step % options['check_every'] == 0 or step == options['n_steps']:
-                reason = watch.check(step, atoms, scheduled(steady, step, options['n_steps']))
-            else:
-                watch.remember(step, atoms)
-    except Exception as exception:  # whatever is raised is the reason why this run failed
-        traceback.print_exc()
-        with contextlib.suppress(Exception):
-            watch.look_back(atoms)
-        return {'reason': 'failed', 'steps': step, 'message': f'{type(exception).__name__}: {exception}'[:500]}
-    return {'reason': reason or 'finished', 'steps': step, 'message': ''}
 
 
 def save(name, arrays):
@@ -93,7 +67,7 @@ def main():
             calculator.reset()
             calculator.baseline.listed = None
             watch = Watch(grade, options)
-            said = explore(atoms, watch, options, random_state(request['seed'], run['frame'], run['copy']))
+            said = run_dynamics(atoms, watch, options, random_state(request['seed'], run['frame'], run['copy']))
             save(f'run_{number:06d}.npz', watch.arrays(len(atoms)))
             write(lines, {'run': number, **said, 'n_checks': len(watch.trace), 'n_kept': len(watch.kept)})
             print('run', number, said['reason'], 'after', said['steps'], 'steps', flush=True)
