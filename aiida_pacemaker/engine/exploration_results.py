@@ -123,6 +123,7 @@ def report(runs: Sequence[Run], copies: int) -> dict[str, Any]:
         'gamma': gamma_quantiles(gamma) if len(gamma) else None,
         'runs': [
             {
+                'run': run.number,
                 'seed_frame': run.number // copies,
                 'copy': run.number % copies,
                 'condition': '',

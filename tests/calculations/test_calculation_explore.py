@@ -73,15 +73,7 @@ def test_what_is_sent(fake, prepare):
     assert request['runs'] == [{'frame': frame, 'copy': copy} for frame in range(3) for copy in range(2)]
     assert (request['seed'], request['options']['temperatures']) == (5, [300.0])
     # The formulas come from the package itself; the structures follow from the inputs and are not kept.
-    modules = {
-        'running.py',
-        'ace_on_baseline.py',
-        'dynamics.py',
-        'explore.py',
-        'journal.py',
-        'pair_terms.py',
-        'structures.py',
-    }
+    modules = {*PaceExploreCalculation.MODULES, 'explore.py', 'pair_terms.py', 'explore.json'}
     assert set(prepared.kept) == modules
     (name,) = request['shards']
     sent = read_shard(prepared.files[name])

@@ -1,0 +1,189 @@
+"""The explorer: molecular dynamics from many structures under several conditions, in parallel jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ProcessSpec, while_
+from aiida.orm import to_aiida_type
+
+from aiida_pacemaker.calculations.explore import validate_explore, validate_seed
+from aiida_pacemaker.calculations.exploring import collect_explorations, options_under, plan_exploration
+from aiida_pacemaker.calculations.validation import complaint_about, validator_for
+from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.exploration import ExploreOptions
+from aiida_pacemaker.workflows.explore_base import PaceExploreBaseWorkChain
+from aiida_pacemaker.workflows.resuming import ResumingWorkChain
+
+#: Inputs of the job that the explorer provides itself.
+PROVIDED = ('potential', 'active_set', 'seeds', 'seed', 'options')
+COLLECTED = ('candidates', 'grades', 'traces', 'report')
+
+
+def validate_explorer(inputs: Any, _: Any) -> str | None:
+    """Check each condition as its jobs will."""
+    known = {name: inputs[name] for name in ('potential', 'active_set', 'seeds', 'seed') if name in inputs}
+    for label, condition in (inputs.get('conditions') or {'': None}).items():
+        options = orm.Dict(options_under(inputs.get('options'), condition))
+        complaint = complaint_about(ExploreOptions, options) or validate_explore({**known, 'options': options}, None)
+        if complaint is not None:
+            return f'`conditions.{label}`: {complaint}' if label else complaint
+    return None
+
+
+def validate_positive(node: orm.Int | None, _: Any) -> str | None:
+    """Check that a node holds a positive number."""
+    return None if node is None or node.value > 0 else f'found {node.value}, needed: a positive integer'
+
+
+class PaceExploreWorkChain(ResumingWorkChain):
+    """Explore from all seeds under all conditions, and collect the candidates, each once.
+
+    Each job explores from some of the seeds under one condition, with random numbers that follow from `seed`. A job
+    that fails does not cost what the others found.
+    """
+
+    @classmethod
+    def define(cls, spec: ProcessSpec) -> None:
+        """Define inputs, outline, outputs and exit codes."""
+        super().define(spec)
+        spec.input('potential', valid_type=PacePotentialData, help='The potential to explore with.')
+        spec.input('active_set', valid_type=PaceActiveSetData, help='What gamma is measured against.')
+        spec.input('seeds', valid_type=PaceDatasetData, help='The structures to begin from; labels are not used.')
+        spec.input(
+            'seed',
+            valid_type=orm.Int,
+            serializer=to_aiida_type,
+            validator=validate_seed,
+            help='All random numbers of all jobs follow from this one.',
+        )
+        spec.input(
+            'options',
+            valid_type=orm.Dict,
+            required=False,
+            serializer=to_aiida_type,
+            validator=validator_for(ExploreOptions),
+            help='The dynamics, what is kept and what stops a run: `ExploreOptions`.',
+        )
+        spec.input_namespace(
+            'conditions',
+            valid_type=orm.Dict,
+            dynamic=True,
+            required=False,
+            help='By label, what is changed in `options`: all seeds are explored from under each condition.',
+        )
+        spec.input(
+            'seeds_per_job',
+            valid_type=orm.Int,
+            serializer=to_aiida_type,
+            validator=validate_positive,
+            default=lambda: orm.Int(20),
+            help='Largest number of structures that one job explores from.',
+        )
+        spec.input(
+            'max_concurrent',
+            valid_type=orm.Int,
+            serializer=to_aiida_type,
+            validator=validate_positive,
+            default=lambda: orm.Int(10),
+            help='Largest number of jobs at a time.',
+        )
+        spec.expose_inputs(
+            PaceExploreBaseWorkChain,
+            namespace='job',
+            exclude=('clean_workdir', *(f'pace.{name}' for name in PROVIDED)),
+            namespace_options={'help': 'The exploration job: code and options.'},
+        )
+        spec.inputs.validator = validate_explorer
+        spec.outline(cls.plan, while_(cls.jobs_are_left)(cls.run_jobs, cls.inspect_jobs), cls.collect)
+        spec.output(
+            'candidates', valid_type=PaceDatasetData, required=False, help='The frames that were kept, each once.'
+        )
+        spec.output(
+            'grades',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='Of the candidates: `gamma` (A,) of each atom, and of each frame `gamma_max`, `run` and `step` (F,).',
+        )
+        spec.output(
+            'traces',
+            valid_type=orm.ArrayData,
+            required=False,
+            help='What was seen at each check of all runs, in columns.',
+        )
+        spec.output('report', valid_type=orm.Dict, required=False, help='What became of all runs.')
+        spec.exit_code(
+            510,
+            'ERROR_ALL_JOBS_FAILED',
+            message='None of {count} exploration jobs came to a good end; the last one said "{reason}".',
+        )
+
+    def plan(self) -> None:
+        """Divide the exploration into jobs."""
+        names = ('seeds', 'seed', 'seeds_per_job', 'options')
+        given = {name: self.inputs[name] for name in names if name in self.inputs}
+        conditions = {f'condition_{label}': node for label, node in self.inputs.get('conditions', {}).items()}
+        metadata = {'call_link_label': 'plan'}
+        self.ctx.plan, _ = self.run_once(plan_exploration, **given, **conditions, metadata=metadata)
+        self.ctx.n_begun = 0
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """What each job does."""
+        return list(self.ctx.plan['jobs']['jobs'])
+
+    def batch(self) -> list[dict[str, Any]]:
+        """Return the jobs of this turn."""
+        return self.jobs[self.ctx.n_begun : self.ctx.n_begun + self.inputs.max_concurrent.value]
+
+    def jobs_are_left(self) -> bool:
+        """Tell whether there is something left to do."""
+        return bool(self.ctx.n_begun < len(self.jobs))
+
+    def run_jobs(self) -> None:
+        """Submit as many jobs as may run at a time."""
+        for job in self.batch():
+            label = job['label']
+            inputs = AttributeDict(self.exposed_inputs(PaceExploreBaseWorkChain, 'job'))
+            inputs.pace.potential = self.inputs.potential
+            inputs.pace.active_set = self.inputs.active_set
+            inputs.pace.seeds = self.ctx.plan.get(f'seeds_{job["part"]}', self.inputs.seeds)
+            inputs.pace.seed = self.ctx.plan[f'seed_{label}']
+            inputs.pace.options = self.ctx.plan[f'options_{job["condition"]}']
+            inputs.setdefault('metadata', AttributeDict())['call_link_label'] = f'explore_{label}'
+            node = self.submit(PaceExploreBaseWorkChain, inputs)
+            self.report(f'exploring {label} in {node.process_label}<{node.pk}>')
+            self.to_context(**{f'job_{label}': node})
+
+    def inspect_jobs(self) -> None:
+        """Say which jobs have failed."""
+        batch = self.batch()
+        for job in batch:
+            node = self.ctx[f'job_{job["label"]}']
+            if not node.is_finished_ok:
+                self.report(f'{job["label"]} failed: [{node.exit_status}] {node.exit_message}')
+        self.ctx.n_begun += len(batch)
+
+    def collect(self) -> ExitCode | None:
+        """Put together what all jobs found."""
+        nodes = {job['label']: self.ctx[f'job_{job["label"]}'] for job in self.jobs}
+        found = {
+            f'{name}_{label}': node.outputs[name]
+            for label, node in nodes.items()
+            for name in COLLECTED
+            if name in node.outputs
+        }
+        if found:
+            metadata = {'call_link_label': 'collect'}
+            outputs, _ = self.run_once(collect_explorations, jobs=self.ctx.plan['jobs'], **found, metadata=metadata)
+            for name in COLLECTED:
+                if name in outputs:
+                    self.out(name, outputs[name])
+        if any(node.is_finished_ok for node in nodes.values()):
+            return None
+        last = list(nodes.values())[-1]
+        return self.exit_codes.ERROR_ALL_JOBS_FAILED.format(count=len(nodes), reason=last.exit_message)
