@@ -19,6 +19,7 @@ from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.merging import MergeOptions, merge_sources
 from aiida_pacemaker.calculations.sources import Source, convention_of
+from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
 from aiida_pacemaker.frames.hashing import HASH_DTYPE
@@ -197,9 +198,11 @@ def merge_frames(
 
 
 def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
-    """Return the options of a merge, with the units and signs of all trajectories said outright."""
+    """Return the options of a merge, with the units, signs and levels of theory of all trajectories said outright."""
     recognised = {label: convention_of(node) for label, node in sources.items() if isinstance(node, orm.TrajectoryData)}
     parsed = MergeOptions.model_validate({**options, 'conventions': {**recognised, **options.get('conventions', {})}})
+    if parsed.labelled:
+        parsed = parsed.model_copy(update={'levels': {**recognised_levels(sources), **parsed.levels}})
     return orm.Dict(parsed.model_dump(mode='json'))
 
 
@@ -272,7 +275,7 @@ def _gamma(evaluation: orm.ArrayData, dataset: PaceDatasetData) -> FloatArray:
 
 def _part(dataset: PaceDatasetData, mask: BoolArray) -> PaceDatasetData:
     """Return the frames of a dataset that are in a mask as a dataset of its own, in order, each with its source."""
-    return PaceDatasetData(_tables(dataset, mask), sources=dataset.source_uuids)
+    return PaceDatasetData(_tables(dataset, mask), sources=dataset.source_uuids, theories=dataset.theories)
 
 
 def _tables(dataset: PaceDatasetData, mask: BoolArray) -> Iterator[Frames]:

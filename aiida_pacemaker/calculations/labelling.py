@@ -27,7 +27,7 @@ def interrupted_frames(dataset: PaceDatasetData, failures: orm.Dict) -> dict[str
     if not left:
         return {}
     frames = dataset.get_frames().select(np.array(left))
-    return {'dataset': PaceDatasetData(frames, sources=dataset.source_uuids)}
+    return {'dataset': PaceDatasetData(frames, sources=dataset.source_uuids, theories=dataset.theories)}
 
 
 @calcfunction

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aiida_pacemaker.calculations.level_checks import LevelBook
 from aiida_pacemaker.calculations.sources import Convention, RawSource, Source, read_source
+from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.theory import said_theory
 from aiida_pacemaker.frames.checks import MIN_DISTANCE, Refusal, check, enforce
 from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
 from aiida_pacemaker.frames.merging import deduplicate
 from aiida_pacemaker.frames.table import FloatArray, Frames
+from aiida_pacemaker.frames.theory import LevelOfTheory
+
+#: What the dataset that others are merged into is called in reports.
+BASE = 'base'
 
 
 class MergeOptions(BaseModel):
@@ -44,6 +51,28 @@ class MergeOptions(BaseModel):
     conventions: dict[str, Convention] = Field(
         default_factory=dict, description='Units and signs of each trajectory, by the label of the source.'
     )
+    levels: dict[str, LevelOfTheory | str] = Field(
+        default_factory=dict,
+        description='Level of theory of each source that does not say it itself, by its label (`base` for the base); '
+        'the label of another source here stands for the same level.',
+    )
+    mixed_levels: Literal['refuse', 'warn'] = Field(
+        default='refuse',
+        description='Whether frames of different levels of theory are refused, or merged with a warning in the report.',
+    )
+
+    @model_validator(mode='after')
+    def _levels_are_there(self) -> MergeOptions:
+        for label, level in self.levels.items():
+            if isinstance(level, str) and not isinstance(self.levels.get(level), LevelOfTheory):
+                raise ValueError(f'`levels` says that {label} has the level of {level}, which is not given')
+        return self
+
+    def level_of(self, label: str) -> LevelOfTheory | None:
+        """Return what is said here of the level of theory of a source."""
+        level = self.levels.get(label)
+        level = self.levels[level] if isinstance(level, str) else level
+        return level if isinstance(level, LevelOfTheory) else None
 
 
 @dataclass
@@ -58,6 +87,8 @@ class Merger:
     energies: list[Callable[[], FloatArray]] = field(default_factory=list)
     #: The nodes of the source keys of those frames only that are in the dataset.
     sources: dict[str, str] = field(default_factory=dict)
+    #: What is known of their levels of theory.
+    book: LevelBook = field(default_factory=LevelBook)
     refusals: list[Refusal] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
     n_given: int = 0
@@ -67,11 +98,13 @@ class Merger:
         """Begin with a dataset as it is: its frames have been checked when they joined."""
         self.shared |= {shard['name']: base for shard in base.shards}
         self.sources |= base.source_uuids
+        self.book.enter(BASE, base.sources, base.theories, self.options.level_of(BASE))
         self.know(base.get_hashes(), base.get_energies)
 
     def take_dataset(self, label: str, node: PaceDatasetData) -> None:
         """Add the frames of a dataset that are good and new; shards in which all are so are shared as they are."""
         generation, known_sources, first = self.options.generation, node.source_uuids, 0
+        theories, level = node.theories, self.options.level_of(label)
         for shard in node.shards:
             if shard['name'] in self.shared:
                 self.n_given += shard['n_frames']
@@ -82,6 +115,7 @@ class Merger:
                 frames = self.new_ones(*self.good_ones(label, given, first))
                 for key in frames.source_keys:
                     self.sources.setdefault(key, known_sources[key])
+                self.book.enter(label, frames.source_keys, theories, level)
                 complete = len(frames) == len(stored) and frames.labelled == stored.labelled
                 if complete and np.array_equal(given.generation, stored.generation):
                     self.shared[shard['name']] = node
@@ -98,7 +132,7 @@ class Merger:
         """
         parts: list[Frames] = []
         origins: list[dict[str, Any]] = []
-        uuids: dict[str, str] = {}
+        by_key: dict[str, tuple[str, RawSource]] = {}
         for label, node in nodes.items():
             try:
                 frames = read_source(node, self.options.conventions.get(label))
@@ -108,12 +142,21 @@ class Merger:
             if len(good):
                 parts.append(good)
                 origins += origin
-                uuids.setdefault(good.source_of(0), node.uuid)
+                by_key.setdefault(good.source_of(0), (label, node))
         if parts:
             frames = self.new_ones(Frames.concatenate(parts), origins)
             for key in frames.source_keys:
-                self.sources.setdefault(key, uuids[key])
+                label, node = by_key[key]
+                self.sources.setdefault(key, node.uuid)
+                self.book.enter(label, [key], {}, self.level_of(label, node))
             self.new.append(frames)
+
+    def level_of(self, label: str, node: RawSource) -> LevelOfTheory | None:
+        """Return the level of theory of a trajectory or of a file: what it says itself comes first.
+
+        :raises ValueError: if what it says is no level of theory.
+        """
+        return said_theory(node) or self.options.level_of(label) or theory_of(node)
 
     def good_ones(self, label: str, frames: Frames, first: int = 0) -> tuple[Frames, list[dict[str, Any]]]:
         """Return the frames of one part that are good and where each is from, and remember why the others are not.
@@ -170,7 +213,9 @@ class Merger:
         new = [frames for frames in self.new if len(frames)]
         frames = [Frames.concatenate(new)] if new else []
         parents = list({node.uuid: node for node in self.shared.values()}.values())
-        return PaceDatasetData(frames, parents=parents, keep=set(self.shared), sources=self.sources)
+        return PaceDatasetData(
+            frames, parents=parents, keep=set(self.shared), sources=self.sources, theories=self.book.levels
+        )
 
     def report(self) -> dict[str, Any]:
         """Return what became of the given frames; sources are named by their labels, not by uuid.
@@ -204,6 +249,7 @@ def merge_sources(
     Datasets come first, then trajectories and files, in the order of their labels. Of equal frames the first stays.
 
     :raises FramesRefused: if more frames are refused than the options allow.
+    :raises MixedLevelsError: if labels of different levels of theory would be mixed and the options do not allow it.
     :raises ValueError: if there is nothing to merge, or if labelled and unlabelled frames would be mixed.
     """
     merger = Merger(options)
@@ -217,7 +263,11 @@ def merge_sources(
             others[label] = node
     merger.take_others(others)
     enforce(merger.refusals, merger.n_given, options.max_failed_fraction)
-    return merger.dataset(), merger.report()
+    if options.labelled and options.mixed_levels == 'refuse':
+        merger.book.refuse_mixed()
+    dataset = merger.dataset()
+    warnings = merger.book.warnings(dataset) if options.labelled else []
+    return dataset, {**merger.report(), 'warnings': warnings}
 
 
 def _energies(frames: Frames) -> FloatArray:

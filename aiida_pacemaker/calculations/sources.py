@@ -17,6 +17,8 @@ RawSource = orm.TrajectoryData | orm.SinglefileData
 Source = RawSource | PaceDatasetData
 Convention = Literal['eV-ASE', 'quantumespresso']
 
+#: How the types of processes of aiida-quantumespresso begin, with an entry point and without.
+QUANTUM_ESPRESSO_PROCESSES = ('aiida.calculations:quantumespresso.', 'aiida_quantumespresso.')
 #: Arrays that only aiida-quantumespresso writes.
 QUANTUM_ESPRESSO_ARRAYS = {'energy_hartree', 'scf_iterations', 'energy_accuracy', 'energy_ewald'}
 #: Endings of the dataset files of Pacemaker; all others are left to ASE.
@@ -35,7 +37,7 @@ def convention_of(node: orm.TrajectoryData) -> Convention:
     """Return the units and signs of a trajectory, as the plugin that made it has them."""
     creator = node.creator
     made_by = '' if creator is None else str(creator.process_type)
-    if 'quantumespresso' in made_by or QUANTUM_ESPRESSO_ARRAYS & set(node.get_arraynames()):
+    if made_by.startswith(QUANTUM_ESPRESSO_PROCESSES) or QUANTUM_ESPRESSO_ARRAYS & set(node.get_arraynames()):
         return 'quantumespresso'
     return 'eV-ASE'
 

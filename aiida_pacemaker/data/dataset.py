@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from aiida import orm
@@ -21,18 +22,20 @@ from aiida_pacemaker.frames.shards import (
     read_columns,
     read_hashes,
     read_shard,
+    read_source_counts,
     shard_name,
     split_into_shards,
     write_shard,
 )
 from aiida_pacemaker.frames.table import FloatArray, Frames
+from aiida_pacemaker.frames.theory import LevelOfTheory
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from aiida_pacemaker.baseline.model import DeltaBaseline
 
-Array = np.ndarray[Any, Any]
+Part = TypeVar('Part')
 
 #: A shard is read in one piece, so its size bounds the memory of everything that walks over a dataset. 16 MB are about
 #: 9,000 labelled frames of 32 atoms.
@@ -56,13 +59,16 @@ class PaceDatasetData(orm.Data):
     their shards, so its cost in time and bytes is that of the new frames. Each frame keeps its source (the node that it
     was read from and its position there) and the generation in which it joined.
 
-    Equal frames make equal node hashes: the uuids of the sources are attributes that are left out of the hash.
+    Where it is known, each source has a level of theory, that of the labels of all its frames.
+
+    Equal frames make equal node hashes: the uuids of the sources are attributes that are left out of the hash, and so
+    are the records of the levels of theory, whose fingerprints are in it.
     """
 
     FORMAT = 1
     FOLDER = 'shards'
 
-    _hash_ignored_attributes = ('sources',)
+    _hash_ignored_attributes = ('sources', 'levels')
     _CLS_NODE_CACHING = DatasetCaching
 
     class AttributesModel(orm.Data.AttributesModel):
@@ -84,6 +90,12 @@ class PaceDatasetData(orm.Data):
         sources: dict[str, str | None] = OrmMetadataField(
             description='Uuid of the node behind each source key; None if the frames were given to this node itself'
         )
+        levels: dict[str, dict[str, Any]] | None = OrmMetadataField(
+            None, description='Levels of theory that occur, by fingerprint; not there if none is known'
+        )
+        level_of_source: dict[str, str] | None = OrmMetadataField(
+            None, description='Fingerprint of the level of theory of each source key of which it is known'
+        )
 
     def __init__(
         self,
@@ -92,6 +104,7 @@ class PaceDatasetData(orm.Data):
         parents: Sequence[PaceDatasetData] = (),
         keep: Collection[str] | None = None,
         sources: Mapping[str, str | None] | None = None,
+        theories: Mapping[str, LevelOfTheory] | None = None,
         **kwargs: Any,
     ) -> None:
         """Construct a dataset from the frames of its parents, in order, followed by new ones.
@@ -101,6 +114,8 @@ class PaceDatasetData(orm.Data):
         :param keep: names of the shards to share; all if not given.
         :param sources: uuid of the source node for each source key of the new frames and, with `keep`, of the kept
             shards; keys of new frames that are not given belong to frames that have no node but this one.
+        :param theories: level of theory of the labels of each source key, as far as it is known; those of parents are
+            known, and keys that do not occur are passed over.
         :raises ValueError: if there are no frames, if labelled and unlabelled frames are mixed, or if a parent is not
             stored.
         """
@@ -125,6 +140,10 @@ class PaceDatasetData(orm.Data):
             raise ValueError('a dataset needs at least one frame')
         summaries = list(shards.values())
         self.base.attributes.set_many({**_totals(summaries), 'shards': summaries, 'sources': known})
+        if self.labelled:
+            of_parents = {key: level for parent in parents[::-1] for key, level in parent.theories.items()}
+            levels = {**of_parents, **(theories or {})}
+            self.base.attributes.set_many(_levels({key: levels[key] for key in known if key in levels}))
 
     def _share(self, parents: Sequence[PaceDatasetData], keep: Collection[str] | None) -> dict[str, dict[str, Any]]:
         """Refer to the shards of the parents without reading them, and return their summaries by name."""
@@ -205,6 +224,23 @@ class PaceDatasetData(orm.Data):
         """Uuid of the node behind each source key, which is this node itself for frames that were given to it."""
         return {key: uuid or self.uuid for key, uuid in self.sources.items()}
 
+    @property
+    def levels(self) -> dict[str, LevelOfTheory]:
+        """Levels of theory of the labels, as far as they are known, by fingerprint."""
+        records = self.base.attributes.get('levels', None) or {}
+        return {fingerprint: LevelOfTheory.model_validate(record) for fingerprint, record in records.items()}
+
+    @property
+    def level_of_source(self) -> dict[str, str]:
+        """Fingerprint of the level of theory of each source key of which it is known."""
+        return dict(self.base.attributes.get('level_of_source', None) or {})
+
+    @property
+    def theories(self) -> dict[str, LevelOfTheory]:
+        """Level of theory of each source key of which it is known."""
+        levels = self.levels
+        return {key: levels[fingerprint] for key, fingerprint in self.level_of_source.items()}
+
     def shard_path(self, name: str) -> str:
         """Return the path of a shard in the repository of the node."""
         return f'{self.FOLDER}/{name}'
@@ -233,7 +269,14 @@ class PaceDatasetData(orm.Data):
             return np.full(self.n_frames, np.nan)
         return np.concatenate(self._from_shards(lambda handle: read_columns(handle, ['energy'])['energy']))
 
-    def _from_shards(self, function: Callable[[IO[bytes]], Array]) -> list[Array]:
+    def frames_per_source(self) -> dict[str, int]:
+        """Return how many frames each source key has, without reading the rest."""
+        counts: Counter[str] = Counter()
+        for part in self._from_shards(read_source_counts):
+            counts.update(part)
+        return dict(counts)
+
+    def _from_shards(self, function: Callable[[IO[bytes]], Part]) -> list[Part]:
         """Return what a function reads from each shard, in order."""
         # Opening objects one by one takes 4 ms each, which a dataset that has grown by many merges would feel.
         repository = self.base.repository
@@ -312,6 +355,22 @@ def _totals(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         'energy_per_atom': [min(energies), max(energies)] if labelled else None,
         'max_force': max(shard['max_force'] for shard in shards) if labelled else None,
         'generations': generations,
+    }
+
+
+def _levels(theories: Mapping[str, LevelOfTheory]) -> dict[str, Any]:
+    """Return what the attributes say of levels of theory: nothing if none is known."""
+    if not theories:
+        return {}
+    # Thousands of sources share a few objects.
+    distinct = {id(theory): theory for theory in theories.values()}
+    fingerprints = {identity: theory.fingerprint() for identity, theory in distinct.items()}
+    records: dict[str, Any] = {}
+    for identity, theory in distinct.items():
+        records.setdefault(fingerprints[identity], theory.model_dump(mode='json', exclude_none=True))
+    return {
+        'levels': records,
+        'level_of_source': {key: fingerprints[id(theory)] for key, theory in theories.items()},
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from aiida_pacemaker.frames.table import FloatArray, Frames
 
 #: Size of a line: numbers in full precision with their brackets take 80 bytes a row, this is more than enough.
 _BYTES, _BYTES_PER_ATOM = 8192, 256
+#: How many packages are asked for their versions, at most.
+_VERSIONS = 20
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Labels:
     :param stress: in eV/angstrom^3 with the sign of ASE, shape (F, 3, 3); NaN without label or where it has no meaning.
     :param failures: for each frame that failed, the kind of the error and its message.
     :param running: the frame that was being labelled when the file ends, None if there is none.
+    :param versions: of the packages that were in use, by their names, as far as the file says.
     """
 
     energy: FloatArray
@@ -32,6 +35,7 @@ class Labels:
     stress: FloatArray
     failures: dict[int, tuple[str, str]]
     running: int | None
+    versions: dict[str, str]
 
 
 def read_labels(handle: IO[bytes], frames: Frames) -> Labels:
@@ -49,17 +53,28 @@ def read_labels(handle: IO[bytes], frames: Frames) -> Labels:
         stress=np.full((len(frames), 3, 3), np.nan),
         failures={},
         running=None,
+        versions={},
     )
     rows = list(frames.slices())
     done: set[int] = set()
     running = None
     for entry in _entries(handle, 2 * (_BYTES * len(frames) + _BYTES_PER_ATOM * len(frames.numbers))):
+        if not labels.versions:
+            labels.versions.update(read_versions(entry.get('versions')))
         begun, frame = _index(entry, 'begin', len(frames)), _index(entry, 'frame', len(frames))
         if begun is not None:
             running = begun
         elif frame is not None and frame not in done and _take(entry, frame, rows[frame], labels):
             done.add(frame)
-    return Labels(labels.energy, labels.forces, labels.stress, labels.failures, None if running in done else running)
+    return replace(labels, running=None if running in done else running)
+
+
+def read_versions(found: Any) -> dict[str, str]:
+    """Return the versions of packages by their names, without what makes no sense."""
+    if not isinstance(found, dict):
+        return {}
+    pairs = list(found.items())[:_VERSIONS]
+    return {printable(str(name)[:100]): printable(value[:100]) for name, value in pairs if isinstance(value, str)}
 
 
 def _entries(handle: IO[bytes], size: int) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -142,6 +143,21 @@ def read_hashes(source: Source) -> HashArray:
     with _open(source) as archive:
         _check_members(archive)
         return _read_member(archive, 'hashes')
+
+
+def read_source_counts(source: Source) -> dict[str, int]:
+    """Return how many frames of a shard each source key has, and read nothing else.
+
+    :param source: the bytes of the shard, or a seekable binary file.
+    :raises ShardError: if it is not a shard.
+    """
+    with _open(source) as archive:
+        _check_members(archive)
+        keys = _source_keys(_read_member(archive, 'source_keys'))
+        counts = Counter(_read_member(archive, 'source').tolist())
+    if counts and not 0 <= min(counts) <= max(counts) < len(keys):
+        raise ShardError('the shard is damaged: `source` points outside `source_keys`')
+    return {keys[position]: count for position, count in sorted(counts.items())}
 
 
 def split_into_shards(frames: Frames, max_bytes: int) -> Iterator[Frames]:

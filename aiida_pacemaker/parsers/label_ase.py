@@ -9,11 +9,12 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
-from aiida_pacemaker.calculations.label_ase import INTERRUPTED, RUNNING, AseLabelCalculation
+from aiida_pacemaker.calculations.label_ase import INTERRUPTED, RUNNING, AseCalculator, AseLabelCalculation
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
-from aiida_pacemaker.engine.label_files import Labels, read_labels
+from aiida_pacemaker.engine.label_files import Labels, read_labels, read_versions
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.table import BoolArray, Frames
+from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
 Failure = tuple[str, str]
@@ -33,8 +34,10 @@ class AseLabelParser(PaceParser):
         frames = frames.with_labels(labels.energy, labels.forces, labels.stress)
         good = np.isfinite(labels.energy)
         failures = _failures(labels, good, whole)
-        self.out('failures', orm.Dict({'failures': _listed(frames, failures), **self.costs()}))
-        for index, trajectory in enumerate(trajectories_from_frames(frames.select(good))):
+        costs = self.costs()
+        self.out('failures', orm.Dict({'failures': _listed(frames, failures), **costs}))
+        theory = self.theory(read_versions(costs.get('versions')) or labels.versions)
+        for index, trajectory in enumerate(trajectories_from_frames(frames.select(good), theory=theory)):
             self.out(f'trajectories.composition_{index:04d}', trajectory)
         if not whole:
             missing = sum(reason in (INTERRUPTED, RUNNING) for reason, _ in failures.values())
@@ -44,6 +47,13 @@ class AseLabelParser(PaceParser):
             reason = ': '.join(failures[0])
             return self.verdict(self.exit_codes.ERROR_ALL_LABELS_FAILED.format(count=len(frames), reason=reason))
         return self.verdict()
+
+    def theory(self, versions: dict[str, str]) -> LevelOfTheory:
+        """Return the level of theory of the labels: the calculator, with the versions of its package and of ASE."""
+        made = AseCalculator.model_validate(self.node.inputs.calculator.get_dict())
+        packages = dict.fromkeys((made.calculator.partition(':')[0].partition('.')[0], 'ase'))
+        named = [f'{package} {versions[package]}' for package in packages if package in versions]
+        return LevelOfTheory(code=f'ase:{made.calculator}', version=', '.join(named) or None, arguments=made.arguments)
 
     def costs(self) -> dict[str, Any]:
         """Return what the driver says of time and versions."""

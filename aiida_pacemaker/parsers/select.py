@@ -14,6 +14,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.logs import SelectionLog, read_selection_log
 from aiida_pacemaker.frames.pickle_reading import read_selection
 from aiida_pacemaker.frames.table import Frames, IntArray
+from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.parsers.base import PaceParser
 
 
@@ -62,9 +63,11 @@ def select_frames(rows: IntArray, candidates: dict[str, PaceDatasetData]) -> Pac
     """
     parts, ranks = [], []
     sources: dict[str, str] = {}
+    theories: dict[str, LevelOfTheory] = {}
     start = 0
     for dataset in candidates.values():
         sources |= dataset.source_uuids
+        theories |= dataset.theories
         for shard in dataset.shards:
             inside = np.flatnonzero((rows >= start) & (rows < start + shard['n_frames']))
             if len(inside):
@@ -72,4 +75,4 @@ def select_frames(rows: IntArray, candidates: dict[str, PaceDatasetData]) -> Pac
                 ranks.append(inside)
             start += shard['n_frames']
     order = np.argsort(np.concatenate(ranks))
-    return PaceDatasetData(Frames.concatenate(parts).select(order), sources=sources)
+    return PaceDatasetData(Frames.concatenate(parts).select(order), sources=sources, theories=theories)

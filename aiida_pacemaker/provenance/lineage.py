@@ -19,9 +19,11 @@ import numpy as np
 from aiida import orm
 
 from aiida_pacemaker.calculations.sources import Source, source_key
+from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+from aiida_pacemaker.frames.theory import LevelOfTheory
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,28 @@ class FrameOrigin:
     :param step: its position there, counted from zero.
     :param generation: generation in which it joined the dataset.
     :param hash: its content hash, 32 hexadecimal digits.
+    :param level: level of theory of its labels, None without labels or if it is not known.
     """
 
     source: Source
     step: int
     generation: int
     hash: str
+    level: LevelOfTheory | None = None
+
+
+@dataclass(frozen=True)
+class LevelUse:
+    """A level of theory and what of a dataset was labelled with it.
+
+    :param level: the level of theory, None if it is not known.
+    :param n_frames: number of frames.
+    :param sources: the nodes that these were read from, as far as they are in the graph.
+    """
+
+    level: LevelOfTheory | None
+    n_frames: int
+    sources: list[Source]
 
 
 @dataclass(frozen=True)
@@ -133,7 +151,33 @@ def frame_origin(dataset: PaceDatasetData, index: int) -> FrameOrigin:
     if source is None:
         uuid = dataset.source_uuids.get(frame.source_of(0))
         raise LookupError(f'the source of frame {index} is not among the ancestors of {dataset}: it had uuid {uuid}')
-    return FrameOrigin(source, int(frame.step[0]), int(frame.generation[0]), hex_hashes(frame_hashes(frame))[0])
+    level = (_found_level(source) or dataset.theories.get(frame.source_of(0))) if dataset.labelled else None
+    return FrameOrigin(source, int(frame.step[0]), int(frame.generation[0]), hex_hashes(frame_hashes(frame))[0], level)
+
+
+def levels_of(dataset: PaceDatasetData) -> list[LevelUse]:
+    """Return the levels of theory of the labels of a dataset, each with its frames and their sources.
+
+    Versions of a code are told apart here. What is not known has the level None and comes last; there is nothing to
+    tell of a dataset without labels.
+    """
+    if not dataset.labelled:
+        return []
+    nodes, counts, theories = _source_nodes(dataset), dataset.frames_per_source(), dataset.theories
+    uses: dict[str, LevelUse] = {}
+    for key in dataset.sources:
+        source = nodes.get(key)
+        level = _found_level(source) or theories.get(key)
+        name = '' if level is None else level.model_dump_json()
+        use = uses.get(name, LevelUse(level, 0, []))
+        sources = use.sources if source is None else [*use.sources, source]
+        uses[name] = LevelUse(level, use.n_frames + counts.get(key, 0), sources)
+    return sorted(uses.values(), key=lambda use: (use.level is None, -use.n_frames))
+
+
+def _found_level(source: Source | None) -> LevelOfTheory | None:
+    """Return the level of theory that is found at a source; one that was said in a merge is known to datasets only."""
+    return None if source is None or isinstance(source, PaceDatasetData) else theory_of(source)
 
 
 def dataset_of(potential: PacePotentialData) -> PaceDatasetData:

@@ -74,6 +74,14 @@ def consistent_energy(atoms):
         return atoms.get_potential_energy()
 
 
+def versions_of(module):
+    """Return the versions of what decides about the labels, that of the package of the calculator among them."""
+    found = {'ase': ase.__version__, 'numpy': np.__version__, 'python': sys.version.split()[0]}
+    package = module.partition('.')[0]
+    version = getattr(sys.modules.get(package), '__version__', None)
+    return found if version is None else {**found, package: str(version)}
+
+
 def main():
     """Label all structures; one that fails does not keep the others from being labelled."""
     start = time.time()
@@ -81,8 +89,10 @@ def main():
         request = json.load(handle)
     module, _, name = request['calculator'].partition(':')
     make_calculator = getattr(importlib.import_module(module), name)
+    versions = versions_of(module)
     with open('labels.jsonl', 'a') as lines:
         done = begin(lines, 'frame')
+        write(lines, {'versions': versions})
         for frame, atoms in enumerate(read_structures(request['shards'])):
             if frame in done:
                 continue
@@ -95,10 +105,7 @@ def main():
                 traceback.print_exc()
                 result = {'reason': type(exception).__name__, 'message': str(exception)[:500]}
             write(lines, {'frame': frame, **result})
-    summary = {
-        'seconds': time.time() - start,
-        'versions': {'ase': ase.__version__, 'numpy': np.__version__, 'python': sys.version.split()[0]},
-    }
+    summary = {'seconds': time.time() - start, 'versions': versions}
     with open('labels.json', 'w') as handle:
         json.dump(summary, handle)
 

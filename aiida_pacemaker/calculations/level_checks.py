@@ -1,0 +1,97 @@
+"""Whether the labels that meet in a dataset are of one level of theory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.frames.theory import LevelOfTheory, differences
+
+#: How many sources a message names.
+NAMED = 5
+
+
+class MixedLevelsError(ValueError):
+    """Labels of different levels of theory would get into one dataset."""
+
+
+@dataclass
+class LevelBook:
+    """Who brought which level of theory, of all that got into a dataset."""
+
+    #: By source key, as far as it is known.
+    levels: dict[str, LevelOfTheory] = field(default_factory=dict)
+    #: The label of the node that brought each source key.
+    givers: dict[str, str] = field(default_factory=dict)
+
+    def enter(
+        self, giver: str, keys: Iterable[str], levels: Mapping[str, LevelOfTheory], otherwise: LevelOfTheory | None
+    ) -> None:
+        """Note the level of theory of some sources, unless it has been noted before.
+
+        :param giver: label of the node that brought them.
+        :param levels: what is known of each source key.
+        :param otherwise: the level of those of which nothing is known.
+        """
+        for key in keys:
+            if key in self.givers:
+                continue
+            self.givers[key] = giver
+            level = levels.get(key, otherwise)
+            if level is not None:
+                self.levels[key] = level
+
+    def mixtures(self) -> list[str]:
+        """Return a text for each pair of levels of theory that cannot be mixed: who has them, and what differs."""
+        distinct = {id(level): level for level in self.levels.values()}
+        fingerprints = {identity: level.fingerprint() for identity, level in distinct.items()}
+        by_fingerprint = {fingerprints[identity]: level for identity, level in distinct.items()}
+        givers: dict[str, dict[str, None]] = {}
+        for key, level in self.levels.items():
+            givers.setdefault(fingerprints[id(level)], {})[self.givers[key]] = None
+        texts = []
+        for (one, level), (other, second) in combinations(by_fingerprint.items(), 2):
+            found = differences(level, second)
+            if found:
+                texts.append(
+                    f'{_named(list(givers[one]))} and {_named(list(givers[other]))} differ in ' + '; '.join(found)
+                )
+        return texts
+
+    def refuse_mixed(self) -> None:
+        """Refuse labels that cannot be mixed.
+
+        :raises MixedLevelsError: naming the sources, what differs, and what to do.
+        """
+        texts = self.mixtures()
+        if texts:
+            raise MixedLevelsError(
+                'labels of different levels of theory cannot be mixed: '
+                + '. '.join(texts)
+                + '. Label all of them at one level, or leave one side out; if their energies are known to be '
+                'comparable, merge with `mixed_levels` set to `warn`'
+            )
+
+    def warnings(self, dataset: PaceDatasetData) -> list[str]:
+        """Return what has to be said of the levels of theory in a dataset.
+
+        :param dataset: what the sources have become; its frames are counted if some levels are known and others not.
+        """
+        texts = [f'levels of theory are mixed: {text}' for text in self.mixtures()]
+        unknown = [key for key in self.givers if key not in self.levels]
+        if self.levels and unknown:
+            counts = dataset.frames_per_source()
+            n_unknown = sum(counts.get(key, 0) for key in unknown)
+            givers = _named(list(dict.fromkeys(self.givers[key] for key in unknown)))
+            texts.append(
+                f'the level of theory of {n_unknown} of {dataset.n_frames} frames, from {givers}, is not known, so '
+                'nothing says that their labels can be mixed with those of the others: say it with `levels`'
+            )
+        return texts
+
+
+def _named(labels: list[str]) -> str:
+    shown = ', '.join(f'`{label}`' for label in labels[:NAMED])
+    return shown if len(labels) <= NAMED else f'{shown} and {len(labels) - NAMED} more'

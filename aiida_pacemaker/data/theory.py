@@ -1,0 +1,40 @@
+"""The level of theory as an attribute of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida import orm
+from pydantic import ValidationError
+
+from aiida_pacemaker.frames.theory import LevelOfTheory
+
+#: Attribute of trajectories and files whose labels are known to be of one level of theory.
+ATTRIBUTE = 'level_of_theory'
+
+Theory = LevelOfTheory | Mapping[str, Any]
+
+
+def say_theory(node: orm.Data, theory: Theory) -> None:
+    """Say of what level of theory the labels of a trajectory or of a file are.
+
+    :param node: not stored yet: what a node says is fixed when it is stored.
+    :param theory: a level of theory, or its fields.
+    """
+    level = theory if isinstance(theory, LevelOfTheory) else LevelOfTheory.model_validate(theory)
+    node.base.attributes.set(ATTRIBUTE, level.model_dump(mode='json', exclude_none=True))
+
+
+def said_theory(node: orm.Data) -> LevelOfTheory | None:
+    """Return what a node says itself of the level of theory of its labels.
+
+    :raises ValueError: if what it says is no level of theory.
+    """
+    record = node.base.attributes.get(ATTRIBUTE, None)
+    if record is None:
+        return None
+    try:
+        return LevelOfTheory.model_validate(record)
+    except ValidationError as exception:
+        raise ValueError(f'the attribute `{ATTRIBUTE}` of {node} is no level of theory: {exception}') from exception
