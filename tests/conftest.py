@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import ase.io
 import pytest
+from aiida import orm
+from aiida_pseudo.data.pseudo.upf import UpfData
+from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 
 from aiida_pacemaker.frames.ase_io import from_atoms
 
 pytest_plugins = ['aiida_pacemaker.testing.fixtures']
 
 ROOT = Path(__file__).parent.parent
+#: Where Debian puts the pseudopotentials of `quantum-espresso-data`.
+PSEUDOS = Path('/usr/share/espresso/pseudo')
 FIXTURES = Path(__file__).parent / 'fixtures'
 
 
@@ -37,6 +43,36 @@ def mgo_images():
 def mgo_frames(mgo_images):
     """Return the same as frames."""
     return from_atoms(mgo_images, 'mgo-lda')
+
+
+@pytest.fixture
+def pw_code(aiida_computer_local):
+    """Return pw.x of Quantum ESPRESSO on this computer; without one, the test is skipped."""
+    program = shutil.which('pw.x')
+    if program is None or not PSEUDOS.is_dir():
+        pytest.skip('NO pw.x, SO NOTHING IS SAID ABOUT DFT: apt-get install quantum-espresso quantum-espresso-data')
+    code = orm.InstalledCode(
+        label='pw',
+        computer=aiida_computer_local(),
+        filepath_executable=program,
+        default_calc_job_plugin='quantumespresso.pw',
+    )
+    return code.store()
+
+
+@pytest.fixture
+def pseudo_family(aiida_profile, tmp_path):
+    """Return a family of pseudopotentials that need few plane waves, with cutoffs that are too low for anything."""
+    label = 'soft'
+    found = orm.QueryBuilder().append(CutoffsPseudoPotentialFamily, filters={'label': label}).first(flat=True)
+    if found is not None:
+        return found
+    for element in ('Al', 'Si'):
+        shutil.copy(PSEUDOS / f'{element}.pz-vbc.UPF', tmp_path)
+    family = CutoffsPseudoPotentialFamily.create_from_folder(tmp_path, label, pseudo_type=UpfData)
+    cutoffs = {element: {'cutoff_wfc': 12.0, 'cutoff_rho': 48.0} for element in family.elements}
+    family.set_cutoffs(cutoffs, 'normal', unit='Ry')
+    return family
 
 
 @pytest.fixture

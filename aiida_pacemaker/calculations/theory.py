@@ -102,13 +102,18 @@ def _families(pseudo: orm.Data) -> set[str]:
     return set(query.all(flat=True))
 
 
+def _in_ev(rydberg: float) -> float:
+    """Return an energy in eV, with no more digits than AiiDA stores."""
+    return float(f'{rydberg * units.Ry:.10g}')
+
+
 def _cutoffs(system: Mapping[str, Any], said: Mapping[str, Any]) -> Cutoffs | None:
     """Return the cutoffs in eV: as given, and that of the density as the code has chosen it if it was not given."""
     wavefunction, density = system.get('ecutwfc'), system.get('ecutrho')
     if wavefunction is None:
         return None
-    in_ev = said.get('rho_cutoff') if density is None else density * units.Ry
-    return Cutoffs(wavefunction=wavefunction * units.Ry, density=in_ev)
+    in_ev = said.get('rho_cutoff') if density is None else _in_ev(density)
+    return Cutoffs(wavefunction=_in_ev(wavefunction), density=in_ev)
 
 
 def _smearing(system: Mapping[str, Any]) -> Smearing | None:
@@ -118,7 +123,7 @@ def _smearing(system: Mapping[str, Any]) -> Smearing | None:
     if occupations != 'smearing':
         return Smearing(kind=occupations)
     kind = str(system.get('smearing', 'gaussian')).lower()
-    return Smearing(kind=kind, width=float(system.get('degauss', 0.0)) * units.Ry)
+    return Smearing(kind=kind, width=_in_ev(system.get('degauss', 0.0)))
 
 
 def _spin(system: Mapping[str, Any]) -> str:

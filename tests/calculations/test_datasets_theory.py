@@ -116,6 +116,10 @@ def test_unknown_beside_known_is_said(trajectories):
     assert 'the level of theory of 5 of 8 frames, from `base`, is not known' in report['warnings'][0]
     assert [(use.level, use.n_frames) for use in levels_of(dataset)] == [(LOW, 3), (None, 5)]
     assert frame_origin(dataset, 0).level is None
+    # They are found by what they have.
+    query = orm.QueryBuilder()
+    query.append(PaceDatasetData, filters={'attributes.levels': {'has_key': LOW.fingerprint()}})
+    assert dataset.uuid in {node.uuid for node in query.all(flat=True)} - {base.uuid}
     # Now it is said, for all of them.
     told, report = merge_frames(trajectories(5, 8, LOW), base=base, levels={'base': LOW})
     assert report['warnings'] == []
