@@ -10,7 +10,7 @@ from aiida.orm import to_aiida_type
 from ase.data import chemical_symbols
 
 from aiida_pacemaker.calculations.reference_atoms import ERROR_LEVELS_DIFFER, energies_of_atoms, isolated_atoms
-from aiida_pacemaker.workflows.labelling import define_label_ports, labeller_from
+from aiida_pacemaker.workflows.plugins import LABELLER, process_from
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
 #: Smallest box in angstrom in which atoms may count as isolated.
@@ -19,7 +19,7 @@ SMALLEST_BOX = 6.0
 
 def _validate(inputs: Any, _: Any) -> str | None:
     try:
-        labeller_from(inputs['label']['entry_point'].value)
+        process_from(inputs['label']['entry_point'].value)
     except KeyError:
         return 'give a labeller: `label.entry_point`, and its inputs in `label.inputs`'
     except ValueError as exception:
@@ -67,7 +67,7 @@ class PaceReferenceEnergiesWorkChain(ResumingWorkChain):
             validator=_validate_box,
             help='Edge in angstrom of the periodic cube that each atom is in.',
         )
-        define_label_ports(spec, help='Who labels the atoms: exactly what labels the frames.')
+        LABELLER.define_ports(spec, help='Who labels the atoms: exactly what labels the frames.')
         spec.inputs.validator = _validate
         spec.outline(cls.run_label, cls.read_energies)
         spec.output('reference_energies', valid_type=orm.Dict, help='Energy of the isolated atom of each element, eV.')
@@ -107,7 +107,7 @@ class PaceReferenceEnergiesWorkChain(ResumingWorkChain):
         metadata = {**label.get('metadata', {}), 'call_link_label': 'label', 'label': 'isolated atoms'}
         inputs = {**label.get('inputs', {}), 'dataset': atoms, 'metadata': metadata}
         try:
-            return ToContext(label=self.submit(labeller_from(label.entry_point.value), inputs))
+            return ToContext(label=self.submit(process_from(label.entry_point.value), inputs))
         except ValueError as exception:
             return self.exit_codes.ERROR_INPUTS_REFUSED.format(reason=exception)
 

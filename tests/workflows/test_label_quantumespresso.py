@@ -23,7 +23,7 @@ from aiida_pacemaker.frames.hashing import hex_hashes
 from aiida_pacemaker.provenance import frame_origin, levels_of
 from aiida_pacemaker.workflows import quantumespresso
 from aiida_pacemaker.workflows.label_quantumespresso import QuantumEspressoLabelWorkChain
-from aiida_pacemaker.workflows.labelling import labeller_from
+from aiida_pacemaker.workflows.plugins import process_from
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
@@ -192,7 +192,7 @@ def test_package_that_is_not_installed(unrun, monkeypatch):
     def missing(name):
         raise MissingEntryPointError(name)
 
-    assert labeller_from('pacemaker.label.quantumespresso') is QuantumEspressoLabelWorkChain
+    assert process_from('pacemaker.label.quantumespresso') is QuantumEspressoLabelWorkChain
     monkeypatch.setattr(quantumespresso, 'WorkflowFactory', missing)
     assert 'pip install aiida-pacemaker[qe]' in refusal(unrun)
 
@@ -200,7 +200,7 @@ def test_package_that_is_not_installed(unrun, monkeypatch):
 def test_entry_point_that_cannot_be_loaded(entry_points):
     entry_points.add(value='no_such_package.labels:Labeller', name='broken', group='aiida.workflows')
     with pytest.raises(ValueError, match=r'`broken` cannot be loaded(.|\n)*no_such_package'):
-        labeller_from('broken')
+        process_from('broken')
 
 
 def test_nothing_can_be_labelled(unrun):
