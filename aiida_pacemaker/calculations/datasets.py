@@ -86,7 +86,7 @@ def split_dataset(dataset: PaceDatasetData, options: orm.Dict) -> dict[str, Pace
         return ExitCode(ERROR_REFUSED, str(exception))
     in_train = np.zeros(len(frames), dtype=np.bool_)
     in_train[train] = True
-    return {'train': _part(dataset, in_train), 'test': _part(dataset, ~in_train)}
+    return {'train': part_of(dataset, in_train), 'test': part_of(dataset, ~in_train)}
 
 
 @calcfunction
@@ -119,7 +119,7 @@ def filter_dataset(
     if not kept.any():
         return ExitCode(ERROR_NOTHING_LEFT, f'none of the {len(kept)} frames is inside the ranges')
     report = {'n_given': len(kept), 'n_kept': int(kept.sum()), 'refused_by': dict(refused_by)}
-    return {'dataset': _part(dataset, kept), 'report': orm.Dict(report)}
+    return {'dataset': part_of(dataset, kept), 'report': orm.Dict(report)}
 
 
 @calcfunction
@@ -128,7 +128,7 @@ def exclude_datasets(dataset: PaceDatasetData, **others: PaceDatasetData) -> Pac
     unknown = _unknown(dataset, others)
     if not unknown.any():
         return ExitCode(ERROR_NOTHING_LEFT, f'all {dataset.n_frames} frames are in the other datasets')
-    return _part(dataset, unknown)
+    return part_of(dataset, unknown)
 
 
 @calcfunction
@@ -151,7 +151,7 @@ def find_candidates(
         )
     }
     if wanted.any():
-        outputs['candidates'] = _part(pool, wanted)
+        outputs['candidates'] = part_of(pool, wanted)
     return outputs
 
 
@@ -273,7 +273,7 @@ def _gamma(evaluation: orm.ArrayData, dataset: PaceDatasetData) -> FloatArray:
     return gamma
 
 
-def _part(dataset: PaceDatasetData, mask: BoolArray) -> PaceDatasetData:
+def part_of(dataset: PaceDatasetData, mask: BoolArray) -> PaceDatasetData:
     """Return the frames of a dataset that are in a mask as a dataset of its own, in order, each with its source."""
     return PaceDatasetData(_tables(dataset, mask), sources=dataset.source_uuids, theories=dataset.theories)
 

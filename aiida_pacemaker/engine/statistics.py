@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from aiida_pacemaker.frames.table import FloatArray, Frames
@@ -48,3 +50,40 @@ def gamma_quantiles(gamma_max: FloatArray) -> dict[str, float]:
 
 def _rms(values: FloatArray) -> float:
     return float(np.sqrt(np.mean(values**2)))
+
+
+def largest_per_frame(frames: Frames, values: FloatArray) -> FloatArray:
+    """Return the largest value of any atom of each frame, shape (F,).
+
+    :param values: one value per atom, shape (A,).
+    """
+    largest: FloatArray = np.maximum.reduceat(values, frames.offsets[:-1])
+    return largest
+
+
+def force_errors(frames: Frames, forces: FloatArray) -> FloatArray:
+    """Return the largest error of the force on any atom of each frame in eV/angstrom, shape (F,).
+
+    :param frames: labelled frames.
+    :param forces: predicted forces in eV/angstrom, shape (A, 3).
+    :raises ValueError: if the frames are not labelled.
+    """
+    if frames.forces is None:
+        raise ValueError('errors need labelled frames')
+    return largest_per_frame(frames, np.linalg.norm(forces - frames.forces, axis=1))
+
+
+def force_spread(frames: Frames, opinions: Sequence[FloatArray]) -> FloatArray:
+    """Return how far the members of an ensemble disagree about the forces of each frame in eV/angstrom, shape (F,).
+
+    That is the largest standard deviation of the force on any atom, the deviation being the length of the vector:
+    the model deviation of L. Zhang et al., Phys. Rev. Materials 3, 023804 (2019).
+
+    :param opinions: forces of at least two members in eV/angstrom, each of shape (A, 3).
+    :raises ValueError: if there are fewer than two members.
+    """
+    if len(opinions) < 2:
+        raise ValueError(f'a spread needs at least two members, there are {len(opinions)}')
+    stacked = np.stack(opinions)
+    variance = ((stacked - stacked.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
+    return largest_per_frame(frames, np.sqrt(variance))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
@@ -15,7 +14,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.evaluation_files import EvaluationFileError, read_evaluation
 from aiida_pacemaker.engine.reference_energies import reference_energy
-from aiida_pacemaker.engine.statistics import errors_of, gamma_quantiles
+from aiida_pacemaker.engine.statistics import errors_of, gamma_quantiles, largest_per_frame
 from aiida_pacemaker.frames.table import FloatArray
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
@@ -75,7 +74,7 @@ def complete(
     if frames.labelled:
         errors |= errors_of(frames, arrays['energy'], arrays['forces'], arrays['stress'])
     if 'gamma' in arrays:
-        arrays['gamma_max'] = np.maximum.reduceat(arrays['gamma'], frames.offsets[:-1])
+        arrays['gamma_max'] = largest_per_frame(frames, arrays['gamma'])
         errors['gamma'] = gamma_quantiles(arrays['gamma_max'])
     node = orm.ArrayData()
     for name, array in arrays.items():
