@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from aiida_pacemaker.data.potential import PacePotentialData
 
 #: Links to what a work chain has called.
 CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
-_REPORTS = ('begin_report', 'report_fit', 'report_selection', 'report_retry')
+_REPORTS = ('begin_report', 'report_fit', 'report_selection', 'report_calibration', 'report_retry')
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,24 @@ class Remains:
     """What another run needs to go on. What the loop did not come to is None.
 
     :param dataset: the dataset as it is after the last merge.
+    :param test_dataset: the test set as it is after the last merge.
     :param potential: the last potential.
     :param baseline: the baseline of all potentials.
     :param reference_energies: the energies that were pinned, in eV.
     :param report: one row per generation.
+    :param calibration: the errors by which gamma was chosen, so far.
     :param unlabelled: frames that were selected and whose labels have failed.
     :param owed: frames that were selected and are not labelled and merged yet.
     :param delivered: labelled trajectories of these frames that are there but not merged.
     """
 
     dataset: PaceDatasetData | None
+    test_dataset: PaceDatasetData | None
     potential: PacePotentialData | None
     baseline: orm.Dict | None
     reference_energies: orm.Dict | None
     report: orm.Dict | None
+    calibration: orm.Dict | None
     unlabelled: PaceDatasetData | None
     owed: PaceDatasetData | None
     delivered: list[orm.TrajectoryData]
@@ -50,23 +55,35 @@ def remains_of(loop: orm.WorkChainNode) -> Remains:
     inputs = loop.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
     done = {label: node for label, node in calls.items() if node.is_finished_ok}
 
-    def newest(*process_labels: str, output: str) -> Any:
-        found = [node for node in done.values() if node.process_label in process_labels and output in node.outputs]
+    def newest(*process_labels: str, output: str, step: str | None = None) -> Any:
+        found = [
+            node
+            for label, node in done.items()
+            if node.process_label in process_labels and output in node.outputs and step in (None, _step_of(label))
+        ]
         return found[-1].outputs[output] if found else None
 
     stage, owed = _owed(calls, done)
-    delivered = [] if stage is None else _delivered(calls.get(f'{stage}_label'))
+    steps = () if stage is None else ('label', 'label_test')
     return Remains(
-        dataset=newest('merge', output='dataset') or inputs.get('dataset'),
-        potential=newest('PaceTrainBaseWorkChain', output='potential') or inputs.get('potential'),
+        dataset=newest('merge', step='merge', output='dataset') or inputs.get('dataset'),
+        test_dataset=newest('merge', step='merge_test', output='dataset') or inputs.get('test_dataset'),
+        # Members of an ensemble are trained by the same work chain.
+        potential=newest('PaceTrainBaseWorkChain', step='train', output='potential') or inputs.get('potential'),
         baseline=newest('baseline_of', 'default_baseline', output='result') or inputs.get('baseline'),
         reference_energies=newest('reference_energies_of', 'fit_reference_energies', output='result')
         or inputs.get('reference_energies'),
         report=newest(*_REPORTS, output='result') or inputs.get('previous_report'),
+        calibration=newest('calibrate', output='result') or inputs.get('calibration'),
         unlabelled=newest('frames_without_labels', output='dataset'),
         owed=owed if owed is not None or 'retry_frames' in calls else inputs.get('unlabelled'),
-        delivered=delivered,
+        delivered=[node for step in steps for node in _delivered(calls.get(f'{stage}_{step}'))],
     )
+
+
+def _step_of(label: str) -> str:
+    """Return the step of a call without the stage that it belongs to."""
+    return re.sub(r'^(generation_\d+|[a-z]+)_', '', label, count=1)
 
 
 def _owed(calls: dict[str, Any], done: dict[str, Any]) -> tuple[str | None, PaceDatasetData | None]:

@@ -31,7 +31,7 @@ class LoopBuilders(ProtocolMixin):
         pace_activeset: orm.AbstractCode,
         pace_select: orm.AbstractCode,
         python: orm.AbstractCode,
-        pool: PaceDatasetData,
+        pool: PaceDatasetData | None = None,
         pace_yaml2yace: orm.AbstractCode | None = None,
         initial: Sequence[orm.Data] = (),
         protocol: str | None = None,
@@ -43,7 +43,7 @@ class LoopBuilders(ProtocolMixin):
 
         :param pacemaker: code for training; the others are those for the active set, the selection, the evaluation (the
             Python of the engine) and, for a `.yace` with each potential, the conversion.
-        :param pool: the candidates.
+        :param pool: the candidates; without a pool, give an explorer and a labeller (`explore`, `label`).
         :param initial: labelled trajectories, files and datasets to begin with.
         :param protocol: one of :meth:`get_available_protocols`.
         :param overrides: `config`, `settings`, `activeset` or `select` (their options) in place of those of the
@@ -55,7 +55,8 @@ class LoopBuilders(ProtocolMixin):
         defaults = cls.get_protocol_inputs(protocol, overrides)
         config = defaults['config']
         if 'elements' not in config:
-            nodes = [pool, *(inputs[name] for name in ('dataset', 'test_dataset') if name in inputs), *initial]
+            given_sets = (pool, inputs.get('dataset'), inputs.get('test_dataset'))
+            nodes = [*(node for node in given_sets if node is not None), *initial]
             config['elements'] = sorted({element for node in nodes for element in _elements(node)})
         job = {'options': {'resources': RESOURCES, **(options or {})}}
         builder: ProcessBuilder = cls.get_builder()  # type: ignore[attr-defined]
@@ -75,7 +76,8 @@ class LoopBuilders(ProtocolMixin):
             builder.select['pace']['options'] = orm.Dict(defaults['select'])
         builder.evaluate = {'pace': {'code': python, 'metadata': job}}
         builder.settings = orm.Dict(LoopSettings.model_validate(defaults['settings']).model_dump(mode='json'))
-        builder.pool = pool
+        if pool is not None:
+            builder.pool = pool
         builder.initial = {f'source_{index:04d}': node for index, node in enumerate(initial)}
         for name, value in inputs.items():
             setattr(builder, name, value)
@@ -103,6 +105,8 @@ class LoopBuilders(ProtocolMixin):
         remains = remains_of(run)
         continued = {
             'dataset': remains.dataset,
+            'test_dataset': remains.test_dataset,
+            'calibration': remains.calibration,
             'potential': remains.potential,
             'baseline': remains.baseline,
             'reference_energies': remains.reference_energies,

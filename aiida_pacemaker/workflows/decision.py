@@ -7,17 +7,21 @@ from typing import Any
 
 from aiida_pacemaker.workflows.settings import LoopSettings
 
+#: How an exploration ends that has done all its steps.
+FINISHED = 'finished'
+
 
 class StopReason(Enum):
     """Why a loop has ended, and what that means."""
 
     TARGET_REACHED = 'The errors on the test set are below the targets.'
-    GAMMA_CONVERGED = 'No candidate has an extrapolation grade above the threshold: the pool is known.'
+    GAMMA_CONVERGED = 'The extrapolation grades are below the threshold: the pool, or what was explored, is known.'
     POOL_EXHAUSTED = 'Every candidate of the pool is in the dataset.'
     NOTHING_SELECTED = 'No candidate would enlarge the active set.'
     NOTHING_NEW = 'All labelled frames were in the dataset already, as after a relaxation.'
     PLATEAU = 'The errors on the test set no longer improve.'
     BUDGET_SPENT = 'The budget of labels is spent.'
+    CORE_HOURS_SPENT = 'The budget of core hours is spent.'
     MAX_GENERATIONS = 'The largest number of generations is reached.'
 
 
@@ -32,10 +36,12 @@ def decide(rows: list[dict[str, Any]], settings: LoopSettings, retried: int = 0)
     # In the order of what they say: the first that holds is the reason.
     verdicts = {
         StopReason.TARGET_REACHED: _target_reached(last, settings),
-        StopReason.POOL_EXHAUSTED: last['n_unknown'] == 0,
-        StopReason.GAMMA_CONVERGED: last['n_candidates'] == 0,
+        StopReason.POOL_EXHAUSTED: last['explored'] is None and last['n_unknown'] == 0,
+        StopReason.GAMMA_CONVERGED: _gamma_converged(last, settings),
         StopReason.PLATEAU: _on_plateau(rows, settings),
         StopReason.BUDGET_SPENT: labels_left(rows, settings, retried) == 0,
+        StopReason.CORE_HOURS_SPENT: settings.core_hours_budget is not None
+        and last['core_hours'] >= settings.core_hours_budget,
         StopReason.MAX_GENERATIONS: len(rows) >= settings.max_generations,
     }
     return next((reason for reason, holds in verdicts.items() if holds), None)
@@ -43,9 +49,29 @@ def decide(rows: list[dict[str, Any]], settings: LoopSettings, retried: int = 0)
 
 def labels_left(rows: list[dict[str, Any]], settings: LoopSettings, retried: int = 0) -> int:
     """Return how many frames the next selection may take."""
-    spent = retried + sum(row['n_selected'] for row in rows)
+    spent = retried + sum(row['n_selected'] + row['n_set_aside'] for row in rows)
     left = settings.frames_per_generation
     return left if settings.label_budget is None else max(0, min(left, settings.label_budget - spent))
+
+
+def split_labels(left: int, settings: LoopSettings) -> int:
+    """Return how many of the frames that may be labelled are for the test set.
+
+    :param left: see :func:`labels_left`.
+    """
+    if not settings.test_share or left < 2:
+        return 0
+    return min(left - 1, max(1, round(settings.test_share * left)))
+
+
+def _gamma_converged(row: dict[str, Any], settings: LoopSettings) -> bool:
+    """Tell whether there is nothing left that the potential does not know."""
+    gamma, explored = row[f'gamma_{settings.gamma_quantile}'], row['explored']
+    known = gamma is not None and bool(gamma < settings.gamma_threshold)
+    if explored is None:
+        return known or row['n_candidates'] == 0
+    # A run that was broken off, or lost with its job, has not seen what it was sent to see.
+    return known and explored['reasons'] == {FINISHED: explored['n_planned']}
 
 
 def _target_reached(row: dict[str, Any], settings: LoopSettings) -> bool:
@@ -59,8 +85,11 @@ def _target_reached(row: dict[str, Any], settings: LoopSettings) -> bool:
 
 def _on_plateau(rows: list[dict[str, Any]], settings: LoopSettings) -> bool:
     window = settings.plateau_generations
-    errors = [row['test_rmse_forces'] for row in rows]
-    if window is None or len(errors) <= window or None in errors:
+    errors: list[float] = []
+    for row in rows:
+        # A test set that begins empty has no errors at first.
+        errors = [] if row['test_rmse_forces'] is None else [*errors, row['test_rmse_forces']]
+    if window is None or len(errors) <= window:
         return False
     before = min(errors[:-window])
     return bool(min(errors[-window:]) > before * (1 - settings.plateau_tolerance))

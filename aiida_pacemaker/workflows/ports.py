@@ -16,7 +16,7 @@ from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
-from aiida_pacemaker.workflows.labelling import labeller_from
+from aiida_pacemaker.workflows.plugins import EXPLORER, LABELLER, process_from
 from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.settings import LoopSettings
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
@@ -40,7 +40,7 @@ GO_ON = 'What there is so far is in the outputs: repair what is wrong and go on 
 
 def validate_loop(inputs: Any, _: Any) -> str | None:
     """Check all that is known before the first job: there is something to begin with, and the inputs fit together."""
-    checks = (_check_begin, _check_labeller, _check_training, _check_elements)
+    checks = (_check_begin, _check_candidates, _check_labeller, _check_training, _check_elements)
     return next((complaint for check in checks if (complaint := check(inputs))), None)
 
 
@@ -52,16 +52,35 @@ def _check_begin(inputs: Any) -> str | None:
     return None
 
 
+def _check_candidates(inputs: Any) -> str | None:
+    explore = inputs.get('explore', {})
+    if 'entry_point' not in explore:
+        if 'pool' in inputs:
+            return None
+        return 'there are no candidates: give a `pool`, or an explorer (`explore.entry_point`, `explore.inputs`)'
+    if 'pool' in inputs:
+        return 'there are a `pool` and an explorer: candidates come from one of them, leave out the other'
+    try:
+        process_from(explore['entry_point'].value)
+    except ValueError as exception:
+        return f'`explore.entry_point`: {exception}'
+    if 'entry_point' not in inputs.get('label', {}):
+        return 'what is explored has no labels: give a labeller (`label.entry_point`, `label.inputs`)'
+    return None
+
+
 def _check_labeller(inputs: Any) -> str | None:
     label = inputs.get('label', {})
     if 'entry_point' in label:
         try:
-            labeller_from(label['entry_point'].value)
+            process_from(label['entry_point'].value)
         except ValueError as exception:
             return f'`label.entry_point`: {exception}'
         return None
     if 'pool' in inputs and not inputs['pool'].labelled:
         return 'the pool is not labelled: give a labeller (`label.entry_point`, `label.inputs`)'
+    if inputs['settings'].get_dict().get('isolated_atoms'):
+        return 'the isolated atoms need a labeller (`label.entry_point`, `label.inputs`), or give `reference_energies`'
     if 'unlabelled' in inputs:
         return 'there are `unlabelled` frames of an earlier run: give a labeller (`label.entry_point`, `label.inputs`)'
     return None
@@ -87,14 +106,17 @@ def _check_training(inputs: Any) -> str | None:
 def _check_elements(inputs: Any) -> str | None:
     """Look for frames that the potentials will not describe, which would show after the first training only."""
     config = inputs.get('train', {}).get('pace', {}).get('config')
-    if config is None or 'pool' not in inputs:
+    if config is None:
         return None
-    unknown = sorted(set(inputs['pool'].elements) - set(parse_config(config.get_dict()).elements))
-    if unknown:
-        return (
-            f'the pool has {", ".join(unknown)} but the config does not: add the element to `elements`, with frames to '
-            'train on, or filter the pool'
-        )
+    known = set(parse_config(config.get_dict()).elements)
+    given = {'the pool': inputs.get('pool'), '`explore.seeds`': inputs.get('explore', {}).get('seeds')}
+    for name, frames in given.items():
+        unknown = [] if frames is None else sorted(set(frames.elements) - known)
+        if unknown:
+            return (
+                f'{name} has {", ".join(unknown)} but the config does not: add the element to `elements`, with frames '
+                'to train on, or filter the frames'
+            )
     return None
 
 
@@ -142,13 +164,20 @@ class LoopPorts:
             validator=validate_labelled,
             help='Dataset to continue from; what is in `initial` is merged into it.',
         )
-        spec.input('pool', valid_type=PaceDatasetData, help='The candidates; labelled, or unlabelled with a labeller.')
+        spec.input(
+            'pool',
+            valid_type=PaceDatasetData,
+            required=False,
+            help='The candidates; labelled, or unlabelled with a labeller. Without a pool an explorer finds them.',
+        )
+        cls.define_plugins(spec)
         spec.input(
             'test_dataset',
             valid_type=PaceDatasetData,
             required=False,
             validator=validate_labelled,
-            help='The frozen test set: never trained on, and never selected from the pool.',
+            help='The frozen test set: never trained on, and never selected. What `settings.test_share` sets aside is '
+            'added to it.',
         )
         spec.input(
             'unlabelled',
@@ -189,26 +218,11 @@ class LoopPorts:
             validator=validator_for(LoopSettings),
             help='When the loop goes on and what it takes: `LoopSettings`.',
         )
-        spec.input_namespace('label', help='Who labels what is selected from an unlabelled pool.')
         spec.input(
-            'label.entry_point',
-            valid_type=orm.Str,
-            serializer=to_aiida_type,
+            'calibration',
+            valid_type=orm.Dict,
             required=False,
-            help='Entry point of the labeller, for an unlabelled pool.',
-        )
-        spec.input_namespace(
-            'label.inputs',
-            dynamic=True,
-            required=False,
-            help='Inputs of the labeller, all but its `dataset`.',
-        )
-        spec.input(
-            'label.metadata',
-            valid_type=dict,
-            non_db=True,
-            required=False,
-            help='Metadata of the labeller, such as the options of a job.',
+            help='Output `calibration` of the run that is continued; that of this run adds to it.',
         )
         spec.input(
             'clean_workdir',
@@ -220,14 +234,36 @@ class LoopPorts:
         spec.inputs.validator = validate_loop
 
     @classmethod
+    def define_plugins(cls, spec: ProcessSpec) -> None:
+        """Define who finds candidates and who labels them: any process, chosen by its entry point."""
+        EXPLORER.define_ports(spec, help='Who finds candidates, where there is no pool.')
+        LABELLER.define_ports(spec, help='Who labels candidates that have no labels.')
+        spec.input(
+            'explore.seeds',
+            valid_type=PaceDatasetData,
+            required=False,
+            help='Structures to begin from in each generation; without them `settings.seed_frames` of the dataset.',
+        )
+
+    @classmethod
     def define_outputs(cls, spec: ProcessSpec) -> None:
         """Define what the loop gives, and how it fails."""
         spec.output('dataset', valid_type=PaceDatasetData, required=False, help='The dataset as it is at the end.')
+        spec.output(
+            'test_dataset', valid_type=PaceDatasetData, required=False, help='The test set as it is at the end.'
+        )
         spec.output('potential', valid_type=PacePotentialData, required=False, help='The last potential.')
         spec.output('active_set', valid_type=PaceActiveSetData, required=False, help='Its active set.')
         spec.output('baseline', valid_type=orm.Dict, required=False, help='The baseline of all potentials.')
         spec.output('reference_energies', valid_type=orm.Dict, required=False, help='The energies that were pinned.')
         spec.output('report', valid_type=orm.Dict, required=False, help='One row per generation.')
+        spec.output(
+            'calibration',
+            valid_type=orm.Dict,
+            required=False,
+            help='The errors of all frames that were labelled, before they were trained on, with the gamma (and the '
+            'spread of the ensemble) that they were chosen by, and the thresholds of gamma that follow.',
+        )
         spec.output(
             'unlabelled',
             valid_type=PaceDatasetData,
@@ -271,6 +307,20 @@ class LoopPorts:
             417,
             'ERROR_INPUTS_REFUSED',
             message='The inputs of `{step}` in {stage} were refused, nothing was submitted: {reason} ' + GO_ON,
+        )
+        spec.exit_code(418, 'ERROR_EXPLORATION_FAILED', message='The exploration failed in {stage}: {reason} ' + GO_ON)
+        spec.exit_code(
+            419,
+            'ERROR_EXPLORATION_STUCK',
+            message='The exploration in {stage} found nothing to label, but the potential is not good enough to be '
+            'called known: its runs ended by {reasons}. Begin from other seeds, at a lower temperature or with smaller '
+            'displacements, or raise `gamma_high`. ' + GO_ON,
+        )
+        spec.exit_code(
+            420,
+            'ERROR_ATOMS_FAILED',
+            message='The isolated atoms could not be labelled: {reason} Repair the labeller, or give '
+            '`reference_energies`.',
         )
 
 

@@ -9,6 +9,7 @@ from aiida.engine import calcfunction
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.statistics import QUANTILES
 from aiida_pacemaker.workflows.decision import StopReason, decide
 from aiida_pacemaker.workflows.settings import LoopSettings
 
@@ -23,6 +24,7 @@ def begin_report(previous: orm.Dict | None = None) -> orm.Dict:
         {
             'run': 1 + max((row['run'] for row in generations), default=0),
             'generations': generations,
+            'calibration': None if previous is None else previous.get_dict().get('calibration'),
             'retried': [] if previous is None else previous.get_dict().get('retried', []),
             'stop_reason': None,
         }
@@ -37,13 +39,19 @@ def report_fit(
     dataset: PaceDatasetData,
     metrics: orm.Dict,
     errors: orm.Dict,
-    candidates: orm.Dict,
+    core_hours: orm.Float,
+    candidates: orm.Dict | None = None,
+    exploration: orm.Dict | None = None,
 ) -> orm.Dict:
     """Return the report with the row of a generation whose potential has been evaluated, and whether to stop there.
 
     :param metrics: the output of the training job.
-    :param errors: the output of the evaluation job for the datasets `train`, `pool` and, if there is one, `test`.
-    :param candidates: the report of :func:`find_candidates`.
+    :param errors: the output of the evaluation job for the datasets `train` and, as far as they are there, `pool` and
+        `test`.
+    :param core_hours: what the jobs of this run have cost by now.
+    :param candidates: the report of :func:`find_candidates`, if there was anything to look at.
+    :param exploration: the report of the explorer, if there is one. The grades are those of all that it came across,
+        which says more of what the potential knows than those of the structures that were kept.
     """
     content = report.get_dict()
     fit, evaluated = metrics.get_dict(), errors.get_dict()['datasets']
@@ -56,12 +64,16 @@ def report_fit(
         'fit_warnings': fit['warnings'],
         **{f'train_{name}': evaluated['train'][name] for name in ERRORS},
         **{f'test_{name}': evaluated.get('test', {}).get(name) for name in ERRORS},
-        **{f'gamma_{name}': value for name, value in evaluated['pool']['gamma'].items()},
-        'n_unknown': candidates['n_unknown'],
-        'n_candidates': candidates['n_candidates'],
+        **{f'gamma_{name}': value for name, value in _grades(evaluated, exploration).items()},
+        'explored': None if exploration is None else _explored(exploration.get_dict()),
+        'n_unknown': 0 if candidates is None else candidates['n_unknown'],
+        'n_candidates': 0 if candidates is None else candidates['n_candidates'],
         'n_selected': 0,
         'n_added': 0,
         'n_failed': 0,
+        'n_test': evaluated.get('test', {}).get('n_frames', 0),
+        'n_set_aside': 0,
+        'core_hours': core_hours.value,
     }
     return orm.Dict(_judged({**content, 'generations': [*content['generations'], row]}, settings))
 
@@ -72,18 +84,26 @@ def report_selection(
     selection: orm.Dict,
     merged: orm.Dict | None = None,
     failures: orm.Dict | None = None,
+    set_aside: PaceDatasetData | None = None,
+    merged_test: orm.Dict | None = None,
+    failures_test: orm.Dict | None = None,
 ) -> orm.Dict:
     """Return the report with what was selected and labelled in its last generation.
 
     :param selection: the output of the selection job.
     :param merged: the report of the merge, if there was anything to merge.
     :param failures: the output of the labeller, if there was one.
+    :param set_aside: the frames that were kept for the test set, if there are any; what became of them as for the
+        selected ones.
     """
     content = report.get_dict()
     *earlier, row = content['generations']
     labels = _labels(selection['n_selected'], merged, failures)
     row = {**row, **labels, 'n_selected': labels['n_given']}
     del row['n_given']
+    if set_aside is not None:
+        tested = _labels(set_aside.n_frames, merged_test, failures_test)
+        row |= {'n_set_aside': tested['n_given'], 'failures_set_aside': tested['failures']}
     content |= {'generations': [*earlier, row], 'labels': labels}
     if not labels['n_given']:
         return orm.Dict(_stopped(content, StopReason.NOTHING_SELECTED))
@@ -122,6 +142,13 @@ def _labels(n_given: int, merged: orm.Dict | None, failures: orm.Dict | None) ->
 
 
 @calcfunction
+def report_calibration(report: orm.Dict, calibration: orm.Dict) -> orm.Dict:
+    """Return the report with what the labels so far say of the thresholds of gamma."""
+    said = {key: value for key, value in calibration.get_dict().items() if key not in ('points', 'curve')}
+    return orm.Dict({**report.get_dict(), 'calibration': said})
+
+
+@calcfunction
 def stop_reason_of(report: orm.Dict) -> orm.Str:
     """Return why the loop has ended."""
     return orm.Str(report['stop_reason'])
@@ -147,6 +174,20 @@ def rows_of_run(report: dict[str, Any]) -> list[dict[str, Any]]:
 def retried_in_run(report: dict[str, Any]) -> int:
     """Return how many frames the run that a report belongs to had labelled before its first generation."""
     return sum(entry['n_given'] for entry in report['retried'] if entry['run'] == report['run'])
+
+
+def _grades(evaluated: dict[str, Any], exploration: orm.Dict | None) -> dict[str, float | None]:
+    """Return the quantiles of gamma by their names."""
+    if exploration is None:
+        return dict(evaluated['pool']['gamma'])
+    # An exploration of which no run came to its first check has none.
+    return exploration['gamma'] or dict.fromkeys(QUANTILES)
+
+
+def _explored(exploration: dict[str, Any]) -> dict[str, Any]:
+    """Return what became of the runs of an exploration; those of jobs that were lost were planned only."""
+    n_runs = exploration['n_runs']
+    return {'n_runs': n_runs, 'n_planned': exploration.get('n_planned', n_runs), 'reasons': exploration['reasons']}
 
 
 def _judged(content: dict[str, Any], settings: orm.Dict) -> dict[str, Any]:

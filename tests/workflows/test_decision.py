@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiida_pacemaker.workflows.decision import StopReason, decide, labels_left
+from aiida_pacemaker.workflows.decision import StopReason, decide, labels_left, split_labels
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 
@@ -13,6 +13,11 @@ def row(**changes):
         'n_unknown': 10,
         'n_candidates': 5,
         'n_selected': 0,
+        'n_set_aside': 0,
+        'gamma_p99': 5.0,
+        'gamma_max': 20.0,
+        'explored': None,
+        'core_hours': 1.5,
         'test_rmse_energy': 0.02,
         'test_rmse_forces': 0.5,
         **changes,
@@ -31,7 +36,11 @@ def row(**changes):
         ({'test_rmse_energy': None}, {'target_rmse_energy': 0.03}, None),
         ({'n_candidates': 0}, {'target_rmse_energy': 0.03}, StopReason.TARGET_REACHED),
         ({}, {'label_budget': 0}, StopReason.BUDGET_SPENT),
+        ({}, {'core_hours_budget': 1.5}, StopReason.CORE_HOURS_SPENT),
+        ({}, {'core_hours_budget': 1.6}, None),
         ({}, {'max_generations': 1}, StopReason.MAX_GENERATIONS),
+        ({}, {'gamma_threshold': 6.0, 'gamma_quantile': 'p99'}, StopReason.GAMMA_CONVERGED),
+        ({}, {'gamma_threshold': 6.0}, None),
     ],
 )
 def test_reason(changes, settings, reason):
@@ -45,6 +54,51 @@ def test_plateau_needs_that_many_generations_without_improvement():
     assert decide(rows, settings) is None
     assert decide([*rows, row(test_rmse_forces=0.51)], settings) is StopReason.PLATEAU
     assert decide([*rows, row(test_rmse_forces=0.40)], settings) is None
+
+
+def explored(**reasons):
+    return {'n_runs': sum(reasons.values()), 'n_planned': 4, 'reasons': reasons}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'settings', 'reason'),
+    [
+        # Nothing was kept because all is known.
+        ({'explored': explored(finished=4), 'gamma_max': 1.2, 'n_unknown': 0}, {}, StopReason.GAMMA_CONVERGED),
+        # A run that was broken off has not seen all.
+        ({'explored': explored(finished=3, atoms_too_close=1), 'gamma_max': 1.2, 'n_unknown': 0}, {}, None),
+        # Nothing was kept because it was all too far away.
+        ({'explored': explored(seed_beyond_gamma_high=4), 'n_unknown': 0, 'n_candidates': 0}, {}, None),
+        ({'explored': explored(finished=4)}, {}, None),
+        ({'explored': explored(finished=4), 'gamma_max': None}, {}, None),
+        # A job was lost, and its run with it.
+        ({'explored': explored(finished=3), 'gamma_max': 1.2, 'n_unknown': 0}, {}, None),
+        (
+            {'explored': explored(finished=4)},
+            {'gamma_quantile': 'p99', 'gamma_threshold': 6.0},
+            StopReason.GAMMA_CONVERGED,
+        ),
+    ],
+)
+def test_exploration_converges_only_when_it_has_come_to_its_end(changes, settings, reason):
+    assert decide([row(**changes)], LoopSettings(**settings)) is reason
+
+
+def test_a_test_set_that_begins_empty_has_a_plateau_too():
+    settings = LoopSettings(plateau_generations=1)
+    rows = [row(test_rmse_forces=error) for error in (None, 1.0, 1.0)]
+    assert decide(rows[:2], settings) is None
+    assert decide(rows, settings) is StopReason.PLATEAU
+
+
+def test_what_is_set_aside_counts_as_labelled():
+    settings = LoopSettings(frames_per_generation=20, label_budget=30, test_share=0.2)
+    left = labels_left([row(n_selected=12, n_set_aside=3), row()], settings)
+    assert left == 15
+    assert split_labels(left, settings) == 3
+    assert split_labels(2, settings) == 1
+    assert split_labels(1, settings) == 0
+    assert split_labels(20, LoopSettings()) == 0
 
 
 def test_budget_limits_what_is_selected():

@@ -1,0 +1,50 @@
+"""The steps of the loop that find candidates with its own potential."""
+
+from __future__ import annotations
+
+from aiida import orm
+from aiida.engine import ExitCode, ToContext
+
+from aiida_pacemaker.calculations.drawing import choose_seeds
+from aiida_pacemaker.workflows.loop_steps import LoopSteps
+from aiida_pacemaker.workflows.plugins import process_from
+
+
+class LoopExploring(LoopSteps):
+    """Exploring, where the loop has an explorer; without one, the candidates are those of the pool."""
+
+    def should_explore(self) -> bool:
+        """Return whether the loop finds its candidates itself."""
+        return 'entry_point' in self.inputs.explore
+
+    def run_explore(self) -> ToContext | ExitCode:
+        """Let the explorer begin from the seeds that are given, or from frames of the dataset."""
+        settings = self.ctx.settings
+        # Other frames to begin from, and other random numbers, in each generation.
+        seed = orm.Int(settings.exploration_seed + self.ctx.generation)
+        seeds = self.inputs.explore.get('seeds')
+        if seeds is None:
+            count = orm.Int(settings.seed_frames)
+            seeds = self.call('seeds', choose_seeds, dataset=self.ctx.dataset, count=count, seed=seed)
+        inputs = self.plugged_in(
+            'explore', 'explore', potential=self.ctx.potential, active_set=self.ctx.active_set, seeds=seeds, seed=seed
+        )
+        return self.launch('explore', process_from(self.inputs.explore.entry_point.value), inputs)
+
+    def inspect_explore(self) -> ExitCode | None:
+        """Take what was found for the pool of this generation."""
+        if complaint := self.complaint('explore', self.exit_codes.ERROR_EXPLORATION_FAILED):
+            return complaint
+        outputs = self.ctx.explore.outputs
+        self.ctx.pool = outputs.candidates if 'candidates' in outputs else None
+        self.ctx.exploration = outputs.report
+        return None
+
+    def stuck(self) -> ExitCode | None:
+        """Return the exit code for an exploration that found neither candidates nor that all is known."""
+        if self.ctx.exploration is None or self.ctx.candidates is not None or self.ctx.report['stop_reason']:
+            return None
+        self.attach()
+        row = self.ctx.report['generations'][-1]
+        reasons = ', '.join(f'{count} {reason}' for reason, count in sorted(row['explored']['reasons'].items()))
+        return self.exit_codes.ERROR_EXPLORATION_STUCK.format(stage=self.stage, reasons=reasons)

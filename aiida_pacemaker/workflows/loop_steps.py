@@ -1,0 +1,101 @@
+"""What the steps of the active-learning loop are made of: labelled calls, and what there is to show when one fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiida import orm
+from aiida.common import AttributeDict
+from aiida.engine import ExitCode, ToContext
+
+from aiida_pacemaker.calculations.datasets import merge, merge_options
+from aiida_pacemaker.workflows.ports import given
+from aiida_pacemaker.workflows.resuming import ResumingWorkChain
+
+#: What the loop has got, by the names of its outputs and of its context.
+RESULTS = (
+    'dataset',
+    'test_dataset',
+    'potential',
+    'active_set',
+    'baseline',
+    'reference_energies',
+    'report',
+    'calibration',
+    'unlabelled',
+)
+
+
+class LoopSteps(ResumingWorkChain):
+    """Calls of the loop, each under a label that no other one has."""
+
+    @property
+    def stage(self) -> str:
+        """Where the loop is, in words."""
+        name, _, number = self.ctx.stage.partition('_')
+        return f'{name} {int(number)}' if number else str(name)
+
+    def labels(self, step: str) -> dict[str, str]:
+        """Return the labels of a process and of the link to it, which no other process of the loop has."""
+        return {'call_link_label': f'{self.ctx.stage}_{step}', 'label': f'{self.stage}: {step}'}
+
+    def call(self, step: str, function: Any, **inputs: Any) -> Any:
+        """Return the output of a calculation function that cannot fail, or a mapping of its outputs."""
+        outputs, _ = self.run_once(function, **inputs, metadata=self.labels(step))
+        return outputs
+
+    def join(self, step: str, base: Any, sources: dict[str, Any], **options: Any) -> tuple[Any, orm.ProcessNode]:
+        """Merge labelled frames into a dataset, or make one of them."""
+        settings = self.ctx.settings
+        return self.run_once(
+            merge,
+            options=merge_options(
+                sources,
+                require_stress=settings.require_stress,
+                mixed_levels=settings.mixed_levels,
+                **options,
+            ),
+            **given(base=base),
+            **sources,
+            metadata=self.labels(step),
+        )
+
+    def prepare(self, process_class: Any, namespace: str, step: str) -> AttributeDict:
+        """Return the exposed inputs of a sub process, with its labels."""
+        inputs = AttributeDict(self.exposed_inputs(process_class, namespace))
+        inputs.setdefault('metadata', {}).update(self.labels(step))
+        return inputs
+
+    def plugged_in(self, namespace: str, step: str, **provided: Any) -> dict[str, Any]:
+        """Return the inputs of a process that is chosen by entry point, with its labels."""
+        chosen = self.inputs[namespace]
+        metadata = {**chosen.get('metadata', {}), **self.labels(step)}
+        return {**chosen.get('inputs', {}), **provided, 'metadata': metadata}
+
+    def launch(self, name: str, process_class: Any, inputs: dict[str, Any]) -> ToContext | ExitCode:
+        """Submit a sub process, or return the exit code for inputs that it refuses."""
+        try:
+            return ToContext(**{name: self.submit(process_class, **inputs)})
+        except ValueError as exception:
+            self.attach()
+            return self.exit_codes.ERROR_INPUTS_REFUSED.format(step=name, stage=self.stage, reason=str(exception))
+
+    def complaint(self, name: str, exit_code: ExitCode) -> ExitCode | None:
+        """Return the exit code for a sub process that has failed, None if it has not; what there is gets attached."""
+        node = self.ctx[name]
+        if node.is_finished_ok:
+            return None
+        self.attach()
+        return exit_code.format(stage=self.stage, reason=fate(node))
+
+    def attach(self) -> None:
+        """Attach what there is by now: all that a later run needs to go on from here."""
+        for name in RESULTS:
+            if self.ctx.get(name) is not None:
+                self.out(name, self.ctx[name])
+
+
+def fate(node: orm.ProcessNode) -> str:
+    """Return how a process has ended."""
+    state = '' if node.process_state is None else node.process_state.value
+    return f'{node.process_label}<{node.pk}> {state} [{node.exit_status}] {node.exit_message}'

@@ -1,0 +1,242 @@
+"""The loop that finds its own candidates, with the fake engine: the real one runs it in the example of copper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common import LinkType
+from aiida.engine import run_get_node
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.provenance import frame_origin, remains_of
+from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+
+CONFIG = {'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+SETTINGS = {
+    'first_epochs': 8,
+    'later_epochs': 4,
+    'frames_per_generation': 4,
+    'max_generations': 2,
+    'seed_frames': 3,
+    'gamma_threshold': 1.0,
+}
+OPTIONS = {'temperature': 600.0, 'n_steps': 60, 'timestep': 2.0, 'check_every': 5, 'spacing': 5, 'gamma_low': 1.0}
+
+
+@pytest.fixture
+def known(aiida_profile):
+    """Return labelled frames of copper with small displacements, which are at the level of theory of the labeller."""
+    images = []
+    for seed in range(8):
+        atoms = bulk('Cu', cubic=True, a=3.58 + 0.01 * seed)
+        atoms.rattle(0.05, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_stress()
+        images.append(atoms)
+    return PaceDatasetData(from_atoms(images, 'known')).store()
+
+
+@pytest.fixture
+def build(pace_codes_fake, known):
+    """Return a function that returns the inputs of a loop that explores."""
+
+    def make(settings=None, options=None, **inputs):
+        return PaceActiveLearningWorkChain.get_builder_from_protocol(
+            pacemaker=pace_codes_fake['train'],
+            pace_activeset=pace_codes_fake['activeset'],
+            pace_select=pace_codes_fake['select'],
+            python=pace_codes_fake['python'],
+            protocol='fast',
+            overrides={'config': CONFIG, 'settings': {**SETTINGS, **(settings or {})}},
+            **{
+                'dataset': known,
+                'explore': {
+                    'entry_point': 'pacemaker.explore.md',
+                    'inputs': {
+                        'job': {'pace': {'code': pace_codes_fake['python']}},
+                        'options': orm.Dict({**OPTIONS, **(options or {})}),
+                    },
+                },
+                'label': {
+                    'entry_point': 'pacemaker.label.ase',
+                    'inputs': {
+                        'code': pace_codes_fake['python'],
+                        'calculator': orm.Dict({'calculator': 'ase.calculators.emt:EMT'}),
+                    },
+                },
+                **inputs,
+            },
+        )
+
+    return make
+
+
+def rows(node):
+    return node.outputs.report['generations']
+
+
+def hashes(dataset):
+    return set(dataset.get_hashes().tolist())
+
+
+@pytest.fixture(scope='module')
+def made():
+    """Return where the run is kept that several tests look at."""
+    return {}
+
+
+@pytest.fixture
+def explored(made, build):
+    """Return a run with everything that a loop can do."""
+    if not made:
+        settings = {'test_share': 0.3, 'ensemble_seeds': [1, 2], 'isolated_atoms': True}
+        _, made['node'] = run_get_node(build(settings))
+    node = made['node']
+    assert node.is_finished_ok, node.exit_message
+    return node
+
+
+def test_the_loop_closes_by_itself(explored, known):
+    """Candidates come from its own dynamics, labels from its labeller; each frame can be asked where it came from."""
+    first, second = rows(explored)
+    assert first['explored']['n_runs'] == SETTINGS['seed_frames']
+    assert first['n_selected'] > 0
+    dataset, test = explored.outputs.dataset, explored.outputs.test_dataset
+    assert second['n_frames'] == known.n_frames + first['n_added']
+    assert hashes(known) < hashes(dataset)
+
+    # The graph leads from a frame over its label to the exploration, and on to the potential that it was found with.
+    origin = frame_origin(dataset, known.n_frames)
+    assert origin.level.code == 'ase:ase.calculators.emt:EMT'
+    exploration = orm.QueryBuilder()
+    exploration.append(orm.TrajectoryData, filters={'uuid': origin.source.uuid}, tag='labels')
+    exploration.append(
+        orm.CalcJobNode,
+        filters={'attributes.process_label': 'PaceExploreCalculation'},
+        with_descendants='labels',
+    )
+    assert exploration.count() >= 1
+
+    # A share is set aside blindly: it is labelled, and trained on by nobody.
+    assert 1 <= first['n_set_aside'] < first['n_selected'] + first['n_set_aside'] <= 4
+    assert second['n_test'] == first['n_set_aside']
+    assert first['test_rmse_forces'] is None
+    assert second['test_rmse_forces'] > 0
+    assert not hashes(test) & hashes(dataset)
+
+    # The energies of the atoms are those of the labeller.
+    from ase import Atoms
+
+    atom = Atoms('Cu', cell=[12.0] * 3, pbc=True)
+    atom.calc = EMT()
+    assert explored.outputs.reference_energies['Cu'] == pytest.approx(atom.get_potential_energy())
+    assert first['core_hours'] > 0
+
+
+def test_errors_are_compared_with_gamma_and_spread(explored):
+    """Each frame that was labelled is a point: what was known before, and the error that came out."""
+    points = explored.outputs.calibration['points']
+    labelled = sum(row['n_added'] + row['n_set_aside'] for row in rows(explored))
+    assert {len(column) for column in points.values()} == {labelled}
+    assert all(gamma >= SETTINGS['gamma_threshold'] for gamma in points['gamma'])
+    assert all(spread > 0 for spread in points['spread'])
+    said = explored.outputs.report['calibration']
+    assert said['n_points'] == labelled
+    assert said['text']
+
+
+def test_members_of_an_ensemble_see_different_frames(explored):
+    trainings = {
+        link.link_label: link.node
+        for link in explored.base.links.get_outgoing(link_type=LinkType.CALL_WORK).all()
+        if link.node.process_label == 'PaceTrainBaseWorkChain'
+    }
+    members = {label: node for label, node in trainings.items() if 'member' in label}
+    assert len(members) == 4
+    full = hashes(trainings['generation_01_train'].inputs.pace.dataset)
+    shares = [hashes(members[f'generation_01_member_{seed}_train'].inputs.pace.dataset) for seed in (1, 2)]
+    assert all(share < full for share in shares)
+    assert len(set(map(frozenset, shares))) > 1
+    # What a member has seen it keeps, and it goes on from its own potential.
+    before = hashes(members['generation_00_member_1_train'].inputs.pace.dataset)
+    assert before <= shares[0]
+    continued = members['generation_01_member_1_train'].inputs.pace.potential
+    assert continued.uuid == members['generation_00_member_1_train'].outputs.potential.uuid
+    # The potential of the loop is not that of a member.
+    assert remains_of(explored).potential.uuid == trainings['generation_01_train'].outputs.potential.uuid
+
+
+def test_known_surroundings_are_a_success(build):
+    """An exploration that comes to its end without an alarm ends the loop, before anything is labelled."""
+    _, node = run_get_node(build({'gamma_threshold': 1e9}, {'gamma_high': 1e9, 'temperature': 10.0}))
+    assert node.is_finished_ok, node.exit_message
+    assert node.outputs.stop_reason.value == 'GAMMA_CONVERGED'
+
+
+@pytest.mark.fault(
+    'an exploration finds nothing because it is broken off at once',
+    engine='no candidates, which looks like convergence',
+    here='an error that names the reasons and says what to change',
+    ends='PaceActiveLearningWorkChain.ERROR_EXPLORATION_STUCK',
+)
+def test_nothing_found_is_not_nothing_unknown(build):
+    _, node = run_get_node(build(options={'gamma_low': 1e-4, 'gamma_high': 1e-3}))
+    assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_EXPLORATION_STUCK.status
+    assert '3 seed_beyond_gamma_high' in node.exit_message
+    assert 'potential' in node.outputs
+
+
+@pytest.mark.fault(
+    'labels of another level of theory are merged',
+    engine='a potential of two mixed functionals',
+    here='the merge refuses and names what differs; the labels are kept',
+    ends='PaceActiveLearningWorkChain.ERROR_MERGE_FAILED',
+)
+def test_levels_of_theory_are_not_mixed(build, known):
+    other = LevelOfTheory(code='quantumespresso.pw', functional='PBE')
+    frames = known.get_frames()
+    at_another_level = PaceDatasetData(frames, theories=dict.fromkeys(frames.source_keys, other)).store()
+    _, node = run_get_node(build(dataset=at_another_level))
+    assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_MERGE_FAILED.status
+    assert 'functional' in node.exit_message
+    assert 'quantumespresso.pw' in node.exit_message
+
+    builder = PaceActiveLearningWorkChain.get_builder_from_run(node)
+    builder.settings = {**builder.settings.get_dict(), 'mixed_levels': 'warn', 'max_generations': 1}
+    _, second = run_get_node(builder)
+    assert second.is_finished_ok, second.exit_message
+    assert len(second.outputs.dataset.levels) == 2
+
+
+def test_a_second_run_goes_on_with_the_test_set_and_the_calibration(build, explored):
+    builder = PaceActiveLearningWorkChain.get_builder_from_run(explored)
+    assert builder.test_dataset.uuid == explored.outputs.test_dataset.uuid
+    assert builder.calibration.uuid == explored.outputs.calibration.uuid
+    builder.settings = {**builder.settings.get_dict(), 'max_generations': 1, 'ensemble_seeds': []}
+    _, second = run_get_node(builder)
+    assert second.is_finished_ok, second.exit_message
+    assert hashes(explored.outputs.test_dataset) <= hashes(second.outputs.test_dataset)
+    assert np.isfinite(rows(second)[-1]['test_rmse_forces'])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'said'),
+    [
+        ({'explore': {}}, 'there are no candidates'),
+        ({'label': {}}, 'what is explored has no labels'),
+        ({'explore': {'entry_point': 'pacemaker.nothing'}}, r'`explore.entry_point`: there is no workflow'),
+    ],
+)
+def test_what_is_missing_is_said_at_submission(build, changes, said):
+    with pytest.raises(ValueError, match=said):
+        run_get_node(build(**changes))
+
+
+def test_a_pool_and_an_explorer(build, known):
+    with pytest.raises(ValueError, match='leave out the other'):
+        run_get_node(build(pool=known))
