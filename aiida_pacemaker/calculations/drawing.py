@@ -18,11 +18,17 @@ from aiida_pacemaker.frames.table import BoolArray, IntArray
 def choose_seeds(dataset: PaceDatasetData, count: orm.Int, seed: orm.Int) -> PaceDatasetData:
     """Return frames of a dataset to begin explorations from, without labels; all if there are no more.
 
+    None is larger than the largest frame of the first generation: of what was explored in supercells, supercells would
+    be made again, larger in each generation.
+
     :param count: number of frames.
     :param seed: another seed gives other frames.
     """
+    frames = dataset.get_frames()
+    largest = frames.n_atoms[frames.generation == frames.generation.min()].max()
     order = drawn(dataset.get_hashes(), seed.value)
-    chosen = dataset.get_frames().select(np.sort(order[: count.value])).without_labels()
+    eligible = order[frames.n_atoms[order] <= largest]
+    chosen = frames.select(np.sort(eligible[: count.value])).without_labels()
     return PaceDatasetData(chosen, sources=dataset.source_uuids)
 
 

@@ -94,7 +94,7 @@ def made():
 def explored(made, build):
     """Return a run with everything that a loop can do."""
     if not made:
-        settings = {'test_share': 0.3, 'ensemble_seeds': [1, 2], 'isolated_atoms': True}
+        settings = {'test_share': 0.3, 'ensemble_seeds': [1, 2], 'ensemble_fraction': 0.6, 'isolated_atoms': True}
         _, made['node'] = run_get_node(build(settings))
     node = made['node']
     assert node.is_finished_ok, node.exit_message
@@ -173,7 +173,7 @@ def test_members_of_an_ensemble_see_different_frames(explored):
 
 def test_known_surroundings_are_a_success(build):
     """An exploration that comes to its end without an alarm ends the loop, before anything is labelled."""
-    _, node = run_get_node(build({'gamma_threshold': 1e9}, {'gamma_high': 1e9, 'temperature': 10.0}))
+    _, node = run_get_node(build({'gamma_threshold': 1e9}, {'gamma_high': 1e9}))
     assert node.is_finished_ok, node.exit_message
     assert node.outputs.stop_reason.value == 'GAMMA_CONVERGED'
 
