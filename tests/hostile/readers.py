@@ -20,6 +20,9 @@ from mutation import Mutator
 
 from aiida_pacemaker.engine.active_set_files import ActiveSetFileError, read_active_set
 from aiida_pacemaker.engine.evaluation_files import EvaluationFileError, read_evaluation
+from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
+from aiida_pacemaker.engine.exploration_files import Ending, ExplorationFileError, read_endings, read_run
+from aiida_pacemaker.engine.exploration_results import TRACES, candidate_frames, report
 from aiida_pacemaker.engine.failures import diagnose
 from aiida_pacemaker.engine.label_files import read_labels
 from aiida_pacemaker.engine.logs import LogError, read_active_set_log, read_log, read_selection_log
@@ -185,6 +188,38 @@ def evaluations() -> list[bytes]:
     return [npz(**arrays, gamma=np.ones(len(frames.numbers)))]
 
 
+def explorations() -> list[bytes]:
+    """Return what a run of the driver of explorations writes."""
+    frames = mgo()
+    rows = next(iter(frames.slices()))
+    checks = {name: np.array([0.5, 2.0]) for name in TRACES}
+    kept = {'kept_step': np.array([10]), 'positions': frames.positions[rows], 'cells': frames.cells[:1]}
+    return [npz(step=np.array([0, 10]), **checks, **kept, gamma=np.full(rows.stop, 2.0))]
+
+
+def use_exploration(path: Path) -> None:
+    """Read what a run has left, and make of it what the parser makes."""
+    start = mgo().select([0]).without_labels()
+    run = read_run(path, 0, Ending(Reason.FINISHED, 10, '', 2, 1), int(start.n_atoms[0]), ExploreOptions())
+    frames = candidate_frames(start, [run], ['key'])
+    assert frames is not None
+    use_frames(frames)
+    storable(report([run], 1))
+
+
+def use_endings(content: bytes) -> None:
+    """Read how runs ended."""
+    storable([asdict(ending) for ending in read_endings(io.BytesIO(content), 3, ExploreOptions()).values()])
+
+
+def endings() -> list[bytes]:
+    """Return the lines of the driver of explorations."""
+    line = {'reason': 'finished', 'steps': 10, 'n_checks': 2, 'n_kept': 1, 'message': ''}
+    lines: list[dict[str, Any]] = [{'begin': 0}, {'run': 0, **line}, {'begin': 1}]
+    lines += [{'run': 1, **line, 'reason': 'failed', 'message': 'ValueError: no'}, {'begin': 2}]
+    return [''.join(json.dumps(line) + '\n' for line in lines).encode()]
+
+
 def labels() -> list[bytes]:
     """Return what the driver of labelling writes."""
     frames = mgo()
@@ -245,6 +280,8 @@ def all_readers() -> tuple[Reader, ...]:
         Reader('strip_fit_cycles', text(strip_fit_cycles), (), potentials),
         Reader('read_active_set', use_active_set, ActiveSetFileError, active_sets),
         Reader('read_evaluation', from_path(use_evaluation), EvaluationFileError, evaluations()),
+        Reader('read_run', from_path(use_exploration), ExplorationFileError, explorations()),
+        Reader('read_endings', use_endings, (), endings()),
         Reader('read_labels', lambda content: read_labels(io.BytesIO(content), frames), (), labels()),
         Reader('shards', use_shard, ShardError, [write_shard(frames), write_shard(frames.without_labels())]),
         Reader('read_table', read_table, UnreadablePickle, tables),

@@ -73,7 +73,7 @@ ARCHIVES = {
 
 
 @pytest.mark.parametrize('kind', ARCHIVES)
-@pytest.mark.parametrize('name', ['read_active_set', 'read_evaluation', 'shards'])
+@pytest.mark.parametrize('name', ['read_active_set', 'read_evaluation', 'read_run', 'shards'])
 def test_archives(name, kind):
     reader, content = READERS[name], ARCHIVES[kind]
     outcome = examine(lambda: reader.read(content), reader.refusals, prepare(content))

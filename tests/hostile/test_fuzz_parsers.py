@@ -11,7 +11,7 @@ from aiida.orm.implementation.utils import clean_value
 from aiida.plugins import CalculationFactory, ParserFactory
 from guard import EXECUTION, examine
 from mutation import Mutator
-from readers import FIXTURES, all_readers, corpora, labels, mgo, npz
+from readers import FIXTURES, all_readers, corpora, endings, explorations, labels, mgo, npz
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -22,7 +22,7 @@ CASES = 60
 GOOD = ('default', 'linear')
 MEGABYTE = 1024**2
 #: Files that come back for parsing only.
-TEMPORARY = ('selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'evaluation_some.npz')
+TEMPORARY = ('selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'evaluation_some.npz', 'run_000000.npz')
 
 
 def folders(program, renamed=()):
@@ -47,6 +47,11 @@ def of_evaluation():
     return [{'evaluation.json': summary, 'evaluation_some.npz': npz(**arrays, gamma=gamma), 'exit_status': b'0\n'}]
 
 
+def of_exploring():
+    whole = {'runs.jsonl': endings()[0], 'run_000000.npz': explorations()[0], 'exploration.json': b'{"seconds": 1.5}'}
+    return [{**whole, 'exit_status': b'0\n'}]
+
+
 def of_labelling():
     whole = {'labels.jsonl': labels()[0], 'labels.json': b'{"seconds": 1.5, "versions": {"ase": "3.29"}}'}
     return [{**whole, 'exit_status': b'0\n'}, {'labels.jsonl': whole['labels.jsonl'], 'stderr.txt': b'Killed\n'}]
@@ -58,6 +63,7 @@ FOLDERS = {
     'pacemaker.activeset': folders('activeset', ASI),
     'pacemaker.select': folders('select'),
     'pacemaker.evaluate': of_evaluation(),
+    'pacemaker.explore': of_exploring(),
     'pacemaker.label.ase': of_labelling(),
 }
 

@@ -67,7 +67,7 @@ def parse(aiida_profile, aiida_localhost, tmp_path) -> Callable[..., Parsed]:
         temporary.mkdir()
         for name, given in {'exit_status': '0\n', **files}.items():
             content = given.encode() if isinstance(given, str) else given
-            if name in TEMPORARY or name.startswith('evaluation_'):
+            if name in TEMPORARY or name.startswith(('evaluation_', 'run_')):
                 (temporary / name).write_bytes(content)
             else:
                 retrieved.base.repository.put_object_from_bytes(content, name)
