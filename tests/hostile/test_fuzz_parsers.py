@@ -89,6 +89,10 @@ def inputs(aiida_profile):
         'pacemaker.activeset': {'potential': potential},
         'pacemaker.select': {'potential': potential, 'candidates__pool': dataset},
         'pacemaker.evaluate': {'potential': potential, 'active_set': active_set, 'datasets__some': dataset},
+        'pacemaker.explore': {
+            **{'potential': potential, 'active_set': active_set, 'seeds': dataset, 'seed': orm.Int(1)},
+            'options': orm.Dict({}),
+        },
         'pacemaker.label.ase': {'dataset': dataset},
     }
 
@@ -227,6 +231,12 @@ BOMBS = {
         'nested summary': {'evaluation.json': NESTED.encode()},
         'texts': {'evaluation.json': b'{"seconds": "\\u0000", "versions": {"\\u0000": "\\ud800\\u001b[2J"}}'},
         'large file': {'evaluation_some.npz': bytes(50 * MEGABYTE)},
+    },
+    'pacemaker.explore': {
+        'nested summary': {'exploration.json': NESTED.encode()},
+        'texts': {'exploration.json': b'{"seconds": "\\u0000", "versions": {"\\u0000": "\\ud800\\u001b[2J"}}'},
+        'large file': {'run_000000.npz': bytes(50 * MEGABYTE)},
+        'many lines': {'runs.jsonl': endings()[0] * 100_000},
     },
     'pacemaker.label.ase': {
         'nested summary': {'labels.json': NESTED.encode()},
