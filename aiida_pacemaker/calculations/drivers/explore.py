@@ -25,7 +25,7 @@ from watching import Watch
 def make_grader(potential, active_set):
     """Return a function that returns gamma of each atom of a structure.
 
-    It has a calculator of its own: with an active set, a call takes twice as long where there are hundreds of functions.
+    It has a calculator of its own: with an active set and hundreds of functions, a call takes twice as long.
     """
     calculator = pyace.PyACECalculator(potential)
     calculator.set_active_set(active_set)
