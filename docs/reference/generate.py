@@ -23,6 +23,7 @@ from aiida_pacemaker.calculations.datasets import FilterOptions, SplitOptions
 from aiida_pacemaker.calculations.label_ase import AseCalculator
 from aiida_pacemaker.calculations.merging import MergeOptions
 from aiida_pacemaker.engine.config import TrainerConfig
+from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.workflows.settings import LoopSettings
 
@@ -34,6 +35,7 @@ OPTIONS = (
     FilterOptions,
     ActiveSetOptions,
     SelectOptions,
+    ExploreOptions,
     LoopSettings,
     DeltaBaseline,
     AseCalculator,
@@ -255,7 +257,8 @@ def _type(annotation: Any) -> str:
     elif origin is dict:
         text = f'mapping to {_type(arguments[1])}'
     elif origin is tuple and arguments[-1] is not Ellipsis:
-        text = f'pair of {_type(arguments[0])}'
+        count = 'pair' if len(arguments) == 2 else f'list of {len(arguments)}'
+        text = f'{count} of {_type(arguments[0])}'
     else:
         text = f'list of {_type(arguments[0])}'
     return text

@@ -159,6 +159,12 @@ def test_why_runs_end(run, reason, options):
     assert all(np.isfinite(column).all() for column in seen.values())
 
 
+@pytest.mark.fault(
+    'the dynamics of an exploration blow up (cell collapsed, atoms lost)',
+    engine='the job ends with a traceback, or takes all memory',
+    here='the run ends with the reason `failed` and keeps its frames, the other runs go on',
+    ends='success',
+)
 def test_what_is_raised_ends_the_run_only(run):
     class Short(EMT):
         def calculate(self, *arguments, **options):

@@ -134,6 +134,14 @@ def test_faults_are_all_explained():
     assert {name for row in table for name in re.findall(r'`(\w+)`', row)} == set(FAULTS)
 
 
+def test_reasons_of_runs_are_all_explained():
+    from aiida_pacemaker.engine.exploration import Reason
+
+    page = (DOCS / 'howto' / 'explore.md').read_text()
+    named = set(re.findall(r'^\| `([a-z_]+)` \|', page, re.MULTILINE))
+    assert {reason.value for reason in Reason} <= named
+
+
 def test_refusals_are_all_explained():
     from aiida_pacemaker.frames.checks import Reason
 

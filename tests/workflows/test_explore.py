@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -168,16 +173,49 @@ structures.read_structures = deadly
 """
 
 
+@pytest.fixture
+def kill(fake, seeds, tmp_path):
+    """Return a function that runs the restart chain with a job that is killed at a structure."""
+
+    def run(dies_at):
+        inputs, code = fake
+        prepend = f'cat > deadly.py << END\n{DEADLY}\nEND\nsed -i "s/^import json$/import json, deadly/" explore.py'
+        pace = {**inputs, **job(code, DIES_AT=str(dies_at), ALIVE=str(tmp_path / 'alive')), 'seeds': seeds, 'seed': 3}
+        pace['options'] = OPTIONS
+        pace['metadata']['options']['prepend_text'] = prepend
+        outputs, node = run_get_node(PaceExploreBaseWorkChain, pace=pace)
+        assert node.is_finished_ok, node.exit_message
+        return outputs, [job for job in node.called if isinstance(job, orm.CalcJobNode)]
+
+    return run
+
+
+@pytest.mark.fault(
+    'an exploration job is killed or out of walltime',
+    engine='what all its runs have found is lost',
+    here='each run is written when it ends, and those will do; without any the job is repeated',
+    ends='success',
+)
 @pytest.mark.parametrize(('dies_at', 'n_jobs', 'n_runs'), [(2, 1, 2), (0, 2, 3)])
-def test_a_job_that_is_killed(fake, seeds, tmp_path, dies_at, n_jobs, n_runs):
+def test_a_job_that_is_killed(kill, dies_at, n_jobs, n_runs):
     """With runs at their end it is good enough; without, it is repeated."""
-    inputs, code = fake
-    prepend = f'cat > deadly.py << END\n{DEADLY}\nEND\nsed -i "s/^import json$/import json, deadly/" explore.py'
-    pace = {**inputs, **job(code, DIES_AT=str(dies_at), ALIVE=str(tmp_path / 'alive')), 'seeds': seeds, 'seed': 3}
-    pace['options'] = OPTIONS
-    pace['metadata']['options']['prepend_text'] = prepend
-    outputs, node = run_get_node(PaceExploreBaseWorkChain, pace=pace)
-    assert node.is_finished_ok, node.exit_message
-    assert len([job for job in node.called if isinstance(job, orm.CalcJobNode)]) == n_jobs
+    outputs, jobs = kill(dies_at)
+    assert len(jobs) == n_jobs
     assert (outputs['report']['n_runs'], outputs['report']['n_planned']) == (n_runs, 3)
     assert outputs['candidates'].n_frames == outputs['report']['n_candidates'] == 3 * n_runs
+    if n_runs == 2:
+        check_that_the_rest_is_done_once(jobs[0])
+
+
+def check_that_the_rest_is_done_once(job):
+    """Run the driver again in the folder, twice at a time, as when AiiDA submits a job twice."""
+    folder = Path(job.outputs.remote_folder.get_remote_path())
+    environment = {**os.environ, **job.get_option('environment_variables')}
+    command = [job.inputs.code.filepath_executable, 'explore.py']
+    before = (folder / 'run_000000.npz').read_bytes()
+    runs = [subprocess.Popen(command, cwd=folder, env=environment) for _ in range(2)]
+    assert [run.wait() for run in runs] == [0, 0]
+    done = [json.loads(line).get('run') for line in (folder / 'runs.jsonl').read_text().splitlines() if line]
+    assert [run for run in done if run is not None] == [0, 1, 2]
+    assert (folder / 'run_000000.npz').read_bytes() == before
+    assert (folder / 'run_000002.npz').is_file()
