@@ -12,6 +12,7 @@ from aiida.engine import calcfunction
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.expansion import deep_merge
+from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.statistics import gamma_quantiles
 from aiida_pacemaker.frames.merging import deduplicate
 from aiida_pacemaker.frames.table import Frames
@@ -37,8 +38,8 @@ def plan_exploration(
     """Divide an exploration into jobs: each condition from each part of the seeds, with random numbers of its own.
 
     :param conditions: what is changed in the options, by the label of the condition after `condition_`.
-    :returns: `jobs`, by the label of the job its condition, part and first seed; for each job `seed_<label>`, for each
-        condition `options_<condition>`, and for each part `seeds_<part>`, if there are several.
+    :returns: `jobs`, of each job its label, condition, part, first seed and number of runs; for each job
+        `seed_<label>`, for each condition `options_<condition>`, and for each part `seeds_<part>`, if there are several.
     """
     labels = sorted(label.removeprefix('condition_') for label in conditions) or [DEFAULT]
     size = seeds_per_job.value
@@ -48,9 +49,11 @@ def plan_exploration(
     for index, condition in enumerate(labels):
         merged = options_under(options, conditions.get(f'condition_{condition}'))
         outputs[f'options_{condition}'] = orm.Dict(merged)
+        copies = ExploreOptions.model_validate(merged).copies
         for place, part in enumerate(parts):
             label = f'{condition}_{part}'
-            jobs[label] = {'condition': condition, 'part': part, 'first_frame': place * size}
+            n_runs = copies * min(size, seeds.n_frames - place * size)
+            jobs[label] = {'condition': condition, 'part': part, 'first_frame': place * size, 'n_runs': n_runs}
             derived = np.random.SeedSequence([seed.value, index, place]).generate_state(1)
             outputs[f'seed_{label}'] = orm.Int(int(derived[0]))
     if len(parts) > 1:
@@ -77,21 +80,21 @@ def collect_explorations(jobs: orm.Dict, **outputs: orm.Data) -> dict[str, orm.D
     lost: list[str] = []
     n_planned = 0
     for job in jobs['jobs']:
-        label = job['label']
+        label, first_run = job['label'], n_planned
+        n_planned += job['n_runs']
         if f'report_{label}' not in outputs:
             lost.append(label)
             continue
         report: Any = outputs[f'report_{label}']
-        runs += [_placed(run, job, n_planned) for run in report['runs']]
+        runs += [_placed(run, job, first_run) for run in report['runs']]
         for name, columns in (('grades', grades), ('traces', traces)):
             if f'{name}_{label}' in outputs:
-                columns.append(_columns(outputs[f'{name}_{label}'], n_planned))
+                columns.append(_columns(outputs[f'{name}_{label}'], first_run))
         if f'candidates_{label}' in outputs:
             candidates: Any = outputs[f'candidates_{label}']
             frames.append(candidates.get_frames())
             for key, uuid in candidates.source_uuids.items():
                 sources.setdefault(key, uuid)
-        n_planned += report['n_planned']
     nodes: dict[str, orm.Data] = {}
     n_given = n_kept = 0
     if frames:

@@ -93,7 +93,10 @@ def inputs(aiida_profile):
             **{'potential': potential, 'active_set': active_set, 'seeds': dataset, 'seed': orm.Int(1)},
             'options': orm.Dict({}),
         },
-        'pacemaker.label.ase': {'dataset': dataset},
+        'pacemaker.label.ase': {
+            'dataset': dataset,
+            'calculator': orm.Dict({'calculator': 'ase.calculators.emt:EMT'}),
+        },
     }
 
 

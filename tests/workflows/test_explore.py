@@ -75,7 +75,7 @@ def test_all_seeds_under_all_conditions(fake, seeds):
     )
     assert node.is_finished_ok, node.exit_message
     report = outputs['report'].get_dict()
-    assert (report['n_runs'], report['lost_jobs']) == (6, [])
+    assert (report['n_runs'], report['n_planned'], report['lost_jobs']) == (6, 6, [])
     assert [(run['condition'], run['seed_frame'], run['run']) for run in report['runs']] == [
         *(('cold', frame, frame) for frame in range(3)),
         *(('hot', frame, 3 + frame) for frame in range(3)),
@@ -145,16 +145,21 @@ def test_the_plan_does_not_change_seeds_that_are_few(seeds):
     assert set(plan) == {'jobs', 'options_default', 'seed_default_0000'}
     parts = plan_exploration(seeds, orm.Int(1), orm.Int(1))
     assert [parts[f'seeds_{part:04d}'].n_frames for part in range(3)] == [1, 1, 1]
+    two = plan_exploration(seeds, orm.Int(1), orm.Int(2), orm.Dict({'copies': 5}))
+    assert [job['n_runs'] for job in two['jobs']['jobs']] == [10, 5]
     assert parts['seeds_0001'].source_uuids == seeds.source_uuids
 
 
 def test_a_lost_job_is_named():
-    jobs = [{'label': f'default_{part:04d}', 'condition': 'default', 'first_frame': part} for part in range(2)]
-    report = {'n_planned': 1, 'runs': [{'run': 0, 'seed_frame': 0, 'copy': 0, 'condition': '', 'reason': 'finished'}]}
+    job = {'condition': 'default', 'n_runs': 1}
+    jobs = [{'label': f'default_{part:04d}', 'first_frame': part, **job} for part in range(2)]
+    report = {'runs': [{'run': 0, 'seed_frame': 0, 'copy': 0, 'condition': '', 'reason': 'finished'}]}
     collected = collect_explorations(orm.Dict({'jobs': jobs}), report_default_0001=orm.Dict(report))
     assert set(collected) == {'report'}
     assert collected['report']['lost_jobs'] == ['default_0000']
-    assert collected['report']['runs'][0]['seed_frame'] == 1
+    # Its runs are counted, so that no one takes the others for all.
+    assert (collected['report']['n_runs'], collected['report']['n_planned']) == (1, 2)
+    assert [collected['report']['runs'][0][key] for key in ('seed_frame', 'run')] == [1, 1]
     assert collected['report']['gamma'] is None
 
 
