@@ -30,12 +30,21 @@ class AseCalculator(BaseModel):
 
     calculator: str = Field(description='Where the calculator is imported from: `module.path:Name`.')
     arguments: dict[str, Any] = Field(default_factory=dict, description='Arguments that it is made with.')
+    incidental: list[str] = Field(
+        default_factory=list,
+        description='Names of arguments that decide about no energy, such as commands and folders: they are not part '
+        'of the level of theory.',
+    )
     stress: bool = Field(default=True, description='Whether periodic frames get a stress.')
     numerical_stress: bool = Field(
         default=False,
         description='Whether a stress that the calculator does not have is made by central finite differences: '
         'twelve more energies per frame.',
     )
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the arguments that are part of the level of theory."""
+        return {name: value for name, value in self.arguments.items() if name not in self.incidental}
 
     @field_validator('calculator')
     @classmethod

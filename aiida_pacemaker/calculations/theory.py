@@ -14,6 +14,8 @@ from aiida_pacemaker.data.theory import ATTRIBUTE, said_theory
 from aiida_pacemaker.frames.theory import Cutoffs, LevelOfTheory, Pseudopotential, Smearing
 
 PW_CALCULATION = 'aiida.calculations:quantumespresso.pw'
+#: Where aiida-quantumespresso keeps the Hubbard parameters of a structure.
+HUBBARD = 'hubbard.json'
 
 #: Keywords of the namelist SYSTEM that are said elsewhere, or that change what is computed or printed but no energy.
 NOT_DECIDING = frozenset(
@@ -78,7 +80,7 @@ def theory_of_pw(job: orm.CalcJobNode) -> LevelOfTheory:
         spin=_spin(system),
         kpoints_distance=kpoints.pop('distance', None),
         kpoints_mesh=kpoints.pop('mesh', None),
-        arguments={**arguments, **kpoints},
+        arguments={**arguments, **_hubbard(job), **kpoints},
     )
 
 
@@ -134,10 +136,34 @@ def _spin(system: Mapping[str, Any]) -> str:
     return 'collinear' if system.get('nspin') == 2 else 'none'
 
 
+def _hubbard(job: orm.CalcJobNode) -> dict[str, Any]:
+    """Return the Hubbard parameters of a structure by element, without its sites, which each frame has of its own."""
+    structure: Any = job.inputs.structure if 'structure' in job.inputs else None
+    if structure is None or HUBBARD not in structure.base.repository.list_object_names():
+        return {}
+    content = structure.base.repository.get_object_content(HUBBARD, mode='rb')
+    try:
+        record = json.loads(content)
+        record = json.loads(record) if isinstance(record, str) else record
+        symbols = [structure.get_kind(site.kind_name).symbol for site in structure.sites]
+        values: dict[str, dict[str, set[float]]] = {}
+        for entry in record['parameters']:
+            element, neighbour = symbols[entry['atom_index']], symbols[entry['neighbour_index']]
+            name = f'{entry["hubbard_type"]} {entry["atom_manifold"]}-{entry["neighbour_manifold"]} {neighbour}'
+            values.setdefault(element, {}).setdefault(name, set()).add(float(entry['value']))
+    except (ValueError, TypeError, KeyError, IndexError):
+        return {'hubbard': hashlib.sha256(content).hexdigest()[:16]}
+    if not values:
+        return {}
+    kind = [str(record.get(key)) for key in ('projectors', 'formulation')]
+    by_element = {element: {name: sorted(found) for name, found in of.items()} for element, of in values.items()}
+    return {'hubbard': by_element, 'hubbard_kind': kind}
+
+
 def _kpoints_of_pw(job: orm.CalcJobNode) -> dict[str, Any]:
     """Return the distance that the work chain behind a calculation was given, or else the mesh or list of k-points."""
     caller = job.caller
-    if caller is not None and 'kpoints_distance' in caller.inputs:
+    if caller is not None and 'kpoints_distance' in caller.inputs and 'kpoints' not in caller.inputs:
         return {'distance': caller.inputs.kpoints_distance.value}
     kpoints = job.inputs.kpoints
     try:
@@ -146,4 +172,4 @@ def _kpoints_of_pw(job: orm.CalcJobNode) -> dict[str, Any]:
         points = kpoints.get_kpoints(also_weights='weights' in kpoints.get_arraynames())
         listed = [part.tolist() for part in points] if isinstance(points, tuple) else points.tolist()
         return {'kpoints': hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]}
-    return {'mesh': tuple(mesh), **({'kpoints_offset': list(offset)} if any(offset) else {})}
+    return {'mesh': list(mesh), **({'kpoints_offset': list(offset)} if any(offset) else {})}

@@ -58,8 +58,8 @@ class LevelOfTheory(_Record):
     kpoints_distance: float | None = Field(
         default=None, gt=0, description='Largest distance between k-points in 1/angstrom, in every cell.'
     )
-    kpoints_mesh: tuple[int, int, int] | None = Field(
-        default=None, description='The mesh of k-points, where no distance was asked for.'
+    kpoints_mesh: list[int] | None = Field(
+        default=None, min_length=3, max_length=3, description='The mesh of k-points, where no distance was asked for.'
     )
     smearing: Smearing | None = Field(default=None, description='Smearing of the occupations.')
     spin: str | None = Field(default=None, description='`none`, `collinear`, `non-collinear` or `spin-orbit`.')

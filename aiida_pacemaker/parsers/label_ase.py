@@ -53,7 +53,7 @@ class AseLabelParser(PaceParser):
         made = AseCalculator.model_validate(self.node.inputs.calculator.get_dict())
         packages = dict.fromkeys((made.calculator.partition(':')[0].partition('.')[0], 'ase'))
         named = [f'{package} {versions[package]}' for package in packages if package in versions]
-        return LevelOfTheory(code=f'ase:{made.calculator}', version=', '.join(named) or None, arguments=made.arguments)
+        return LevelOfTheory(code=f'ase:{made.calculator}', version=', '.join(named) or None, arguments=made.deciding())
 
     def costs(self) -> dict[str, Any]:
         """Return what the driver says of time and versions."""

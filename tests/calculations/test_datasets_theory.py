@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 
 import ase.io
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
@@ -178,7 +180,13 @@ def test_labels_of_ase(pace_codes_fake):
         AseLabelCalculation,
         code=pace_codes_fake['python'],
         dataset=pool,
-        calculator=orm.Dict({'calculator': 'ase.calculators.emt:EMT', 'arguments': {'asap_cutoff': False}}),
+        calculator=orm.Dict(
+            {
+                'calculator': 'ase.calculators.emt:EMT',
+                'arguments': {'asap_cutoff': False, 'directory': 'here'},
+                'incidental': ['directory'],
+            }
+        ),
     )
     assert node.is_finished_ok, node.exit_message
     (trajectory,) = outputs['trajectories'].values()
@@ -235,7 +243,7 @@ def test_trajectory_of_pw(trajectories):
     assert (level.version, level.functional, level.spin) == ('6.7MaX', 'PBE', 'collinear')
     assert level.smearing.kind == 'gaussian'
     assert level.smearing.width == pytest.approx(0.136057, rel=1e-5)
-    assert level.kpoints_mesh == (2, 2, 2)
+    assert level.kpoints_mesh == [2, 2, 2]
     assert level.arguments == {'vdw_corr': 'D3'}
     options = merge_options({'one': one, 'two': two})['levels']
     assert options['two'] == 'one'
@@ -244,6 +252,38 @@ def test_trajectory_of_pw(trajectories):
     assert report['warnings'] == []
     with pytest.raises(RefusedError, match=r'kpoints_offset: not said and \[0\.5, 0\.5, 0\.5\]'):
         merge_frames(one, other)
+
+
+def with_hubbard(**values):
+    """Return an oxide as a `HubbardStructureData` has it, with a U in eV for each manifold of the first atom."""
+    structure = orm.StructureData(cell=np.eye(3) * 4)
+    for index, element in enumerate(('Mg', 'O')):
+        structure.append_atom(position=[2.0 * index] * 3, symbols=element)
+    parameters = [
+        {
+            **{'atom_index': 0, 'atom_manifold': manifold, 'neighbour_index': 0, 'neighbour_manifold': manifold},
+            **{'translation': [0, 0, 0], 'value': value, 'hubbard_type': 'U'},
+        }
+        for manifold, value in values.items()
+    ]
+    content = {'parameters': parameters, 'projectors': 'ortho-atomic', 'formulation': 'dudarev'}
+    structure.base.repository.put_object_from_bytes(json.dumps(content).encode(), 'hubbard.json')
+    return structure
+
+
+def test_hubbard_parameters(trajectories):
+    """They are part of the structure, not of the parameters."""
+    jobs = [
+        pw_job({'ecutwfc': 30}, mesh(2, 2, 2), structure=structure)
+        for structure in (with_hubbard(**{'3s': 2.0}), with_hubbard(**{'3s': 4.0}), orm.StructureData(cell=np.eye(3)))
+    ]
+    one, other, bare = (made_by(job, trajectories(row, row + 1)) for row, job in enumerate(jobs))
+    assert theory_of(one).arguments['hubbard']['Mg'] == {'U 3s-3s Mg': [2.0]}
+    assert 'hubbard' not in theory_of(bare).arguments
+    with pytest.raises(RefusedError, match=r'arguments\.hubbard\.Mg\.U 3s-3s Mg: \[2\.0\] and \[4\.0\]'):
+        merge_frames(one, other)
+    with pytest.raises(RefusedError, match='hubbard'):
+        merge_frames(one, bare)
 
 
 def test_trajectory_of_pw_with_listed_kpoints(trajectories):
