@@ -9,8 +9,6 @@ import pytest
 from aiida import orm
 from aiida.common.exceptions import MissingEntryPointError
 from aiida.engine import run_get_node
-from aiida_pseudo.data.pseudo.upf import UpfData
-from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 from ase import units
 from ase.build import bulk
 
@@ -126,34 +124,14 @@ def refusal(inputs, **changes):
 
 
 @pytest.fixture
-def any_code(aiida_computer_local):
-    """Return a code that is never run."""
-    code = orm.InstalledCode(
-        label='pw',
-        computer=aiida_computer_local(),
-        filepath_executable='/usr/bin/true',
-        default_calc_job_plugin='quantumespresso.pw',
-    )
-    return code.store()
-
-
-@pytest.fixture
-def unrun(any_code, family_without_cutoffs, frames):
+def unrun(pw_code_that_is_not_run, pseudo_family_that_is_not_read, frames):
     """Return inputs of which the family recommends no cutoffs."""
-    return {'dataset': frames, 'code': any_code, 'pseudo_family': family_without_cutoffs.label, 'protocol': 'fast'}
-
-
-@pytest.fixture
-def family_without_cutoffs(aiida_profile, tmp_path):
-    """Return a family of the elements of the frames, made of files that pw.x could not read."""
-    label = 'bare'
-    found = orm.QueryBuilder().append(CutoffsPseudoPotentialFamily, filters={'label': label}).first(flat=True)
-    if found is not None:
-        return found
-    for element in ('Al', 'Si'):
-        header = f'<UPF version="2.0.1"><PP_HEADER\nelement="{element}"\nz_valence="4.0"\n/></UPF>'
-        (tmp_path / f'{element}.upf').write_text(header)
-    return CutoffsPseudoPotentialFamily.create_from_folder(tmp_path, label, pseudo_type=UpfData)
+    return {
+        'dataset': frames,
+        'code': pw_code_that_is_not_run,
+        'pseudo_family': pseudo_family_that_is_not_read.label,
+        'protocol': 'fast',
+    }
 
 
 CUTOFFS = {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 12, 'ecutrho': 48}}}}
