@@ -25,6 +25,8 @@ from aiida_pacemaker.engine.exploration_files import Ending, ExplorationFileErro
 from aiida_pacemaker.engine.exploration_results import TRACES, candidate_frames, report
 from aiida_pacemaker.engine.failures import diagnose
 from aiida_pacemaker.engine.label_files import read_labels
+from aiida_pacemaker.engine.lammps_files import read_dump, read_trace
+from aiida_pacemaker.engine.lammps_files import read_log as read_lammps_log
 from aiida_pacemaker.engine.logs import LogError, read_active_set_log, read_log, read_selection_log
 from aiida_pacemaker.engine.metrics import MetricsFileError, TrainingMetrics, read_metrics, stitch
 from aiida_pacemaker.engine.potential_files import PotentialFileError, read_ctilde, read_potential, strip_fit_cycles
@@ -220,6 +222,10 @@ def endings() -> list[bytes]:
     return [''.join(json.dumps(line) + '\n' for line in lines).encode()]
 
 
+#: Those of the recorded explorations by LAMMPS that matter to how much is read.
+LAMMPS_OPTIONS = ExploreOptions(n_steps=60)
+
+
 def labels() -> list[bytes]:
     """Return what the driver of labelling writes."""
     frames = mgo()
@@ -282,6 +288,24 @@ def all_readers() -> tuple[Reader, ...]:
         Reader('read_evaluation', from_path(use_evaluation), EvaluationFileError, evaluations()),
         Reader('read_run', from_path(use_exploration), ExplorationFileError, explorations()),
         Reader('read_endings', use_endings, (), endings()),
+        Reader(
+            'read_trace',
+            from_path(lambda path: storable(asdict(read_trace(path, LAMMPS_OPTIONS))['message'])),
+            ExplorationFileError,
+            recorded('lammps/*/*.trace'),
+        ),
+        Reader(
+            'read_dump',
+            from_path(lambda path: read_dump(path, ('Mg', 'O'), 8, 20)),
+            ExplorationFileError,
+            recorded('lammps/n[pv][t]/*.kept', 'lammps/nvt/*.edge'),
+        ),
+        Reader(
+            'read_lammps_log',
+            from_path(lambda path: storable(read_lammps_log(path)[0])),
+            (),
+            recorded('lammps/*/*.log'),
+        ),
         Reader('read_labels', lambda content: read_labels(io.BytesIO(content), frames), (), labels()),
         Reader('shards', use_shard, ShardError, [write_shard(frames), write_shard(frames.without_labels())]),
         Reader('read_table', read_table, UnreadablePickle, tables),

@@ -9,6 +9,7 @@ from aiida import orm
 from aiida.common import LinkType
 from aiida.orm.implementation.utils import clean_value
 from aiida.plugins import CalculationFactory, ParserFactory
+from ase import Atoms
 from guard import EXECUTION, examine
 from mutation import Mutator
 from readers import FIXTURES, all_readers, corpora, endings, explorations, labels, mgo, npz
@@ -17,12 +18,16 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.frames.ase_io import from_atoms
 
 CASES = 60
 GOOD = ('default', 'linear')
 MEGABYTE = 1024**2
 #: Files that come back for parsing only.
-TEMPORARY = ('selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'evaluation_some.npz', 'run_000000.npz')
+TEMPORARY = (
+    *('selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'evaluation_some.npz', 'run_000000.npz'),
+    *('run_000000.trace', 'run_000000.kept', 'run_000000.edge', 'run_000000.log'),
+)
 
 
 def folders(program, renamed=()):
@@ -52,6 +57,15 @@ def of_exploring():
     return [{**whole, 'exit_status': b'0\n'}]
 
 
+def of_lammps():
+    recorded = FIXTURES / 'lammps' / 'nvt'
+    runs = [
+        {f'run_000000{path.suffix}': path.read_bytes() for path in recorded.glob(f'{run}.[!d]*')}
+        for run in ('run_000000', 'run_000001')
+    ]
+    return [{**runs[0], 'exit_status': b'0\n'}, {**runs[1], 'exit_status': b'0\n'}, runs[0]]
+
+
 def of_labelling():
     whole = {'labels.jsonl': labels()[0], 'labels.json': b'{"seconds": 1.5, "versions": {"ase": "3.29"}}'}
     return [{**whole, 'exit_status': b'0\n'}, {'labels.jsonl': whole['labels.jsonl'], 'stderr.txt': b'Killed\n'}]
@@ -64,6 +78,7 @@ FOLDERS = {
     'pacemaker.select': folders('select'),
     'pacemaker.evaluate': of_evaluation(),
     'pacemaker.explore': of_exploring(),
+    'pacemaker.explore.lammps': of_lammps(),
     'pacemaker.label.ase': of_labelling(),
 }
 
@@ -97,7 +112,20 @@ def inputs(aiida_profile):
             'dataset': dataset,
             'calculator': orm.Dict({'calculator': 'ase.calculators.emt:EMT'}),
         },
+        'pacemaker.explore.lammps': {
+            **{'potential': potential, 'active_set': active_set, 'seeds': lammps_seed(), 'seed': orm.Int(3)},
+            'options': orm.Dict({**lammps_case()['options'], 'copies': 1}),
+        },
     }
+
+
+def lammps_case():
+    return json.loads((FIXTURES / 'lammps' / 'nvt' / 'case.json').read_text())
+
+
+def lammps_seed():
+    """Return the structure that the first of the recorded runs began from."""
+    return PaceDatasetData(from_atoms([Atoms(**lammps_case()['structures'][0])], 'lammps'))
 
 
 @pytest.fixture(scope='module')
@@ -240,6 +268,14 @@ BOMBS = {
         'texts': {'exploration.json': b'{"seconds": "\\u0000", "versions": {"\\u0000": "\\ud800\\u001b[2J"}}'},
         'large file': {'run_000000.npz': bytes(50 * MEGABYTE)},
         'many lines': {'runs.jsonl': endings()[0] * 100_000},
+    },
+    'pacemaker.explore.lammps': {
+        'large dump': {'run_000000.kept': bytes(50 * MEGABYTE)},
+        'large trace': {'run_000000.trace': b'check ' * 10 * MEGABYTE},
+        'large log': {'run_000000.log': b'ERROR: \x1b[2J' * 10 * MEGABYTE},
+        'numbers': {'run_000000.trace': b'check ' + b'9' * 4000 + b' 1 1 1 1\n'},
+        'steps': {'run_000000.trace': b'check 99999999999999999999 1 1 1 1\n'},
+        'expressions': {'run_000000.trace': b'check 0 ' + b'1' * 400 + b'x 1 1 1\n'},
     },
     'pacemaker.label.ase': {
         'nested summary': {'labels.json': NESTED.encode()},
