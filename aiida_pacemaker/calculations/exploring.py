@@ -39,7 +39,7 @@ def plan_exploration(
 
     :param conditions: what is changed in the options, by the label of the condition after `condition_`.
     :returns: `jobs`, of each job its label, condition, part, first seed and number of runs; for each job
-        `seed_<label>`, for each condition `options_<condition>`, and for each part `seeds_<part>`, if there are several.
+        `seed_<label>`, for each condition `options_<condition>`, and for each part `seeds_<part>`, if there are some.
     """
     labels = sorted(label.removeprefix('condition_') for label in conditions) or [DEFAULT]
     size = seeds_per_job.value
