@@ -14,6 +14,8 @@ from aiida_pacemaker.data.potential import PacePotentialData
 
 #: Links to what a work chain has called.
 CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
+#: The labeller whose jobs give results that become labels in a further step.
+QUANTUM_ESPRESSO = 'QuantumEspressoLabelWorkChain'
 _REPORTS = ('begin_report', 'report_fit', 'report_selection', 'report_calibration', 'report_retry')
 
 
@@ -31,6 +33,8 @@ class Remains:
     :param unlabelled: frames that were selected and whose labels have failed.
     :param owed: frames that were selected and are not labelled and merged yet.
     :param delivered: labelled trajectories of these frames that are there but not merged.
+    :param uncollected: results of Quantum ESPRESSO that a labeller has not made labels of yet: what it was to label,
+        with the trajectories by the frames that they are of.
     """
 
     dataset: PaceDatasetData | None
@@ -43,6 +47,7 @@ class Remains:
     unlabelled: PaceDatasetData | None
     owed: PaceDatasetData | None
     delivered: list[orm.TrajectoryData]
+    uncollected: list[tuple[PaceDatasetData, dict[str, orm.TrajectoryData]]]
 
 
 def remains_of(loop: orm.WorkChainNode) -> Remains:
@@ -64,7 +69,8 @@ def remains_of(loop: orm.WorkChainNode) -> Remains:
         return found[-1].outputs[output] if found else None
 
     stage, owed = _owed(calls, done)
-    steps = () if stage is None else ('label', 'label_test')
+    labellers = {label: node for label, node in calls.items() if _step_of(label) in ('label', 'label_test')}
+    owing = [node for label, node in labellers.items() if stage is not None and label.startswith(f'{stage}_')]
     return Remains(
         dataset=newest('merge', step='merge', output='dataset') or inputs.get('dataset'),
         test_dataset=newest('merge', step='merge_test', output='dataset') or inputs.get('test_dataset'),
@@ -77,7 +83,8 @@ def remains_of(loop: orm.WorkChainNode) -> Remains:
         calibration=newest('calibrate', output='result') or inputs.get('calibration'),
         unlabelled=newest('frames_without_labels', output='dataset'),
         owed=owed if owed is not None or 'retry_frames' in calls else inputs.get('unlabelled'),
-        delivered=[node for step in steps for node in _delivered(calls.get(f'{stage}_{step}'))],
+        delivered=[node for labeller in owing for node in _delivered(labeller)],
+        uncollected=[(one.inputs.dataset, found) for one in labellers.values() if (found := _uncollected(one))],
     )
 
 
@@ -100,18 +107,49 @@ def _owed(calls: dict[str, Any], done: dict[str, Any]) -> tuple[str | None, Pace
     return None, None
 
 
-def _delivered(labeller: orm.ProcessNode | None) -> list[orm.TrajectoryData]:
+def _delivered(labeller: orm.ProcessNode) -> list[orm.TrajectoryData]:
     """Return the labelled trajectories that a labeller has made, also if it has no outputs itself."""
-    if labeller is None:
-        return []
     if 'trajectories' in labeller.outputs:
         return list(labeller.outputs.trajectories.values())
     jobs = [node for node in [labeller, *labeller.called_descendants] if isinstance(node, orm.CalculationNode)]
     # Our own jobs give labels that are right whenever they give any; a calculation of others has to have succeeded.
     trusted = [job for job in jobs if job.is_finished_ok or job.process_label == 'AseLabelCalculation']
     made = [link.node for job in trusted for link in job.base.links.get_outgoing(link_type=LinkType.CREATE).all()]
+    collected = [node for results in _results(labeller).values() for node in results]
     return [
         node
         for node in made
-        if isinstance(node, orm.TrajectoryData) and {'energy', 'forces'} <= set(node.get_arraynames())
+        if isinstance(node, orm.TrajectoryData)
+        and {'energy', 'forces'} <= set(node.get_arraynames())
+        and node not in collected
     ]
+
+
+def _results(labeller: orm.ProcessNode) -> dict[str, list[orm.TrajectoryData]]:
+    """Return the trajectories of Quantum ESPRESSO by their frames, which are no labels yet.
+
+    The program has read rounded positions, so its structures are not quite those that were to be labelled.
+    """
+    if labeller.process_label != QUANTUM_ESPRESSO:
+        return {}
+    frames = labeller.base.links.get_outgoing(link_type=LinkType.CALL_WORK, link_label_filter='frame_%').all()
+    return {
+        link.link_label: [
+            job.outputs.output_trajectory
+            for job in link.node.called
+            if job.is_finished_ok and 'output_trajectory' in job.outputs
+        ]
+        for link in frames
+    }
+
+
+def _uncollected(labeller: orm.ProcessNode) -> dict[str, orm.TrajectoryData]:
+    """Return the results of a labeller that was stopped before it had made labels of them, by their frames."""
+    if labeller.is_finished:
+        return {}
+    newest = {frame: nodes[-1] for frame, nodes in _results(labeller).items() if nodes}
+    return {
+        frame: node
+        for frame, node in newest.items()
+        if not node.base.links.get_outgoing(link_type=LinkType.INPUT_CALC).all()
+    }

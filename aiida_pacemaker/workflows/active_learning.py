@@ -13,6 +13,7 @@ from aiida_pacemaker.calculations.drawing import set_aside
 from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.options import SelectOptions
+from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.provenance.costs import core_hours
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.builders import LoopBuilders
@@ -137,8 +138,20 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         """Keep the energies of the isolated atoms."""
         if complaint := self.complaint('atoms', self.exit_codes.ERROR_ATOMS_FAILED):
             return complaint
-        self.ctx.reference_energies = self.ctx.atoms.outputs.reference_energies
-        return None
+        outputs = self.ctx.atoms.outputs
+        self.ctx.reference_energies = outputs.reference_energies
+        if 'level_of_theory' not in outputs:
+            return None
+        level = LevelOfTheory.model_validate(outputs.level_of_theory.get_dict())
+        found = {text for of_data in self.ctx.dataset.theories.values() for text in differences(of_data, level)}
+        if not found:
+            return None
+        reason = f'the level of theory of the atoms is not that of the dataset: {"; ".join(sorted(found))}'
+        self.report(reason)
+        if self.ctx.settings.mixed_levels == 'warn':
+            return None
+        self.attach()
+        return self.exit_codes.ERROR_ATOMS_FAILED.format(reason=f'{reason}.')
 
     def pin_references(self) -> None:
         """Settle the baseline and the reference energies of all generations."""

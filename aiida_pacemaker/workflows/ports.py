@@ -319,7 +319,7 @@ class LoopPorts:
         spec.exit_code(
             420,
             'ERROR_ATOMS_FAILED',
-            message='The isolated atoms could not be labelled: {reason} Repair the labeller, or give '
+            message='The isolated atoms have no energies that can be used: {reason} Repair the labeller, or give '
             '`reference_energies`.',
         )
 
