@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import AttributeDict
@@ -46,6 +46,9 @@ class PaceExploreWorkChain(ResumingWorkChain):
     Each job explores from some of the seeds under one condition, with random numbers that follow from `seed`. A job
     that fails does not cost what the others found.
     """
+
+    #: The restart chain of the jobs.
+    JOB: ClassVar[type[PaceExploreBaseWorkChain]] = PaceExploreBaseWorkChain
 
     @classmethod
     def define(cls, spec: ProcessSpec) -> None:
@@ -93,7 +96,7 @@ class PaceExploreWorkChain(ResumingWorkChain):
             help='Largest number of jobs at a time.',
         )
         spec.expose_inputs(
-            PaceExploreBaseWorkChain,
+            cls.JOB,
             namespace='job',
             exclude=('clean_workdir', *(f'pace.{name}' for name in PROVIDED)),
             namespace_options={'help': 'The exploration job: code and options.'},
@@ -148,14 +151,14 @@ class PaceExploreWorkChain(ResumingWorkChain):
         """Submit as many jobs as may run at a time."""
         for job in self.batch():
             label = job['label']
-            inputs = AttributeDict(self.exposed_inputs(PaceExploreBaseWorkChain, 'job'))
+            inputs = AttributeDict(self.exposed_inputs(self.JOB, 'job'))
             inputs.pace.potential = self.inputs.potential
             inputs.pace.active_set = self.inputs.active_set
             inputs.pace.seeds = self.ctx.plan.get(f'seeds_{job["part"]}', self.inputs.seeds)
             inputs.pace.seed = self.ctx.plan[f'seed_{label}']
             inputs.pace.options = self.ctx.plan[f'options_{job["condition"]}']
             inputs.setdefault('metadata', AttributeDict())['call_link_label'] = f'explore_{label}'
-            node = self.submit(PaceExploreBaseWorkChain, inputs)
+            node = self.submit(self.JOB, inputs)
             self.report(f'exploring {label} in {node.process_label}<{node.pk}>')
             self.to_context(**{f'job_{label}': node})
 

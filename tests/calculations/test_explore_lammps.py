@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -12,13 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
 from aiida_pacemaker.calculations.explore import starting_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.exploration import ExploreOptions
+from aiida_pacemaker.engine.exploration_files import ExplorationFileError
+from aiida_pacemaker.engine.lammps_runs import read_run
 from aiida_pacemaker.frames.ase_io import from_atoms, to_atoms
+from aiida_pacemaker.frames.perturbation import perturb
 
 RECORDED = Path(__file__).parents[1] / 'fixtures' / 'lammps'
 CASES = sorted(path.name for path in RECORDED.iterdir())
@@ -272,12 +278,75 @@ def test_a_run_that_dies_without_a_word(parsed):
         ('run_000000.kept', lambda text: text * 2, 'steps apart'),
     ],
 )
-def test_files_that_are_damaged(parsed, file, change, said):
-    """One run is lost with them, and the others are not."""
-    node = parsed('nvt', {file: change((RECORDED / 'nvt' / file).read_text())})
+def test_files_that_are_damaged(tmp_path, file, change, said):
+    """They are refused, and it is said why."""
+    for path in (RECORDED / 'nvt').glob('run_000000.*'):
+        shutil.copy(path, tmp_path)
+    case = json.loads((RECORDED / 'nvt' / 'case.json').read_text())
+    options = ExploreOptions.model_validate(case['options'])
+    frames = from_atoms([Atoms(**structure) for structure in case['structures']], 'nvt')
+    start = perturb(frames, options.perturbation, copies=options.copies, seed=case['seed']).select([0])
+    whole = read_run(tmp_path, 'run_000000', 0, start, ('Mg', 'O'), options)
+    assert whole is not None
+    assert len(whole.kept_step) == 2
+    (tmp_path / file).write_text(change((tmp_path / file).read_text()))
+    with pytest.raises(ExplorationFileError, match=re.escape(said)):
+        read_run(tmp_path, 'run_000000', 0, start, ('Mg', 'O'), options)
+
+
+def test_a_damaged_file_costs_one_run(parsed):
+    node = parsed('nvt', {'run_000000.kept': ''.join(map(chr, range(32, 127)))})
     assert node.exit_status == node.process_class.exit_codes.ERROR_EXPLORATION_INVALID.status
-    assert said in node.exit_message
+    assert 'run_000000.kept has 1 lines' in node.exit_message
     assert node.outputs.report['n_runs'] == 3
+
+
+#: Leaves behind what was recorded of the run that it is asked for, if it finds what it needs.
+PLAYER = """#!/bin/bash
+set -e
+for file in "$2" check.in.lammps potential.yaml potential.asi; do test -s $file; done
+while [ "$1" != run ]; do shift; done
+test -s "$2.data"
+cp RECORDED/$2.* .
+"""
+
+
+@pytest.fixture
+def player(tmp_path):
+    path = tmp_path / 'lmp'
+    path.write_text(PLAYER.replace('RECORDED', str(RECORDED / 'nve')))
+    path.chmod(0o755)
+    return path
+
+
+def test_a_job_calls_lammps_for_each_run(run_job, inputs, player):
+    node = run_job('pacemaker.explore.lammps', **inputs('nve', player))
+    assert node.is_finished_ok, node.exit_message
+    assert node.outputs.report['reasons'] == {'finished': 4}
+    assert node.outputs.candidates.n_frames == 12
+    assert set(node.base.repository.list_object_names()) >= {'explore.in.lammps', 'check.in.lammps'}
+    assert not any(name.endswith('.data') for name in node.base.repository.list_object_names())
+
+
+def test_a_program_that_is_not_there(run_job, inputs, tmp_path):
+    node = run_job('pacemaker.explore.lammps', **inputs('nve', tmp_path / 'no_lmp'))
+    assert node.exit_status == node.process_class.exit_codes.ERROR_PROGRAM_NOT_FOUND.status
+
+
+def test_explorer(inputs, player):
+    """Many jobs, each with its restart chain: LAMMPS takes the place of ASE in them."""
+    given = inputs('nve', player)
+    job = {'pace': {'code': given.pop('code')}}
+    conditions = {'cold': orm.Dict({}), 'warm': orm.Dict({'temperature': 500})}
+    given |= {'seed': orm.Int(given['seed']), 'options': orm.Dict(given['options'])}
+    process = WorkflowFactory('pacemaker.explore.lammps.md')
+    node = run_get_node(process, **given, job=job, conditions=conditions).node
+    assert node.is_finished_ok, node.exit_message
+    assert node.outputs.report['reasons'] == {'finished': 8}
+    jobs = [called for called in node.called_descendants if isinstance(called, orm.CalcJobNode)]
+    assert [job.process_label for job in jobs] == ['PaceExploreLammpsCalculation'] * 2
+    # What was recorded is the same under both, so each frame is there once.
+    assert node.outputs.candidates.n_frames == 12
 
 
 def test_a_cell_that_is_none_is_refused(prepare, inputs):

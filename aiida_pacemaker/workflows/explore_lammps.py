@@ -1,0 +1,24 @@
+"""The explorer and its restart chain with jobs that LAMMPS moves the atoms in."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from aiida_pacemaker.calculations.explore_lammps import PaceExploreLammpsCalculation
+from aiida_pacemaker.workflows.explore import PaceExploreWorkChain
+from aiida_pacemaker.workflows.explore_base import PaceExploreBaseWorkChain
+
+
+class PaceExploreLammpsBaseWorkChain(PaceExploreBaseWorkChain):
+    """Explore by LAMMPS, again if the job was lost; of a job that was stopped, the runs at their end will do."""
+
+    _process_class = PaceExploreLammpsCalculation
+
+
+class PaceExploreLammpsWorkChain(PaceExploreWorkChain):
+    """Explore by LAMMPS from all seeds under all conditions, and collect the candidates, each once.
+
+    It is `pacemaker.explore.md` with another job; all else is said there.
+    """
+
+    JOB: ClassVar[type[PaceExploreBaseWorkChain]] = PaceExploreLammpsBaseWorkChain
