@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from aiida_pacemaker.baseline.ase_calculator import to_ase
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from ase.calculators.calculator import BaseCalculator
 
     from aiida_pacemaker.baseline.model import DeltaBaseline
@@ -29,11 +32,24 @@ def build_calculator(b_basis: bytes, baseline: DeltaBaseline, active_set: bytes 
             'an ASE calculator of the potential needs python-ace in this environment: install `aiida-pacemaker[engine]`'
         ) from exception
 
+    class RightHanded(PyACECalculator):  # type: ignore[misc,unused-ignore]
+        """The engine stops at left-handed cells: it gets them with two vectors exchanged."""
+
+        def calculate(self, atoms: Atoms | None = None, *arguments: Any, **options: Any) -> None:
+            if atoms is None or not atoms.pbc.all() or np.linalg.det(atoms.cell[:]) > 0:
+                super().calculate(atoms, *arguments, **options)
+                return
+            turned = atoms.copy()
+            turned.set_cell(atoms.cell[[1, 0, 2]])
+            super().calculate(turned, *arguments, **options)
+            # What is compared with the next structure, to see whether there is anything to calculate.
+            self.atoms = atoms.copy()
+
     # The engine reads files only; it is done with them when the calculator is made.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'potential.yaml')
         path.write_bytes(b_basis)
-        calculator = PyACECalculator(str(path))
+        calculator = RightHanded(str(path))
         if active_set is not None:
             asi = path.with_suffix('.asi')
             asi.write_bytes(active_set)

@@ -137,6 +137,10 @@ def split_by_frame(column: Any, frames: Frames) -> Call:
 
 
 def _atoms(frames: Frames) -> Call:
+    # Of a left-handed cell the engine says that it has an extreme shape, and stops. With two vectors exchanged it
+    # describes the same crystal.
+    left_handed = frames.pbc.all(axis=1) & (np.linalg.det(frames.cells) < 0)
+    cells = np.where(left_handed[:, None, None], frames.cells[:, [1, 0, 2]], frames.cells)
     # The order of the arguments of ``Atoms`` up to ``pbc`` is the same in all versions of ASE.
     unused = Call('itertools', 'repeat', None)
     arguments = (
@@ -144,7 +148,7 @@ def _atoms(frames: Frames) -> Call:
         split_by_frame(frames.positions, frames),
         split_by_frame(frames.numbers, frames),
         *[unused] * 6,  # tags, momenta, masses, magmoms, charges, scaled_positions
-        frames.cells,
+        cells,
         frames.pbc,
     )
     return Call('builtins', 'list', Call('builtins', 'map', Global('ase.atoms', 'Atoms'), *arguments))

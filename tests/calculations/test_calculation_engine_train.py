@@ -1,6 +1,7 @@
 """Fits by the real engine."""
 
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from aiida import orm
 
 from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import reference_energy
 
 pytestmark = pytest.mark.engine
@@ -99,3 +101,29 @@ def test_the_files_for_the_engine_are_whole_pickles(prepare, pace_codes, train_i
     prepared = prepare('pacemaker.train', {'code': pace_codes['train'], **train_inputs()})
     (name,) = yaml.safe_load(prepared.files['input.yaml'])['data']['filename']
     assert gzip.decompress(prepared.files[name]).startswith(b'\x80\x04')
+
+
+@pytest.mark.slow
+def test_left_handed_cells(run_job, pace_codes, train_inputs, rattled, trained, linear_set):
+    """The engine would stop at a single one of them."""
+    cells = rattled.cells.copy()
+    cells[3] = cells[3][[1, 0, 2]]
+    dataset = PaceDatasetData(replace(rattled, cells=cells)).store()
+    training = run_job('pacemaker.train', code=pace_codes['train'], **train_inputs(dataset=dataset))
+    assert training.is_finished_ok, training.exit_message
+    given = {'potential': trained.outputs.potential, 'active_set': linear_set.outputs.active_set}
+    sets = {'turned': dataset, 'same': PaceDatasetData(rattled).store()}
+    evaluation = run_job('pacemaker.evaluate', code=pace_codes['python'], **given, datasets=sets)
+    assert evaluation.is_finished_ok, evaluation.exit_message
+    turned, same = (evaluation.outputs.evaluations[label] for label in ('turned', 'same'))
+    for name in same.get_arraynames():
+        assert np.allclose(turned.get_array(name), same.get_array(name), rtol=0, atol=1e-9, equal_nan=True), name
+    selection = run_job('pacemaker.select', code=pace_codes['select'], **given, candidates={'pool': dataset})
+    assert selection.is_finished_ok, selection.exit_message
+    # And the calculator of the potential, twice in a row.
+    potential, image = trained.outputs.potential, dataset.to_ase()[3]
+    image.calc = potential.to_ase()
+    isolated = reference_energy(rattled.select([3]), potential.reference_energies)[0]
+    energy = same.get_array('energy')[3] - isolated
+    assert [image.get_potential_energy() for _ in range(2)] == pytest.approx([energy, energy], abs=1e-8)
+    assert np.allclose(image.get_forces(), same.get_array('forces')[3 * 8 : 4 * 8], rtol=0, atol=1e-8)

@@ -167,7 +167,8 @@ def test_round_trip(n_atoms, seed, level):
     frames = unlabelled(
         [rng.integers(1, 119, size=count) for count in n_atoms],
         [rng.normal(size=(count, 3)) for count in n_atoms],
-        rng.normal(size=(len(n_atoms), 3, 3)),
+        # Right-handed ones: others are not written as they are.
+        [cell * np.sign(np.linalg.det(cell)) for cell in rng.normal(size=(len(n_atoms), 3, 3))],
         rng.random((len(n_atoms), 3)) < 0.5,
     )
     energy, forces = rng.normal(size=len(n_atoms)), rng.normal(size=(sum(n_atoms), 3))
@@ -196,3 +197,15 @@ def test_wrong_input_is_refused(frames, targets):
         written(frames, names=['a', 'b', 'augmented-7', 'c', 'not-augmented'])
     with pytest.raises(ValueError, match='no frames to write'):
         written(frames.select([]))
+
+
+def test_left_handed_cells_are_written_right_handed():
+    """The engine stops at the others. Without a period a cell says nothing, and stays as it is."""
+    pandas = pytest.importorskip('pandas')
+    cell = np.array([[0, 3.0, 0], [4.0, 0.5, 0], [0, 0.1, 5.0]])
+    pbc = [[True] * 3, [True] * 3, [False] * 3]
+    frames = unlabelled([[12]] * 3, [[[0.0, 0, 0]]] * 3, [cell, cell[[1, 0, 2]], cell], pbc)
+    table = pandas.read_pickle(io.BytesIO(written(frames)), compression='gzip')
+    cells = [atoms.cell[:] for atoms in table['ase_atoms']]
+    assert np.linalg.det(cell) < 0
+    assert np.array_equal(cells, [cell[[1, 0, 2]], cell[[1, 0, 2]], cell])

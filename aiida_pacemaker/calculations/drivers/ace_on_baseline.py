@@ -5,6 +5,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers
 from ase.neighborlist import neighbor_list
 from pair_terms import lj, zbl
+from structures import right_handed
 
 #: In angstrom: how much farther than the baseline reaches pairs are listed, so that the list is good for many steps.
 SKIN = 0.5
@@ -30,7 +31,7 @@ class AceOnBaseline(Calculator):
     def calculate(self, atoms=None, properties=None, system_changes=all_changes):
         """Calculate all properties at once, as ASE asks for it."""
         super().calculate(atoms, properties, system_changes)
-        self.ace.calculate(atoms, ['energy', 'forces', 'stress'], all_changes)
+        self.ace.calculate(right_handed(atoms), ['energy', 'forces', 'stress'], all_changes)
         energy, forces, virial = self.baseline.evaluate(atoms)
         energy += float(self.ace.results['energy'])
         self.results = {'energy': energy, 'free_energy': energy, 'forces': forces + self.ace.results['forces']}

@@ -12,7 +12,7 @@ import time
 import ase
 import numpy as np
 import pyace
-from structures import read_structures
+from structures import read_structures, right_handed
 
 
 def evaluate(calculator, shards):
@@ -21,7 +21,7 @@ def evaluate(calculator, shards):
     The stress of a structure that is not periodic in three directions is NaN: it has no meaning there.
     """
     energy, forces, stress, gamma = [], [], [], []
-    for atoms in read_structures(shards):
+    for atoms in map(right_handed, read_structures(shards)):
         atoms.calc = calculator
         energy.append(atoms.get_potential_energy())
         forces.append(atoms.get_forces())

@@ -18,7 +18,7 @@ from ace_on_baseline import AceOnBaseline
 from dynamics import random_state
 from journal import begin, write
 from running import run_dynamics
-from structures import read_structures
+from structures import read_structures, right_handed
 from watching import Watch
 
 
@@ -31,7 +31,7 @@ def make_grader(potential, active_set):
     calculator.set_active_set(active_set)
 
     def grade(atoms):
-        looked_at = atoms.copy()
+        looked_at = right_handed(atoms.copy())
         looked_at.calc = calculator
         looked_at.get_potential_energy()
         return np.array(calculator.results['gamma'], dtype=float).reshape(len(atoms))

@@ -57,6 +57,8 @@ class PyACECalculator(Calculator):
         if self.atoms is None:
             raise ValueError('there are no atoms to calculate; attach the calculator to some with `atoms.calc = ...`')
         frames = _frames(self.atoms)
+        if frames.pbc.all() and np.linalg.det(frames.cells[0]) < 0:
+            raise RuntimeError('Extreme shape of unit cell')
         check_elements(self.potential, frames)
         description, values = describe(self.potential, frames), coefficients(self.potential)
         energy = float((description.values @ values).sum())
