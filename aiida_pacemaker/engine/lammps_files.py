@@ -25,12 +25,12 @@ _LOG_TAIL = 1 << 16
 #: What LAMMPS says of a distance that it has not found: more than this, in angstrom.
 _FAR = 1e10
 
-_NUMBER = r'[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|inf|nan)'
+_NUMBER = r'[+-]?(?:\d{1,30}\.?\d{0,30}(?:[eE][+-]?\d{1,4})?|inf|nan)'
 _VERSION = re.compile(r'lammps (\d{8})')
-_CHECK = re.compile(rf'check (\d+) {" ".join([f"({_NUMBER})"] * 4)}')
-_END = re.compile(r'end (\w{1,40}) (\d+)')
+_CHECK = re.compile(rf'check (\d{{1,18}}) {" ".join([f"({_NUMBER})"] * 4)}')
+_END = re.compile(r'end (\w{1,40}) (\d{1,18})')
 _ERROR = re.compile(r'^ERROR(?: on proc \d+)?: (.{1,500})$', re.MULTILINE)
-_WALL_TIME = re.compile(r'^Total wall time: (\d+):(\d\d):(\d\d)$', re.MULTILINE)
+_WALL_TIME = re.compile(r'^Total wall time: (\d{1,9}):(\d\d):(\d\d)$', re.MULTILINE)
 _BOUNDS = re.compile(r'ITEM: BOX BOUNDS xy xz yz [pm]{2} [pm]{2} [pm]{2}')
 _COLUMNS = 'ITEM: ATOMS id type xu yu zu f_grade'
 

@@ -274,6 +274,8 @@ BOMBS = {
         'large trace': {'run_000000.trace': b'check ' * 10 * MEGABYTE},
         'large log': {'run_000000.log': b'ERROR: \x1b[2J' * 10 * MEGABYTE},
         'numbers': {'run_000000.trace': b'check ' + b'9' * 4000 + b' 1 1 1 1\n'},
+        'seconds': {'run_000000.log': b'Total wall time: ' + b'9' * 5000 + b':00:00\n'},
+        'end': {'run_000000.trace': b'end finished ' + b'9' * 4400 + b'\n'},
         'steps': {'run_000000.trace': b'check 99999999999999999999 1 1 1 1\n'},
         'expressions': {'run_000000.trace': b'check 0 ' + b'1' * 400 + b'x 1 1 1\n'},
     },
