@@ -7,8 +7,8 @@ several splits of the data into pool and test set, and for two pools: the frames
 those near equilibrium ten times each, turned in space, as a long simulation comes back to what it has seen.
 
 The processes run in a profile of their own that is thrown away. What is left are the numbers and the plot,
-``selection.json`` and ``selection.svg`` in ``--output FOLDER``; seeds that have numbers there are not run again.
-``--plot`` only draws the plot, ``--quick`` takes one seed and two generations.
+``selection.json`` and ``selection.svg`` in ``--output FOLDER``. The numbers are written after each fit: a run that was
+stopped has those of all that it came to, and ``--plot`` draws them. ``--quick`` takes one seed and two generations.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from aiida.manage.configuration.settings import AiiDAConfigDir
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.datasets import exclude_frames, find_candidates, merge_frames, split_frames
-from aiida_pacemaker.cli.localhost import ensure_codes
+from aiida_pacemaker.cli.localhost import COMPUTER, ensure_codes
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
@@ -153,7 +154,8 @@ class Bench:
             'candidates': {'pool': found['candidates']},
             'options': orm.Dict({'max_structures': PER_GENERATION}),
         }
-        return self._run(PaceSelectBaseWorkChain, pace).get('selected')
+        selected: PaceDatasetData | None = self._run(PaceSelectBaseWorkChain, pace).get('selected')
+        return selected
 
     def draw(self, fit: Fit, pool: PaceDatasetData, seed: int) -> PaceDatasetData:
         """Return as many frames of the pool that are not labelled yet, at random."""
@@ -161,15 +163,13 @@ class Bench:
         rows = np.random.default_rng([seed, fit.dataset.n_frames]).permutation(left.n_frames)[:PER_GENERATION]
         return PaceDatasetData(left.get_frames().select(rows), sources=left.source_uuids).store()
 
-    def curve(self, split: Split, name: str, strategy: str, generations: int) -> Iterator[dict[str, Any]]:
-        """Grow the dataset by one strategy, and return a row for each generation after the first."""
-        fit, pool = self.first, split.pools[name]
-        for generation in range(1, generations + 1):
-            chosen = self.choose(fit, pool) if strategy == 'D-optimal' else self.draw(fit, pool, split.seed)
-            if chosen is None:
-                return
-            fit = self.fit(merge_frames(chosen, base=fit.dataset, generation=generation)[0])
-            yield self.row(split, name, strategy, fit)
+    def grow(self, fit: Fit, pool: PaceDatasetData, strategy: str, seed: int) -> Fit | None:
+        """Return what is trained on some labels more, None if the strategy finds none."""
+        chosen = self.choose(fit, pool) if strategy == 'D-optimal' else self.draw(fit, pool, seed)
+        if chosen is None:
+            return None
+        generation = max(fit.dataset.generations) + 1
+        return self.fit(merge_frames(chosen, base=fit.dataset, generation=generation)[0])
 
     def row(self, split: Split, name: str, strategy: str, fit: Fit) -> dict[str, Any]:
         """Return what there is to know about a potential: what it was trained on, and its test errors."""
@@ -187,18 +187,26 @@ class Bench:
         print(' '.join(f'{key}={value}' for key, value in row.items()), flush=True)
         return row
 
-    def rows(self, seed: int, generations: int) -> Iterator[dict[str, Any]]:
-        """Return all rows of one seed."""
-        split = self.split(seed)
-        begin = self.row(split, '', '', self.first)
-        for name in split.pools:
-            for strategy in STRATEGIES:
+    def rows(self, seeds: int, generations: int) -> Iterator[dict[str, Any]]:
+        """Return all rows: the first generation of all seeds, then the second, so that it can be stopped any time."""
+        splits = [self.split(seed) for seed in range(seeds)]
+        fits: dict[tuple[int, str, str], Fit | None] = {}
+        for split in splits:
+            begin = self.row(split, '', '', self.first)
+            for name, strategy in product(split.pools, STRATEGIES):
+                fits[split.seed, name, strategy] = self.first
                 yield {**begin, 'pool': name, 'strategy': strategy}
-                yield from self.curve(split, name, strategy, generations)
+        for _ in range(generations):
+            for (seed, name, strategy), last in list(fits.items()):
+                fit = None if last is None else self.grow(last, splits[seed].pools[name], strategy, seed)
+                fits[seed, name, strategy] = fit
+                if fit is not None:
+                    yield self.row(splits[seed], name, strategy, fit)
+        for split in splits:
+            yield self.limit(split)
 
-    def limit(self, seed: int) -> dict[str, Any]:
+    def limit(self, split: Split) -> dict[str, Any]:
         """Return the row of the whole pool."""
-        split = self.split(seed)
         everything = merge_frames(split.pools['diverse'], base=self.first.dataset, generation=1)[0]
         return self.row(split, 'diverse', 'all', self.fit(everything))
 
@@ -217,6 +225,8 @@ def kind_of(label: str) -> str:
 
 def turned(frames: Frames, generator: np.random.Generator) -> Frames:
     """Return the frames with their labels, each turned in space at random: other frames, but nothing new in them."""
+    if frames.forces is None or frames.stress is None:
+        raise ValueError('only labelled frames can be turned with their labels')
     turns = np.array([np.linalg.qr(generator.normal(size=(3, 3)))[0] for _ in range(len(frames))])
     of_atom = turns[frames.frame_of_atom]
     return replace(
@@ -238,7 +248,7 @@ def test_errors(evaluation: orm.ArrayData, test: PaceDatasetData) -> dict[str, f
     energy = 1000 * np.abs(evaluation.get_array('energy') - frames.energy) / frames.n_atoms
     # Root mean square of the three components.
     forces = 1000 * np.linalg.norm(evaluation.get_array('forces') - frames.forces, axis=1) / np.sqrt(3)
-    errors = {}
+    errors: dict[str, float] = {}
     for name, values in (('energy', energy), ('forces', forces)):
         worst = np.sort(values)[-max(1, round(len(values) / 10)) :]
         errors |= {name: _rms(values), f'{name}_worst_tenth': _rms(worst), f'{name}_max': round(float(values.max()), 1)}
@@ -250,12 +260,17 @@ def _rms(values: FloatArray) -> float:
 
 
 def means(rows: list[dict[str, Any]], pool: str, strategy: str, name: str) -> dict[int, tuple[float, float, int]]:
-    """Return mean, standard deviation and number of seeds of an error, by the number of labels."""
+    """Return mean, standard deviation and number of seeds of an error, by the number of labels that all seeds have."""
     values: dict[int, list[float]] = {}
     for row in rows:
         if (row['pool'], row['strategy']) == (pool, strategy):
             values.setdefault(row['labels'], []).append(row[name])
-    return {labels: (float(np.mean(v)), float(np.std(v)), len(v)) for labels, v in sorted(values.items())}
+    full = max(map(len, values.values()), default=0)
+    return {
+        labels: (float(np.mean(errors)), float(np.std(errors)), full)
+        for labels, errors in sorted(values.items())
+        if len(errors) == full
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -295,29 +310,16 @@ def throw_away_profile() -> Iterator[None]:
 
 
 def run(path: Path, seeds: int, generations: int) -> None:
-    """Add the rows of those seeds that are not in a file yet."""
-    content = json.loads(path.read_text()) if path.exists() else {'seconds': {}, 'rows': []}
+    """Run the benchmark and write its numbers, again after each fit."""
+    start, rows = time.monotonic(), []
     # Where both pools lead to one selection, the fit is not done again.
     with throw_away_profile(), enable_caching():
         codes = ensure_codes()
-        codes['pacemaker'].computer.set_minimum_job_poll_interval(0.2)
-        bench = Bench(codes)
-        for seed in range(seeds):
-            if str(seed) not in content['seconds']:
-                start = time.monotonic()
-                content['rows'] += list(bench.rows(seed, generations))
-                content['seconds'][str(seed)] = round(time.monotonic() - start)
-                path.write_text(dump(content))
-        limits = {row['seed'] for row in content['rows'] if row['strategy'] == 'all'}
-        for seed in set(range(seeds)) - limits:
-            content['rows'].append(bench.limit(seed))
-            path.write_text(dump(content))
-
-
-def dump(content: dict[str, Any]) -> str:
-    """Return the numbers as JSON with a line for each row."""
-    rows = ',\n'.join(json.dumps(row) for row in content['rows'])
-    return f'{{"seconds": {json.dumps(content["seconds"])},\n"rows": [\n{rows}\n]}}\n'
+        orm.load_computer(COMPUTER).set_minimum_job_poll_interval(0.2)
+        for row in Bench(codes).rows(seeds, generations):
+            rows.append(json.dumps(row))
+            seconds = round(time.monotonic() - start)
+            path.write_text(f'{{"seconds": {seconds}, "rows": [\n' + ',\n'.join(rows) + '\n]}\n')
 
 
 def plot(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -325,6 +327,8 @@ def plot(path: Path, rows: list[dict[str, Any]]) -> None:
     import matplotlib as mpl  # noqa: PLC0415 (comes with the engine, and takes its time)
 
     mpl.use('svg')
+    # Text stays text, and the file small.
+    mpl.rcParams['svg.fonttype'] = 'none'
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     panels = {
@@ -361,7 +365,10 @@ def draw(axis: Any, rows: list[dict[str, Any]], pool: str, name: str) -> None:
     limit = [row[name] for row in rows if row['strategy'] == 'all']
     if limit:
         axis.axhline(np.mean(limit), color='0.4', linestyle='--', linewidth=1, label='all of the pool labelled')
-    axis.set_yscale('log')
+    axis.set_xticks(range(0, PER_GENERATION * GENERATIONS + 1, PER_GENERATION))
+    axis.set_yscale('log', subs=(2, 3, 5))
+    axis.yaxis.set_major_formatter('{x:g}')
+    axis.yaxis.set_minor_formatter('{x:g}')
     axis.grid(which='both', color='0.9', linewidth=0.6)
     axis.set_axisbelow(True)
 
@@ -380,7 +387,7 @@ def main() -> None:
         run(path, seeds, generations)
     content = json.loads(path.read_text())
     print(table(content['rows']))
-    print('seconds of each seed:', *content['seconds'].values())
+    print(f'{content["seconds"]} seconds')
     plot(path.with_suffix('.svg'), content['rows'])
 
 
