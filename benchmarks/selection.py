@@ -73,7 +73,7 @@ COPIES = 10
 GAMMA = 1.0
 TEST_FRACTION = 0.3
 PER_GENERATION = 6
-GENERATIONS = 3
+GENERATIONS = 2
 SEEDS = 4
 STRATEGIES = {'D-optimal': 'C0', 'random': 'C1'}
 
@@ -275,7 +275,7 @@ def means(rows: list[dict[str, Any]], pool: str, strategy: str, name: str) -> di
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the means over the seeds, and their standard deviations, as a table of Markdown."""
-    names = ('energy', 'energy_max', 'forces', 'forces_worst_tenth', 'forces_max')
+    names = ('atoms', 'energy', 'energy_max', 'forces', 'forces_worst_tenth', 'forces_max')
     lines = [f'| pool | strategy | labels | seeds | {" | ".join(name.replace("_", " ") for name in names)} |']
     lines.append('| --- ' * (4 + len(names)) + '|')
     for pool in ('diverse', 'redundant'):
@@ -365,8 +365,8 @@ def draw(axis: Any, rows: list[dict[str, Any]], pool: str, name: str) -> None:
     limit = [row[name] for row in rows if row['strategy'] == 'all']
     if limit:
         axis.axhline(np.mean(limit), color='0.4', linestyle='--', linewidth=1, label='all of the pool labelled')
-    axis.set_xticks(range(0, PER_GENERATION * GENERATIONS + 1, PER_GENERATION))
-    axis.set_yscale('log', subs=(2, 3, 5))
+    axis.set_xticks(range(0, 1 + max(row['labels'] for row in rows if row['strategy'] in STRATEGIES), PER_GENERATION))
+    axis.set_yscale('log', subs=range(2, 10))
     axis.yaxis.set_major_formatter('{x:g}')
     axis.yaxis.set_minor_formatter('{x:g}')
     axis.grid(which='both', color='0.9', linewidth=0.6)
@@ -376,6 +376,7 @@ def draw(axis: Any, rows: list[dict[str, Any]], pool: str, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--seeds', type=int, default=SEEDS)
+    parser.add_argument('--generations', type=int, default=GENERATIONS)
     parser.add_argument('--output', type=Path, default=Path('selection'), metavar='FOLDER')
     parser.add_argument('--quick', action='store_true', help='one seed and two generations')
     parser.add_argument('--plot', action='store_true', help='draw the plot from the numbers that are there')
@@ -383,7 +384,7 @@ def main() -> None:
     arguments.output.mkdir(exist_ok=True)
     path = arguments.output / 'selection.json'
     if not arguments.plot:
-        seeds, generations = (1, 2) if arguments.quick else (arguments.seeds, GENERATIONS)
+        seeds, generations = (1, 2) if arguments.quick else (arguments.seeds, arguments.generations)
         run(path, seeds, generations)
     content = json.loads(path.read_text())
     print(table(content['rows']))
