@@ -48,7 +48,7 @@ def pseudo_family() -> CutoffsPseudoPotentialFamily:
         with tempfile.TemporaryDirectory() as folder:
             for name in PSEUDOS.values():
                 shutil.copy(source / name, folder)
-            family = CutoffsPseudoPotentialFamily.create_from_folder(folder, FAMILY, pseudo_type=UpfData)
+            family = CutoffsPseudoPotentialFamily.create_from_folder(Path(folder), FAMILY, pseudo_type=UpfData)
         low = {'cutoff_wfc': 30.0, 'cutoff_rho': 240.0}
         family.set_cutoffs(dict.fromkeys(PSEUDOS, low), 'low', unit='Ry')
         return family

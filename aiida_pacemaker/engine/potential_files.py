@@ -20,6 +20,7 @@ MAX_BYTES = 64 * 1024**2
 _MAX_EVENTS = 2_000_000
 #: The engine nests seven levels deep.
 _MAX_DEPTH = 20
+_NESTED = f'it is nested more than {_MAX_DEPTH} levels deep'
 
 
 class PotentialFileError(FileError):
@@ -200,6 +201,9 @@ def _load_mapping(content: str | bytes) -> Mapping[Any, Any]:
         document = _build(content)
     except (yaml.YAMLError, UnicodeEncodeError) as exception:
         problem = ' '.join(str(exception).split())
+        if 'nesting depth' in problem:
+            # Newer parsers count the brackets ahead of what they tell of.
+            raise PotentialFileError(_NESTED) from exception
         raise PotentialFileError(
             f'it is not a whole YAML file, perhaps it was cut while written: {problem}'
         ) from exception
@@ -225,7 +229,7 @@ def _build(text: str) -> Any:
             stack[-1].append(event.value)
         elif isinstance(event, yaml.CollectionStartEvent):
             if len(stack) > _MAX_DEPTH:
-                raise PotentialFileError(f'it is nested more than {_MAX_DEPTH} levels deep')
+                raise PotentialFileError(_NESTED)
             stack.append([])
         elif isinstance(event, yaml.SequenceEndEvent):
             items = stack.pop()
