@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,8 +58,38 @@ def test_mgo_active_learning(command):
         assert (EXAMPLES / 'output' / f'mgo.{ending}').stat().st_size > 0
 
 
-@pytest.mark.parametrize(
-    'name', sorted(path.name for path in EXAMPLES.glob('*.py') if path.name != 'mgo_active_learning.py')
-)
+def test_copper_from_five_frames(command):
+    """The loop that closes by itself: the potential holds 5,000 steps at 600 K, and energy and bulk come out right."""
+    output = command('verdi', 'run', 'examples/copper_from_five_frames.py')
+    rows = re.findall(r'^ +\d+ +\d+ .*$', output, re.MULTILINE)
+    assert len(rows) >= 3
+    assert rows[0].split()[1] == '5'
+    assert re.search(r'nve: 5000 steps, finished', output)
+    assert re.search(r'nvt: 5000 steps, finished', output)
+    (drift,) = re.findall(r'drift ([+-]\S+) meV/atom per ps', output)
+    assert abs(float(drift)) < 0.1
+    (reference, modulus), (found, other) = re.findall(r'a = (\S+) Å, B = (\S+) GPa', output)
+    assert float(found) == pytest.approx(float(reference), rel=0.01)
+    assert float(other) == pytest.approx(float(modulus), rel=0.3)
+
+
+@pytest.mark.qe
+@pytest.mark.skipif(shutil.which('pw.x') is None, reason='DFT IS NOT TESTED: there is no `pw.x` in the search path')
+def test_mgo_from_scratch(command):
+    """Two generations by real DFT: what gamma picks out joins the dataset, at the level of theory of the others."""
+    output = command('verdi', 'run', 'examples/mgo_from_scratch.py', 'quick')
+    first, second = (line.split() for line in re.findall(r'^ +\d+ +\d+ .*$', output, re.MULTILINE))
+    assert int(second[1]) > int(first[1]) == 6
+    assert 'Stopped: ' in output
+    levels = re.findall(r'(\d+) frames: quantumespresso.pw, .*, PZ, ', output)
+    assert len(levels) == 1
+    assert int(levels[0]) >= int(second[1])
+
+
+#: Examples that are looked at more closely above.
+OTHERS = {'mgo_active_learning.py', 'copper_from_five_frames.py', 'mgo_from_scratch.py'}
+
+
+@pytest.mark.parametrize('name', sorted({path.name for path in EXAMPLES.glob('*.py')} - OTHERS))
 def test_example(command, name):
     command('verdi', 'run', f'examples/{name}')
