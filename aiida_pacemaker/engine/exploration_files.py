@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +11,7 @@ import numpy as np
 
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.exploration_results import TRACES, Run
+from aiida_pacemaker.engine.journals import entries
 from aiida_pacemaker.frames.archives import ArchiveError, Array, open_archive
 from aiida_pacemaker.frames.file_errors import FileError, printable
 
@@ -53,7 +52,7 @@ def read_endings(handle: IO[bytes], n_runs: int, options: ExploreOptions) -> dic
     :param options: what they were asked for.
     """
     endings: dict[int, Ending] = {}
-    for entry in _entries(handle, 2 * _LINES * n_runs):
+    for entry in entries(handle, 2 * _LINES * n_runs):
         number = _count(entry, 'run', n_runs - 1)
         ending = _ending(entry, options)
         if number is not None and ending is not None:
@@ -124,16 +123,6 @@ def _read(path: Path, expected: dict[str, tuple[type[Any], tuple[int, ...]]]) ->
                 'needed'
             )
     return {name: array.copy() for name, array in arrays.items()}
-
-
-def _entries(handle: IO[bytes], size: int) -> Iterator[dict[str, Any]]:
-    for line in handle.read(size).splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            yield entry
 
 
 def _ending(entry: dict[str, Any], options: ExploreOptions) -> Ending | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
 
+from aiida_pacemaker.engine.journals import entries
 from aiida_pacemaker.frames.file_errors import printable
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
@@ -58,7 +57,7 @@ def read_labels(handle: IO[bytes], frames: Frames) -> Labels:
     rows = list(frames.slices())
     done: set[int] = set()
     running = None
-    for entry in _entries(handle, 2 * (_BYTES * len(frames) + _BYTES_PER_ATOM * len(frames.numbers))):
+    for entry in entries(handle, 2 * (_BYTES * len(frames) + _BYTES_PER_ATOM * len(frames.numbers))):
         if not labels.versions:
             labels.versions.update(read_versions(entry.get('versions')))
         begun, frame = _index(entry, 'begin', len(frames)), _index(entry, 'frame', len(frames))
@@ -75,16 +74,6 @@ def read_versions(found: Any) -> dict[str, str]:
         return {}
     pairs = list(found.items())[:_VERSIONS]
     return {printable(str(name)[:100]): printable(value[:100]) for name, value in pairs if isinstance(value, str)}
-
-
-def _entries(handle: IO[bytes], size: int) -> Iterator[dict[str, Any]]:
-    for line in handle.read(size).splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            yield entry
 
 
 def _index(entry: dict[str, Any], key: str, count: int) -> int | None:

@@ -9,12 +9,9 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessSpec, while_
 from aiida.orm import to_aiida_type
 
-from aiida_pacemaker.calculations.explore import validate_explore, validate_seed
+from aiida_pacemaker.calculations.explore import validate_explore
 from aiida_pacemaker.calculations.exploring import collect_explorations, options_under, plan_exploration
-from aiida_pacemaker.calculations.validation import complaint_about, validator_for
-from aiida_pacemaker.data.active_set import PaceActiveSetData
-from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.calculations.validation import complaint_about
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.workflows.explore_base import PaceExploreBaseWorkChain
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
@@ -54,24 +51,8 @@ class PaceExploreWorkChain(ResumingWorkChain):
     def define(cls, spec: ProcessSpec) -> None:
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
-        spec.input('potential', valid_type=PacePotentialData, help='The potential to explore with.')
-        spec.input('active_set', valid_type=PaceActiveSetData, help='What gamma is measured against.')
-        spec.input('seeds', valid_type=PaceDatasetData, help='The structures to begin from; labels are not used.')
-        spec.input(
-            'seed',
-            valid_type=orm.Int,
-            serializer=to_aiida_type,
-            validator=validate_seed,
-            help='All random numbers of all jobs follow from this one.',
-        )
-        spec.input(
-            'options',
-            valid_type=orm.Dict,
-            required=False,
-            serializer=to_aiida_type,
-            validator=validator_for(ExploreOptions),
-            help='The dynamics, what is kept and what stops a run: `ExploreOptions`.',
-        )
+        job = cls.JOB._process_class
+        spec.expose_inputs(job, include=PROVIDED)
         spec.input_namespace(
             'conditions',
             valid_type=orm.Dict,
@@ -103,22 +84,7 @@ class PaceExploreWorkChain(ResumingWorkChain):
         )
         spec.inputs.validator = validate_explorer
         spec.outline(cls.plan, while_(cls.jobs_are_left)(cls.run_jobs, cls.inspect_jobs), cls.collect)
-        spec.output(
-            'candidates', valid_type=PaceDatasetData, required=False, help='The frames that were kept, each once.'
-        )
-        spec.output(
-            'grades',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='Of the candidates: `gamma` (A,) of each atom, and of each frame `gamma_max`, `run` and `step` (F,).',
-        )
-        spec.output(
-            'traces',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='What was seen at each check of all runs, in columns.',
-        )
-        spec.output('report', valid_type=orm.Dict, required=False, help='What became of all runs.')
+        spec.expose_outputs(job, include=COLLECTED)
         spec.exit_code(
             510,
             'ERROR_ALL_JOBS_FAILED',
