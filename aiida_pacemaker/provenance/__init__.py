@@ -1,6 +1,7 @@
 """Questions to the provenance graph."""
 
 from .costs import core_hours
+from .graph import ancestors, descendants
 from .lineage import (
     DatasetDifference,
     FrameOrigin,
@@ -25,9 +26,11 @@ __all__ = [
     'LevelUse',
     'Remains',
     'TrainingStep',
+    'ancestors',
     'contributing_trajectories',
     'core_hours',
     'dataset_of',
+    'descendants',
     'difference',
     'format_table',
     'frame_origin',

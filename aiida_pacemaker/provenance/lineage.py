@@ -1,12 +1,9 @@
 """Where the frames of datasets and potentials come from, and what became of them.
 
-All answers come from the links of the graph. What is missing here can be asked of it directly, for instance for the
-potentials that any frame of a trajectory may have gone into, with their numbers of functions::
+All answers come from the links of the graph. What is missing here can be asked of it with :mod:`.graph`, for instance
+which potentials any frame of a trajectory may have gone into, with their numbers of functions::
 
-    query = orm.QueryBuilder()
-    query.append(orm.TrajectoryData, filters={'uuid': trajectory.uuid}, tag='trajectory')
-    query.append(PacePotentialData, with_ancestors='trajectory', project=['id', 'attributes.n_functions'])
-    query.distinct().all()
+    [(potential.pk, potential.n_functions) for potential in descendants(trajectory, PacePotentialData)]
 """
 
 from __future__ import annotations
@@ -24,6 +21,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.provenance.graph import ancestors, descendants
 
 
 @dataclass(frozen=True)
@@ -95,10 +93,7 @@ def contributing_trajectories(node: PacePotentialData | PaceDatasetData) -> list
     in the graph, but not all ancestors are among them: one whose frames were all duplicates, refused or filtered out
     contributed nothing; see :func:`idle_sources`. Without that distinction, the graph alone answers::
 
-        query = orm.QueryBuilder()
-        query.append(PacePotentialData, filters={'uuid': potential.uuid}, tag='potential')
-        query.append(orm.TrajectoryData, with_descendants='potential', project='*')
-        query.distinct().all(flat=True)
+        ancestors(potential, orm.TrajectoryData)
 
     :returns: the nodes, oldest first.
     :raises ValueError: if a potential was not made by a training job.
@@ -193,10 +188,7 @@ def potentials_from(source: Source) -> list[PacePotentialData]:
 
     A potential that was continued from another one descends from the frames of that one too, whatever its own dataset.
     """
-    query = orm.QueryBuilder()
-    query.append(orm.Data, filters={'uuid': source.uuid}, tag='source')
-    query.append(PacePotentialData, with_ancestors='source', tag='potential', project='*')
-    return sorted({node.uuid: node for (node,) in query.all()}.values(), key=_age)
+    return descendants(source, PacePotentialData)
 
 
 def difference(dataset_a: PaceDatasetData, dataset_b: PaceDatasetData) -> DatasetDifference:
@@ -236,11 +228,7 @@ def _age(node: orm.Node) -> datetime:
 
 def _ancestors(dataset: PaceDatasetData) -> list[Source]:
     """Return the trajectories, files and datasets that a dataset descends from, oldest first."""
-    query = orm.QueryBuilder()
-    query.append(PaceDatasetData, filters={'uuid': dataset.uuid}, tag='dataset')
-    types = (orm.TrajectoryData, orm.SinglefileData, PaceDatasetData)
-    query.append(types, with_descendants='dataset', tag='ancestor', project='*')
-    return sorted({node.uuid: node for (node,) in query.all()}.values(), key=_age)
+    return ancestors(dataset, orm.TrajectoryData, orm.SinglefileData, PaceDatasetData)
 
 
 def _source_nodes(dataset: PaceDatasetData) -> dict[str, Source | None]:

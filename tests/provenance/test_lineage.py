@@ -16,8 +16,10 @@ from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.provenance import (
+    ancestors,
     contributing_trajectories,
     dataset_of,
+    descendants,
     difference,
     frame_origin,
     idle_sources,
@@ -200,14 +202,33 @@ def test_example_of_a_query(trajectory, train):
     """The queries that the docstrings show give what they say."""
     one = trajectory(0, 5)
     potential = train(merge_frames(one)[0], rmse=0.2)
-    query = orm.QueryBuilder()
-    query.append(orm.TrajectoryData, filters={'uuid': one.uuid}, tag='trajectory')
-    query.append(PacePotentialData, with_ancestors='trajectory', project=['id', 'attributes.n_functions'])
-    assert query.distinct().all() == [[potential.pk, potential.n_functions]]
-    query = orm.QueryBuilder()
-    query.append(PacePotentialData, filters={'uuid': potential.uuid}, tag='potential')
-    query.append(orm.TrajectoryData, with_descendants='potential', project='*')
-    assert uuids(query.distinct().all(flat=True)) == [one.uuid]
+    found = descendants(one, PacePotentialData)
+    assert [(node.pk, node.n_functions) for node in found] == [(potential.pk, potential.n_functions)]
+    assert uuids(ancestors(potential, orm.TrajectoryData)) == [one.uuid]
+
+
+def test_paths_that_branch_and_join(aiida_profile):
+    """Each node is come across once, however many paths lead to it: here there are 2 to the power of 40."""
+    first = last = orm.Int(0).store()
+    for step in range(40):
+        both = []
+        for number in (1, 2):
+            job = orm.CalcFunctionNode()
+            job.base.links.add_incoming(last, LinkType.INPUT_CALC, 'before')
+            job.store()
+            made = orm.Int(number * step)
+            made.base.links.add_incoming(job, LinkType.CREATE, 'result')
+            both.append(made.store())
+        join = orm.CalcFunctionNode()
+        for label, node in zip(('one', 'two'), both, strict=True):
+            join.base.links.add_incoming(node, LinkType.INPUT_CALC, label)
+        join.store()
+        last = orm.Int(step)
+        last.base.links.add_incoming(join, LinkType.CREATE, 'result')
+        last.store()
+    assert len(ancestors(last, orm.Int)) == 3 * 40
+    assert ancestors(last, orm.Int)[0].uuid == first.uuid
+    assert len(descendants(first, orm.CalcFunctionNode)) == 3 * 40
 
 
 def test_difference(mgo_frames):
