@@ -26,7 +26,7 @@ from aiida_pacemaker.provenance.loop import format_table, loop_table
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
 
 #: Lattice constants over that of EMT at rest, for the equation of state.
-SCALES = np.linspace(0.96, 1.04, 9)
+SCALES = np.linspace(0.97, 1.03, 9)
 #: A run in the final test is stopped beyond this gamma.
 ALARM = 3.0
 
@@ -68,6 +68,7 @@ def main() -> None:
         'conditions': {
             'warm': orm.Dict({'temperature': [300.0, 900.0], 'friction': 0.02}),
             'hot': orm.Dict({'temperature': 1200.0, 'friction': 0.02}),
+            'squeezed': orm.Dict({'ensemble': 'npt', 'pressure': [-5.0, 15.0]}),
         },
     }
     builder = PaceActiveLearningWorkChain.get_builder_from_protocol(
@@ -90,8 +91,8 @@ def main() -> None:
             'settings': {
                 'isolated_atoms': True,
                 'max_generations': 5,
-                'first_epochs': 40,
-                'later_epochs': 25,
+                'first_epochs': 100,
+                'later_epochs': 60,
                 'frames_per_generation': 10,
                 'test_share': 0.2,
                 'seed_frames': 3,
