@@ -56,7 +56,7 @@ def remains_of(loop: orm.WorkChainNode) -> Remains:
     :param loop: a `PaceActiveLearningWorkChain`, best one that has ended.
     """
     links: list[Any] = loop.base.links.get_outgoing(link_type=CALLS).all()
-    calls: dict[str, Any] = {link.link_label: link.node for link in sorted(links, key=lambda link: link.node.pk)}
+    calls: dict[str, Any] = {link.link_label: link.node for link in sorted(links, key=_age)}
     inputs = loop.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
     done = {label: node for label, node in calls.items() if node.is_finished_ok}
 
@@ -86,6 +86,11 @@ def remains_of(loop: orm.WorkChainNode) -> Remains:
         delivered=[node for labeller in owing for node in _delivered(labeller)],
         uncollected=[(one.inputs.dataset, found) for one in labellers.values() if (found := _uncollected(one))],
     )
+
+
+def _age(link: Any) -> tuple[Any, ...]:
+    """Return what puts calls in their order; that of the pks is lost where they were imported from an archive."""
+    return link.node.ctime, link.node.pk
 
 
 def _step_of(label: str) -> str:

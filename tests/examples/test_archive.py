@@ -1,0 +1,39 @@
+"""The archive of a run with real DFT can be imported and asked, without the programs that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from aiida import orm
+from aiida.tools.archive import import_archive
+
+from aiida_pacemaker.provenance import ancestors, frame_origin, levels_of, loop_table, unsourced_frames
+
+ARCHIVE = Path(__file__).parents[2] / 'examples' / 'mgo_from_scratch.aiida'
+
+
+@pytest.fixture
+def loop(aiida_profile):
+    filters = {'attributes.process_label': 'PaceActiveLearningWorkChain', 'label': {'==': ''}}
+    query = orm.QueryBuilder().append(orm.WorkChainNode, filters=filters)
+    before = set(query.all(flat=True))
+    import_archive(ARCHIVE)
+    (node,) = {node for node in query.all(flat=True) if 'reference_energies' in node.outputs} - before
+    return node
+
+
+def test_the_run_can_be_asked(loop):
+    rows = loop_table(loop)
+    assert [row['n_frames'] for row in rows] == [10, 18, 26]
+    assert [row['explored']['reasons'].get('finished', 0) for row in rows] == [0, 3, 4]
+    dataset = loop.outputs.dataset
+    assert unsourced_frames(dataset) == 0
+    (use,) = levels_of(dataset)
+    assert use.n_frames == 26
+    assert use.level.functional == 'PZ'
+    assert set(use.level.pseudopotentials) == {'Mg', 'O'}
+    origin = frame_origin(dataset, 25)
+    assert origin.generation == 2
+    made_by = {job.process_label for job in ancestors(origin.source, orm.CalcJobNode)}
+    assert {'PwCalculation', 'PaceSelectCalculation', 'PaceExploreCalculation', 'PaceTrainCalculation'} <= made_by
