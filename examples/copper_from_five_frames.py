@@ -144,12 +144,12 @@ def put_to_the_test(potential: orm.Data, active_set: orm.Data, python: orm.Abstr
             f'{mean:.0f} K in the second half'
         )
         if one['condition'] == 'nve':
-            # Of 32 atoms, the three degrees of freedom of the whole do not move.
-            total = energy + 1.5 * units.kB * temperature * 31 / 32
-            slope = np.polyfit(traces['time'][rows] / 1000, total, 1)[0]
-            spread = (total - np.polyval(np.polyfit(traces['time'][rows], total, 1), traces['time'][rows])).std()
+            time, total = traces['time'][rows] / 1000, energy + 1.5 * units.kB * temperature
+            line = np.polyfit(time, total, 1)
+            noise = (total - np.polyval(line, time)).std()
             print(
-                f'  drift of the energy: {1000 * slope:+.3f} meV/atom per ps, fluctuation {1000 * spread:.3f} meV/atom'
+                f'  energy: drift {1000 * line[0]:+.4f} meV/atom per ps, fluctuation {1000 * noise:.4f} meV/atom, over '
+                f'{time[-1]:.0f} ps'
             )
         if one['reason'] != 'finished':
             raise SystemExit('The run was broken off: the potential is not good enough.')

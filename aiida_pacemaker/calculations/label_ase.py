@@ -126,7 +126,9 @@ class AseLabelCalculation(PaceCalcJob):
         )
         names = [shard['name'] for shard in dataset.shards]
         info.local_copy_list += [(dataset.uuid, dataset.shard_path(name), name) for name in names]
-        request = AseCalculator.model_validate(self.inputs.calculator.get_dict()).model_dump(mode='json')
+        calculator = AseCalculator.model_validate(self.inputs.calculator.get_dict())
+        # What decides about energies is no business of the driver.
+        request = calculator.model_dump(mode='json', exclude={'incidental'})
         self.insert_drivers(folder, self.DRIVER, 'structures.py', 'journal.py')
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump({**request, 'shards': names}, handle, indent=1)
