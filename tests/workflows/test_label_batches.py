@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import plumpy
 import pytest
@@ -77,6 +79,19 @@ def inputs(pw_code_that_is_not_run, pseudo_family_that_is_not_read, monkeypatch)
     }
 
 
+@pytest.fixture
+def runner():
+    """Return a runner that is known to nobody else: what is submitted to it does not begin."""
+    runner = Runner(communicator=None, persister=AiiDAPersister())
+    before = asyncio.all_tasks(runner.loop)
+    yield runner
+    # Else they would be found pending when they are collected, in the middle of another test.
+    tasks = asyncio.all_tasks(runner.loop) - before
+    for task in tasks:
+        task.cancel()
+    runner.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+
 def labels(node):
     return sorted(link.link_label for link in node.base.links.get_outgoing().all() if link.node in node.called)
 
@@ -100,11 +115,9 @@ def test_batches(inputs):
     here='what was submitted is found by the label of its link and taken up; nothing is calculated twice',
     ends='success',
 )
-def test_a_step_that_is_taken_again_submits_nothing_twice(inputs):
+def test_a_step_that_is_taken_again_submits_nothing_twice(inputs, runner):
     """The worker dies at the end of the step, before the checkpoint, and another one takes the step."""
-    # Without the broker nobody but these two knows of the process, and what they submit does not begin.
-    persister = AiiDAPersister()
-    runner = Runner(communicator=None, persister=persister)
+    persister = runner.persister
     process = instantiate_process(runner, QuantumEspressoLabelWorkChain, **inputs)
     process.setup()
     persister.save_checkpoint(process)
