@@ -78,6 +78,7 @@ def remains_of(loop: orm.WorkChainNode) -> Remains:
         potential=newest('PaceTrainBaseWorkChain', step='train', output='potential') or inputs.get('potential'),
         baseline=newest('baseline_of', 'default_baseline', output='result') or inputs.get('baseline'),
         reference_energies=newest('reference_energies_of', 'fit_reference_energies', output='result')
+        or newest('PaceReferenceEnergiesWorkChain', output='reference_energies')
         or inputs.get('reference_energies'),
         report=newest(*_REPORTS, output='result') or inputs.get('previous_report'),
         calibration=newest('calibrate', output='result') or inputs.get('calibration'),

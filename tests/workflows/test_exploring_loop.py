@@ -130,6 +130,8 @@ def test_the_loop_closes_by_itself(explored, known):
     atom.calc = EMT()
     assert explored.outputs.reference_energies['Cu'] == pytest.approx(atom.get_potential_energy())
     assert first['core_hours'] > 0
+    # They have been paid for, so a run that is killed has them too.
+    assert remains_of(explored).reference_energies.uuid == explored.outputs.reference_energies.uuid
 
 
 def test_errors_are_compared_with_gamma_and_spread(explored):
