@@ -10,6 +10,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
+from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.expansion import deep_merge
 from aiida_pacemaker.engine.exploration import ExploreOptions
@@ -101,10 +102,10 @@ def collect_explorations(jobs: orm.Dict, **outputs: orm.Data) -> dict[str, orm.D
         kept, mask = _each_once(Frames.concatenate(frames))
         n_given, n_kept = len(mask), len(kept)
         nodes['candidates'] = PaceDatasetData(kept, sources=sources)
-        nodes['grades'] = _array_data(_selected(_joined(grades), Frames.concatenate(frames), mask))
+        nodes['grades'] = array_data(_selected(_joined(grades), Frames.concatenate(frames), mask))
     seen = _joined(traces)
     if seen:
-        nodes['traces'] = _array_data(seen)
+        nodes['traces'] = array_data(seen)
     nodes['report'] = orm.Dict(
         {
             'n_runs': len(runs),
@@ -152,10 +153,3 @@ def _selected(columns: dict[str, Any], frames: Frames, mask: Any) -> dict[str, A
     """Return the grades of some frames; `gamma` has one row for each atom, the others one for each frame."""
     of_atoms = mask[frames.frame_of_atom]
     return {name: column[of_atoms if name == 'gamma' else mask] for name, column in columns.items()}
-
-
-def _array_data(columns: Mapping[str, Any]) -> orm.ArrayData:
-    node = orm.ArrayData()
-    for name, column in columns.items():
-        node.set_array(name, column)
-    return node

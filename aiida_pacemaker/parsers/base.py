@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -63,6 +64,15 @@ class PaceParser(Parser):
         except LogError as exception:
             self.logger.warning(f'{name} is left out: {exception}')
             return otherwise
+
+    def costs(self, name: str) -> dict[str, Any]:
+        """Return what the summary of a driver says of time and versions."""
+        try:
+            summary = json.loads(self.read_text(name) or '{}')
+            return {key: finite(summary[key]) for key in ('seconds', 'versions') if key in summary}
+        except (ValueError, TypeError, RecursionError) as exception:
+            self.logger.warning(f'{name} is left out: {exception}')
+            return {}
 
     def read_bytes(self, name: str) -> bytes | None:
         """Return the content of a retrieved file, None if it is not there.

@@ -10,6 +10,7 @@ from aiida.engine import ExitCode
 
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.calculations.evaluate import PaceEvaluateCalculation
+from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.evaluation_files import EvaluationFileError, read_evaluation
@@ -76,7 +77,4 @@ def complete(
     if 'gamma' in arrays:
         arrays['gamma_max'] = largest_per_frame(frames, arrays['gamma'])
         errors['gamma'] = gamma_quantiles(arrays['gamma_max'])
-    node = orm.ArrayData()
-    for name, array in arrays.items():
-        node.set_array(name, array)
-    return node, errors
+    return array_data(arrays), errors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.explore import PaceExploreCalculation, run_keys, starting_frames
 from aiida_pacemaker.calculations.validation import options_of
+from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.exploration_files import Ending, ExplorationFileError, read_endings, read_run
@@ -65,7 +65,7 @@ class PaceExploreParser(ExplorationParser):
         if not endings and not whole:
             return self.verdict(self.diagnose(), self.silent(folder))
         runs, complaints = self.read(folder, endings, starts, options)
-        self.attach(starts, runs, **self.costs())
+        self.attach(starts, runs, **self.costs(PaceExploreCalculation.SUMMARY))
         if complaints:
             invalid = self.exit_codes.ERROR_EXPLORATION_INVALID.format(count=len(complaints), reason=complaints[0])
             return self.verdict(self.unusable(invalid, folder))
@@ -89,20 +89,3 @@ class PaceExploreParser(ExplorationParser):
             except ExplorationFileError as exception:
                 complaints.append(str(exception))
         return runs, complaints
-
-    def costs(self) -> dict[str, Any]:
-        """Return what the driver says of time and versions."""
-        try:
-            summary = json.loads(self.read_text(PaceExploreCalculation.SUMMARY) or '{}')
-            return {key: finite(summary[key]) for key in ('seconds', 'versions') if key in summary}
-        except (ValueError, TypeError, RecursionError) as exception:
-            self.logger.warning(f'{PaceExploreCalculation.SUMMARY} is left out: {exception}')
-            return {}
-
-
-def array_data(arrays: dict[str, Any]) -> orm.ArrayData:
-    """Return a node of arrays by name."""
-    node = orm.ArrayData()
-    for name, array in arrays.items():
-        node.set_array(name, array)
-    return node

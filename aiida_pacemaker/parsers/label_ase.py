@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from aiida_pacemaker.engine.label_files import Labels, read_labels, read_version
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.table import BoolArray, Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
-from aiida_pacemaker.parsers.base import PaceParser, finite
+from aiida_pacemaker.parsers.base import PaceParser
 
 Failure = tuple[str, str]
 
@@ -34,7 +33,7 @@ class AseLabelParser(PaceParser):
         frames = frames.with_labels(labels.energy, labels.forces, labels.stress)
         good = np.isfinite(labels.energy)
         failures = _failures(labels, good, whole)
-        costs = self.costs()
+        costs = self.costs(AseLabelCalculation.SUMMARY)
         self.out('failures', orm.Dict({'failures': _listed(frames, failures), **costs}))
         theory = self.theory(read_versions(costs.get('versions')) or labels.versions)
         for index, trajectory in enumerate(trajectories_from_frames(frames.select(good), theory=theory)):
@@ -54,15 +53,6 @@ class AseLabelParser(PaceParser):
         packages = dict.fromkeys((made.calculator.partition(':')[0].partition('.')[0], 'ase'))
         named = [f'{package} {versions[package]}' for package in packages if package in versions]
         return LevelOfTheory(code=f'ase:{made.calculator}', version=', '.join(named) or None, arguments=made.deciding())
-
-    def costs(self) -> dict[str, Any]:
-        """Return what the driver says of time and versions."""
-        try:
-            summary = json.loads(self.read_text(AseLabelCalculation.SUMMARY) or '{}')
-            return {key: finite(summary[key]) for key in ('seconds', 'versions') if key in summary}
-        except (ValueError, TypeError, RecursionError) as exception:
-            self.logger.warning(f'{AseLabelCalculation.SUMMARY} is left out: {exception}')
-            return {}
 
 
 def _failures(labels: Labels, good: BoolArray, whole: bool) -> dict[int, Failure]:

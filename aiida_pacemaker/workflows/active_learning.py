@@ -143,7 +143,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         if 'level_of_theory' not in outputs:
             return None
         level = LevelOfTheory.model_validate(outputs.level_of_theory.get_dict())
-        found = {text for of_data in self.ctx.dataset.theories.values() for text in differences(of_data, level)}
+        found = {text for of_data in self.ctx.dataset.levels.values() for text in differences(of_data, level)}
         if not found:
             return None
         reason = f'the level of theory of the atoms is not that of the dataset: {"; ".join(sorted(found))}'

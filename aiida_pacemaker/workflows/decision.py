@@ -5,10 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+from aiida_pacemaker.engine.exploration import Reason
 from aiida_pacemaker.workflows.settings import LoopSettings
-
-#: How an exploration ends that has done all its steps.
-FINISHED = 'finished'
 
 
 class StopReason(Enum):
@@ -71,7 +69,7 @@ def _gamma_converged(row: dict[str, Any], settings: LoopSettings) -> bool:
     if explored is None:
         return known or row['n_candidates'] == 0
     # A run that was broken off, or lost with its job, has not seen what it was sent to see.
-    return known and explored['reasons'] == {FINISHED: explored['n_planned']}
+    return known and explored['reasons'] == {Reason.FINISHED.value: explored['n_planned']}
 
 
 def _target_reached(row: dict[str, Any], settings: LoopSettings) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
@@ -17,6 +16,7 @@ from aiida_pacemaker.calculations.label_quantumespresso import (
     structure_of_frame,
 )
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.provenance.costs import cores_of
 from aiida_pacemaker.workflows.quantumespresso import base_work_chain, complaint_about_inputs, inputs_for
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
@@ -205,7 +205,7 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
             if isinstance(job, orm.CalcJobNode) and 'output_parameters' in job.outputs:
                 seconds = job.outputs.output_parameters.get('wall_time_seconds', None) or 0.0
                 self.ctx.seconds += seconds
-                self.ctx.core_seconds += seconds * _cores(job.get_options())
+                self.ctx.core_seconds += seconds * cores_of(job)
 
     def conclude(self) -> ExitCode | None:
         """List the failures."""
@@ -227,15 +227,6 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
             return None
         reason = f'{listed[0]["reason"]}: {listed[0]["message"]}'
         return self.exit_codes.ERROR_ALL_LABELS_FAILED.format(count=self.inputs.dataset.n_frames, reason=reason)
-
-
-def _cores(options: Mapping[str, Any]) -> int:
-    """Return the number of processes of a job."""
-    resources = options.get('resources') or {}
-    total = resources.get('tot_num_mpiprocs')
-    if total is None:
-        total = resources.get('num_machines', 1) * (resources.get('num_mpiprocs_per_machine') or 1)
-    return int(total) if options.get('withmpi', True) else 1
 
 
 def _reason(node: orm.ProcessNode) -> tuple[str, str]:
