@@ -12,7 +12,7 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.memory_checks import complaint_about_active_set_memory
-from aiida_pacemaker.calculations.staging import link, stage_training, trained_on
+from aiida_pacemaker.calculations.staging import trained_on
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.calculations.training_checks import complaint_about_counts
 from aiida_pacemaker.calculations.validation import (
@@ -117,13 +117,16 @@ class PaceActiveSetCalculation(PaceCalcJob):
         """Write the inputs of the engine."""
         options = options_of(ActiveSetOptions, self.inputs)
         potential: PacePotentialData = self.inputs.potential
-        info = self.calc_info([], retrieve=[self.STDOUT, self.STDERR, self.ACTIVE_SET[options.kind]])
-        info.local_copy_list.append((potential.uuid, potential.B_BASIS, self.POTENTIAL))
-        if 'dataset' in self.inputs:
-            files = stage_training(folder, info, self.inputs.dataset, potential.baseline)
-        else:
-            files = [PaceTrainCalculation.FITTING_DATA]
-            link(info, self.inputs.parent_folder, files[0])
+        result = self.ACTIVE_SET[options.kind]
+        info = self.calc_info([], retrieve=[self.STDOUT, self.STDERR, result])
+        with self.stage(folder, info) as staging:
+            staging.potential(potential, self.POTENTIAL)
+            if 'dataset' in self.inputs:
+                files = staging.training(self.inputs.dataset, potential.baseline)
+            else:
+                files = [PaceTrainCalculation.FITTING_DATA]
+                staging.from_folder(self.inputs.parent_folder, files[0])
+            staging.keep(result)
         sources = [argument for name in files for argument in ('-d', name)]
         info.codes_info.append(self.code_info(self.inputs.code, [*sources, *options.arguments(), self.POTENTIAL]))
         return info

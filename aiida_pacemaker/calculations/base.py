@@ -11,6 +11,8 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
 
 from aiida_pacemaker.calculations import drivers
+from aiida_pacemaker.calculations.cache import cache_of
+from aiida_pacemaker.calculations.staging import Staging
 from aiida_pacemaker.engine.failures import Diagnosis, Failure
 
 #: Exit status of each failure that the engine reports itself. 3xx: the same inputs would fail again; 4xx: something
@@ -47,6 +49,9 @@ STATUS = {
     Failure.ERROR_BATCHES_NEED_ALL_ATOMS: 431,
 }
 
+#: Exit status of a job whose files were not there when it began: those that the computer had, of its cache.
+FILES_LOST = 424
+
 #: Failures that follow from the inputs alone and that a restart chain answers with other inputs. All others may be the
 #: computer's fault, so a repetition is not taken from the cache.
 CACHED = {Failure.ERROR_ENVIRONMENTS_INSUFFICIENT, Failure.ERROR_BATCHES_NEED_ALL_ATOMS}
@@ -81,6 +86,20 @@ class PaceCalcJob(CalcJob):
         options['parser_name'].default = cls.PARSER
         for failure, status in STATUS.items():
             spec.exit_code(status, failure.label, message=failure.message, invalidates_cache=failure not in CACHED)
+        spec.exit_code(
+            FILES_LOST,
+            'ERROR_FILES_LOST',
+            invalidates_cache=True,
+            message='Files of the job were not whole when it began: {files}. They are sent again when the job is run '
+            'again, which a restart chain does by itself.',
+        )
+        spec.exit_code(
+            425,
+            'ERROR_PARENT_FILES_LOST',
+            invalidates_cache=True,
+            message='The folder of the earlier job does not hold what is needed of it: {files}. Give the dataset '
+            'instead of `parent_folder`.',
+        )
 
     def parse(self, *arguments: Any, **options: Any) -> ExitCode:
         """Parse the retrieved files; the folder of the job is an output whatever happened to the worker on the way.
@@ -108,6 +127,21 @@ class PaceCalcJob(CalcJob):
         info.stdout_name = self.STDOUT
         info.stderr_name = self.STDERR
         return info
+
+    def stage(self, folder: Folder, info: Any) -> Staging:
+        """Return a context that provides the files of the job, and sends those that the computer does not have."""
+        return Staging(folder, info, cache_of(self))
+
+    @classmethod
+    def lost_files(cls, text: str) -> ExitCode | None:
+        """Return the exit code for what the script of the job says of files that it could not put in place."""
+        lines = [line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1]
+        if not lines:
+            return None
+        of_parent = [said for what, said in lines if what == 'from']
+        if of_parent:
+            return cls.exit_codes.ERROR_PARENT_FILES_LOST.format(files='; '.join(of_parent))
+        return cls.exit_codes.ERROR_FILES_LOST.format(files='; '.join(said for _, said in lines))
 
     @staticmethod
     def insert_drivers(folder: Folder, *names: str) -> None:

@@ -30,8 +30,8 @@ def validate_evaluate(inputs: Any, _: Any) -> str | None:
 class PaceEvaluateCalculation(PaceCalcJob):
     """Evaluate a potential, its baseline included, on datasets; with an active set also gamma of each atom.
 
-    The code is the Python interpreter that the engine is installed in. The shards of the datasets go there as they are,
-    and what comes back are plain arrays.
+    The code is the Python interpreter that the engine is installed in. The structures are read from the files of the
+    training where the computer has them, and what comes back are plain arrays.
     """
 
     DRIVER: ClassVar[str] = 'evaluate.py'
@@ -85,20 +85,16 @@ class PaceEvaluateCalculation(PaceCalcJob):
         info = self.calc_info(
             [self.code_info(self.inputs.code, [self.DRIVER])], retrieve=[self.STDOUT, self.STDERR, self.SUMMARY]
         )
-        info.local_copy_list.append((potential.uuid, potential.B_BASIS, self.POTENTIAL))
         request: dict[str, Any] = {'potential': self.POTENTIAL, 'active_set': None, 'datasets': {}}
-        if 'active_set' in self.inputs:
-            active_set: PaceActiveSetData = self.inputs.active_set
-            info.local_copy_list.append((active_set.uuid, active_set.filename, self.ACTIVE_SET))
-            request['active_set'] = self.ACTIVE_SET
-        # Datasets of one loop share shards; each is sent once.
-        shards: dict[str, tuple[str, str, str]] = {}
-        for label, dataset in sorted(self.inputs.datasets.items()):
-            request['datasets'][label] = [shard['name'] for shard in dataset.shards]
-            shards |= {name: (dataset.uuid, dataset.shard_path(name), name) for name in request['datasets'][label]}
-            info.retrieve_temporary_list.append(self.output_of(label))
-        info.local_copy_list.extend(shards.values())
-        self.insert_drivers(folder, self.DRIVER, 'structures.py')
+        with self.stage(folder, info) as staging:
+            staging.potential(potential, self.POTENTIAL)
+            if 'active_set' in self.inputs:
+                staging.active_set(self.inputs.active_set, self.ACTIVE_SET)
+                request['active_set'] = self.ACTIVE_SET
+            for label, dataset in sorted(self.inputs.datasets.items()):
+                request['datasets'][label] = staging.whatever_is_there(dataset, potential.baseline)
+                info.retrieve_temporary_list.append(self.output_of(label))
+        self.insert_drivers(folder, self.DRIVER, 'structures.py', 'tables.py')
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump(request, handle, indent=1)
         return info

@@ -191,10 +191,9 @@ class PaceExploreCalculation(ExplorationJob):
             [self.code_info(self.inputs.code, [self.DRIVER])],
             retrieve=[self.STDOUT, self.STDERR, self.RUNS, self.SUMMARY],
         )
-        info.local_copy_list += [
-            (potential.uuid, potential.B_BASIS, self.POTENTIAL),
-            (active_set.uuid, active_set.filename, self.ACTIVE_SET),
-        ]
+        with self.stage(folder, info) as staging:
+            staging.potential(potential, self.POTENTIAL)
+            staging.active_set(active_set, self.ACTIVE_SET)
         info.retrieve_temporary_list.append(('run_*.npz', '.', 1))
         # They follow from the inputs, so they are not kept.
         shards = {

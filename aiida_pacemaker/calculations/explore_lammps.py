@@ -100,10 +100,9 @@ class PaceExploreLammpsCalculation(ExplorationJob):
             with folder.open(name, 'w') as handle:
                 handle.write(content)
         info = self.calc_info(codes, retrieve=[self.STDOUT, self.STDERR])
-        info.local_copy_list += [
-            (potential.uuid, potential.B_BASIS, self.POTENTIAL),
-            (active_set.uuid, active_set.filename, self.ACTIVE_SET),
-        ]
+        with self.stage(folder, info) as staging:
+            staging.potential(potential, self.POTENTIAL)
+            staging.active_set(active_set, self.ACTIVE_SET)
         info.retrieve_temporary_list += [(f'run_*.{ending}', '.', 1) for ending in (TRACE, KEPT, EDGE, LOG)]
         # They follow from the inputs, so they are not kept.
         info.provenance_exclude_list += [f'{self.name_of(number)}.data' for number in range(len(starts))]

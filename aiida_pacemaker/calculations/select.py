@@ -12,7 +12,6 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.memory_checks import complaint_about_selection_memory
-from aiida_pacemaker.calculations.staging import stage_candidates
 from aiida_pacemaker.calculations.validation import all_of, options_of, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -118,14 +117,14 @@ class PaceSelectCalculation(PaceCalcJob):
         potential: PacePotentialData = self.inputs.potential
         info = self.calc_info([], retrieve=[self.STDOUT, self.STDERR])
         info.retrieve_temporary_list.append(self.SELECTED)
-        info.local_copy_list.append((potential.uuid, potential.B_BASIS, self.POTENTIAL))
         arguments = ['-p', self.POTENTIAL]
-        if 'active_set' in self.inputs:
-            active_set: PaceActiveSetData = self.inputs.active_set
-            info.local_copy_list.append((active_set.uuid, active_set.filename, self.ACTIVE_SET))
-            arguments += ['-a', self.ACTIVE_SET]
-        arguments += ['-o', self.SELECTED, *options.arguments()]
-        for _, dataset in sorted(self.inputs.candidates.items()):
-            arguments += stage_candidates(folder, info, dataset)
+        with self.stage(folder, info) as staging:
+            staging.potential(potential, self.POTENTIAL)
+            if 'active_set' in self.inputs:
+                staging.active_set(self.inputs.active_set, self.ACTIVE_SET)
+                arguments += ['-a', self.ACTIVE_SET]
+            arguments += ['-o', self.SELECTED, *options.arguments()]
+            for _, dataset in sorted(self.inputs.candidates.items()):
+                arguments += staging.structures(dataset)
         info.codes_info.append(self.code_info(self.inputs.code, arguments))
         return info

@@ -1,39 +1,52 @@
-"""Putting datasets where the engine finds them."""
+"""The files of a job that its computer may have already: only what is not there is sent.
+
+What the engine reads follows from nodes, so its files are named by what they follow from: equal files have equal names,
+whichever job has sent them. Nothing of them is kept in the provenance, where the nodes already say all.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
 
 from aiida import orm
+from aiida.common.folders import Folder
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.targets import write_targets
+from aiida_pacemaker.calculations import drivers
+from aiida_pacemaker.calculations.cache import Cache
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.pickle_writing import write_candidates
 
 if TYPE_CHECKING:
-    from aiida.common.folders import Folder
-
+    from aiida_pacemaker.data.active_set import PaceActiveSetData
     from aiida_pacemaker.data.dataset import PaceDatasetData
+    from aiida_pacemaker.data.potential import PacePotentialData
 
 #: Part of the name of every file: raised when the content for the same shard and baseline changes.
 LAYOUT = 1
+
+#: The script that puts files in place, what it is told, and what it says of files that are not to be had.
+SCRIPT, LIST, LOST = 'stage.sh', 'stage.list', 'stage.lost'
 
 
 def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline) -> dict[str, str]:
     """Return the name of the engine's file for each shard of a labelled dataset.
 
-    The name says all that the content follows from (the shard and the baseline that is taken off), so that equal files
-    have equal names wherever they are made.
+    The name says all that the content follows from: the shard, and the baseline that is taken off.
     """
     parameters = json.dumps(baseline.model_dump(mode='json'), sort_keys=True)
     return {shard['name']: _file_name(shard['name'], parameters) for shard in dataset.shards}
 
 
-def candidate_files(dataset: PaceDatasetData) -> dict[str, str]:
-    """Return the name of the engine's file for each shard of a set of candidates, labelled or not."""
+def structure_files(dataset: PaceDatasetData) -> dict[str, str]:
+    """Return the name of the engine's file for the structures alone of each shard, labelled or not."""
     return {shard['name']: _file_name(shard['name'], 'candidates') for shard in dataset.shards}
 
 
@@ -42,83 +55,138 @@ def _file_name(shard: str, purpose: str) -> str:
     return f'{digest[:24]}.pckl.gzip'
 
 
-def link(info: Any, remote: orm.RemoteData, name: str) -> None:
-    """Have a file of another folder on the same computer linked instead of sent."""
-    path = f'{remote.get_remote_path()}/{name}'
-    computer: Any = remote.computer
-    info.remote_symlink_list.append((computer.uuid, path, name))
-
-
-def available_in(remote: orm.RemoteData | None) -> dict[str, orm.RemoteData]:
-    """Return the engine's files that can be linked from the folder of a training job, and where each was uploaded.
-
-    What the job itself had linked is followed to the folder that holds it: links to links to links, one per generation,
-    would end in an error of the file system.
-    """
-    if remote is None or remote.is_cleaned:
-        return {}
-    parent = None
-    if _is_training(remote) and 'parent_folder' in remote.creator.inputs:
-        parent = remote.creator.inputs.parent_folder
-    linked, held = _names_in(parent), available_in(parent)
-    present = {name: held.get(name) if name in linked else remote for name in _names_in(remote)}
-    return {name: folder for name, folder in present.items() if folder is not None}
-
-
 def trained_on(remote: orm.RemoteData) -> PaceDatasetData | None:
     """Return the dataset of the training job that a folder belongs to, None if it belongs to none."""
-    dataset: PaceDatasetData | None = remote.creator.inputs.dataset if _is_training(remote) else None
+    if not isinstance(remote.creator, orm.CalcJobNode) or 'baseline' not in remote.creator.inputs:
+        return None
+    dataset: PaceDatasetData = remote.creator.inputs.dataset
     return dataset
 
 
-def _is_training(remote: orm.RemoteData) -> bool:
-    return isinstance(remote.creator, orm.CalcJobNode) and 'baseline' in remote.creator.inputs
+class Staging:
+    """Writes the files of one job that its computer does not have, and what its script is to do about all of them.
 
+    A context: at its end the plan of the job is complete.
 
-def _names_in(remote: orm.RemoteData | None) -> set[str]:
-    """Return the names of the engine's files that a training job had, uploaded or linked."""
-    if remote is None or not _is_training(remote):
-        return set()
-    inputs = remote.creator.inputs
-    baseline = DeltaBaseline.model_validate(inputs.baseline.get_dict())
-    datasets = [inputs[label] for label in ('dataset', 'test_dataset') if label in inputs]
-    return {name for dataset in datasets for name in training_files(dataset, baseline).values()}
-
-
-def stage_training(
-    folder: Folder,
-    info: Any,
-    dataset: PaceDatasetData,
-    baseline: DeltaBaseline,
-    parent: orm.RemoteData | None = None,
-) -> list[str]:
-    """Write the shards of a labelled dataset, less the baseline, as the engine reads them.
-
-    :param parent: folder of an earlier training job on the same computer, whose files are linked.
-    :returns: the names of the files, in the order of the dataset. They are uploaded but not kept in the provenance,
-        where the dataset and the baseline already say all.
+    :param folder: what is sent.
+    :param info: the plan of the job, as of :meth:`PaceCalcJob.calc_info`.
+    :param cache: what the computer has.
     """
-    available = available_in(parent)
-    names = training_files(dataset, baseline)
-    for shard, name in names.items():
-        if name in available:
-            link(info, available[name], name)
-            continue
-        with folder.open(name, 'wb') as handle:
-            write_targets(dataset.get_shard(shard), handle, baseline)
-        info.provenance_exclude_list.append(name)
-    return list(names.values())
+
+    def __init__(self, folder: Folder, info: Any, cache: Cache) -> None:
+        self._folder = folder
+        self._info = info
+        self._cache = cache
+        #: What the script is told of each file of the job.
+        self._lines: dict[str, str] = {}
+        self._results: list[str] = []
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exception: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            return
+        self._folder.insert_path(Path(drivers.__file__).parent / SCRIPT, SCRIPT)
+        with self._folder.open(LIST, 'w') as handle:
+            handle.writelines(f'{line}\n' for line in (f'cache {self._cache.directory}', *self._lines.values()))
+        begin = f'sh {SCRIPT} || exit 1'
+        self._info.prepend_text = '\n'.join(filter(None, [self._info.prepend_text, begin]))
+        self._info.append_text = '\n'.join(
+            [self._info.append_text, *(f'sh {SCRIPT} keep {name}' for name in self._results)]
+        )
+        self._info.retrieve_list.append(LOST)
+
+    def training(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> list[str]:
+        """Provide the shards of a labelled dataset, less the baseline, as the engine reads them.
+
+        :returns: the names of the files, in the order of the dataset.
+        """
+        names = training_files(dataset, baseline)
+        for shard, name in names.items():
+            self._written(name, partial(_write_targets, dataset, shard, baseline))
+        return list(names.values())
+
+    def structures(self, dataset: PaceDatasetData) -> list[str]:
+        """Provide the structures of a dataset, without labels, as the engine reads them.
+
+        :returns: the names of the files, in the order of the dataset.
+        """
+        names = structure_files(dataset)
+        for shard, name in names.items():
+            self._written(name, partial(_write_structures, dataset, shard))
+        return list(names.values())
+
+    def whatever_is_there(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> list[str]:
+        """Provide files that hold the structures of a dataset: those of a training on it, if the computer has them.
+
+        :returns: the names of the files, in the order of the dataset.
+        """
+        trained = training_files(dataset, baseline) if dataset.labelled else {}
+        names = []
+        for shard, name in structure_files(dataset).items():
+            of_training = trained.get(shard)
+            if of_training is not None and of_training in self._cache.names:
+                self._held(of_training)
+                names.append(of_training)
+            else:
+                self._written(name, partial(_write_structures, dataset, shard))
+                names.append(name)
+        return names
+
+    def potential(self, potential: PacePotentialData, name: str) -> None:
+        """Provide the B-basis of a potential."""
+        self.content(potential.get_b_basis(), name)
+
+    def active_set(self, active_set: PaceActiveSetData, name: str) -> None:
+        """Provide an active set."""
+        self.content(active_set.base.repository.get_object_content(active_set.filename, 'rb'), name)
+
+    def content(self, content: bytes, name: str) -> None:
+        """Provide a file that is known by its content, such as what an earlier job has made and kept."""
+        digest = hashlib.sha256(content).hexdigest()
+        if digest in self._cache.names:
+            self._lines[name] = f'held {digest} {name} {digest}'
+            return
+        self._send(name, digest, lambda handle: handle.write(content))
+
+    def from_folder(self, remote: orm.RemoteData, name: str) -> None:
+        """Provide a file of another job, that is in its folder on the same computer."""
+        self._lines[name] = f'from - {name} {remote.get_remote_path()}/{name}'
+
+    def keep(self, name: str) -> None:
+        """Have a file that the job is going to make kept for later jobs."""
+        self._results.append(name)
+
+    def _written(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
+        """Provide a file whose name says what it follows from."""
+        if name in self._lines:
+            return
+        if name in self._cache.names:
+            self._held(name)
+        else:
+            self._send(name, name, write)
+
+    def _held(self, name: str) -> None:
+        self._lines[name] = f'held - {name} {name}'
+
+    def _send(self, name: str, kept_as: str, write: Callable[[IO[bytes]], Any]) -> None:
+        with self._folder.open(name, 'wb') as handle:
+            write(handle)
+        with self._folder.open(name, 'rb') as handle:
+            digest = hashlib.sha256()
+            while part := handle.read(2**20):
+                digest.update(part)
+        self._lines[name] = f'sent {digest.hexdigest()} {name} {kept_as}'
+        self._info.provenance_exclude_list.append(name)
 
 
-def stage_candidates(folder: Folder, info: Any, dataset: PaceDatasetData) -> list[str]:
-    """Write the structures of a dataset, without labels, as the engine reads them.
+def _write_targets(dataset: PaceDatasetData, shard: str, baseline: DeltaBaseline, handle: IO[bytes]) -> None:
+    write_targets(dataset.get_shard(shard), handle, baseline)
 
-    :returns: the names of the files, in the order of the dataset.
-    """
-    names = candidate_files(dataset)
-    for shard, name in names.items():
-        frames = dataset.get_shard(shard)
-        with folder.open(name, 'wb') as handle:
-            write_candidates(frames, handle, names=hex_hashes(frame_hashes(frames)))
-    info.provenance_exclude_list.extend(names.values())
-    return list(names.values())
+
+def _write_structures(dataset: PaceDatasetData, shard: str, handle: IO[bytes]) -> None:
+    frames = dataset.get_shard(shard)
+    write_candidates(frames, handle, names=hex_hashes(frame_hashes(frames)))

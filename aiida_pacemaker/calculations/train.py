@@ -15,14 +15,12 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.monitors import validate_monitors, watched
-from aiida_pacemaker.calculations.staging import stage_training
 from aiida_pacemaker.calculations.training_checks import validate_training
 from aiida_pacemaker.calculations.validation import (
     all_of,
     validate_baseline,
     validate_config,
     validate_labelled,
-    validate_parent,
     validate_reference_energies,
 )
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -159,16 +157,9 @@ class PaceTrainCalculation(PaceCalcJob):
             required=False,
             help='Code of `pace_yaml2yace`, run in the same job; without it there is no `.yace`.',
         )
-        spec.input(
-            'parent_folder',
-            valid_type=orm.RemoteData,
-            required=False,
-            help='Folder of an earlier training job on the same computer: dataset files that are there are linked '
-            'instead of sent again.',
-        )
         monitors: Any = spec.inputs['monitors']
         monitors.validator = all_of(monitors.validator, validate_monitors)
-        spec.inputs.validator = all_of(spec.inputs.validator, validate_training, validate_input, validate_parent)
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_training, validate_input)
 
         spec.output('potential', valid_type=PacePotentialData, required=False, help='The fitted potential.')
         spec.output(
@@ -283,16 +274,16 @@ class PaceTrainCalculation(PaceCalcJob):
             info.retrieve_list += [(f'{self.REPORT}/*', '.', 2), ('*.png', '.', 1)]
             info.retrieve_temporary_list = list(self.PREDICTIONS.values())
 
-        if 'potential' in self.inputs:
-            # The engine takes a potential that says it has been fitted as finished, and does nothing.
-            content = strip_fit_cycles(self.inputs.potential.get_b_basis().decode())
-            folder.create_file_from_filelike(io.BytesIO(content.encode()), self.INITIAL, 'wb')
-
-        parent = self.inputs.get('parent_folder')
-        files = stage_training(folder, info, self.inputs.dataset, baseline, parent)
-        test_files = []
-        if 'test_dataset' in self.inputs:
-            test_files = stage_training(folder, info, self.inputs.test_dataset, baseline, parent)
+        with self.stage(folder, info) as staging:
+            if 'potential' in self.inputs:
+                # The engine takes a potential that says it has been fitted as finished, and does nothing.
+                content = strip_fit_cycles(self.inputs.potential.get_b_basis().decode())
+                staging.content(content.encode(), self.INITIAL)
+            files = staging.training(self.inputs.dataset, baseline)
+            test_files = []
+            if 'test_dataset' in self.inputs:
+                test_files = staging.training(self.inputs.test_dataset, baseline)
+            staging.keep(self.POTENTIAL)
         rendered = input_of(self.inputs, files, test_files)
         folder.create_file_from_filelike(io.BytesIO(rendered.encode()), self.INPUT, 'wb')
         return info

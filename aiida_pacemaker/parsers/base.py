@@ -14,6 +14,7 @@ from aiida.parsers import Parser
 from aiida.repository.common import FileType
 
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
+from aiida_pacemaker.calculations.staging import LOST
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.active_set_files import MAX_BYTES
 from aiida_pacemaker.engine.failures import Diagnosis, Failure, diagnose
@@ -100,7 +101,10 @@ class PaceParser(Parser):
         return path if path is not None and path.is_file() else None
 
     def diagnose(self, log: str = '') -> ExitCode | None:
-        """Return the exit code for what the program says of why it failed, None if it says nothing."""
+        """Return the exit code for what the job says of why it failed, None if it says nothing."""
+        if lost := self.job.lost_files(self.read_text(LOST)):
+            # The program was not even called.
+            return lost
         diagnosis = diagnose(
             self.job.PROGRAM, stdout=self.read_text(self.job.STDOUT), stderr=self.read_text(self.job.STDERR), log=log
         )

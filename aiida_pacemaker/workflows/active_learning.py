@@ -197,7 +197,6 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             **given(
                 test_dataset=self.ctx.test_dataset,
                 potential=self.ctx.potential,
-                parent_folder=self.ctx.training_folder,
             ),
         )
         training = self.launch('train', PaceTrainBaseWorkChain, inputs)

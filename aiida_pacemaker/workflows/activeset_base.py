@@ -6,6 +6,7 @@ from aiida import orm
 from aiida.engine import ProcessHandlerReport, process_handler
 
 from aiida_pacemaker.calculations.activeset import PaceActiveSetCalculation
+from aiida_pacemaker.calculations.staging import trained_on
 from aiida_pacemaker.engine.options import ActiveSetOptions
 from aiida_pacemaker.workflows.functions import with_all_atoms
 from aiida_pacemaker.workflows.restart import PaceRestartWorkChain
@@ -19,6 +20,17 @@ class PaceActiveSetBaseWorkChain(PaceRestartWorkChain):
     """
 
     _process_class = PaceActiveSetCalculation
+
+    @process_handler(priority=610, exit_codes=[PaceActiveSetCalculation.exit_codes.ERROR_PARENT_FILES_LOST])
+    def handle_lost_folder(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
+        """Take the dataset where the folder of its training has been cleaned meanwhile."""
+        dataset = trained_on(self.ctx.inputs['parent_folder'])
+        if dataset is None:
+            return None
+        self.report_action(node, 'build it from the dataset of the training')
+        del self.ctx.inputs['parent_folder']
+        self.ctx.inputs['dataset'] = dataset
+        return ProcessHandlerReport(True)
 
     @process_handler(
         priority=600,

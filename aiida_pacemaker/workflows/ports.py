@@ -30,7 +30,6 @@ PROVIDED = (
     'potential',
     'potential_mode',
     'max_epochs',
-    'parent_folder',
 )
 
 

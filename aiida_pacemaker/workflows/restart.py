@@ -16,17 +16,20 @@ from aiida.engine import (
     while_,
 )
 
-from aiida_pacemaker.calculations.base import STATUS
+from aiida_pacemaker.calculations.base import FILES_LOST, STATUS
 from aiida_pacemaker.engine.failures import Failure
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
 #: How a job ends that was lost through no fault of its inputs: it died without a word, with the node it ran on, or with
-#: the worker that was about to attach its folder.
+#: the worker that was about to attach its folder, or its files were not whole when it began.
 LOST = {
     STATUS[Failure.ERROR_JOB_DIED],
     STATUS[Failure.ERROR_KILLED],
     CalcJob.exit_codes.ERROR_SCHEDULER_NODE_FAILURE.status,
     CalcJob.exit_codes.ERROR_MISSING_OUTPUT.status,
+    FILES_LOST,
+    # The next job finds what of it is in the cache to be damaged, and the one after that has it sent again.
+    STATUS[Failure.ERROR_DATASET_DAMAGED],
 }
 
 

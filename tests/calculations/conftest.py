@@ -16,6 +16,9 @@ from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations import base
+from aiida_pacemaker.calculations.cache import Cache
+from aiida_pacemaker.calculations.staging import LIST, SCRIPT
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -28,11 +31,13 @@ class Prepared:
     """A job that was prepared but not submitted.
 
     :param info: its plan.
-    :param files: the files that it wrote, by name.
+    :param files: the files that it wrote, by name, but for those by which all files are put in place.
+    :param staged: what is done for each file that the computer may have already: `sent`, `held` or `from`.
     """
 
     info: Any
     files: dict[str, bytes]
+    staged: dict[str, str]
 
     @property
     def kept(self) -> dict[str, bytes]:
@@ -45,15 +50,18 @@ class Prepared:
 
 
 @pytest.fixture
-def prepare(aiida_profile) -> Callable[..., Prepared]:
-    """Return a function that prepares a job for submission."""
+def prepare(aiida_profile, monkeypatch) -> Callable[..., Prepared]:
+    """Return a function that prepares a job for submission to a computer that has the given files in its cache."""
 
-    def run(entry_point: str, inputs: Mapping[str, Any]) -> Prepared:
+    def run(entry_point: str, inputs: Mapping[str, Any], *held: str) -> Prepared:
+        monkeypatch.setattr(base, 'cache_of', lambda process: Cache(names=frozenset(held)))
         process = instantiate_process(get_manager().get_runner(), CalculationFactory(entry_point), **inputs)
         with SandboxFolder() as folder:
             info = process.prepare_for_submission(folder)
-            names = folder.get_content_list()
-            return Prepared(info, {name: Path(folder.get_abs_path(name)).read_bytes() for name in names})
+            files = {name: Path(folder.get_abs_path(name)).read_bytes() for name in folder.get_content_list()}
+            lines = [line.split() for line in files.pop(LIST, b'').decode().splitlines()[1:]]
+            files.pop(SCRIPT, None)
+            return Prepared(info, files, {file: what for what, _, file, *_ in lines})
 
     return run
 

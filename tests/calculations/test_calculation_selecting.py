@@ -7,6 +7,7 @@ import pytest
 from aiida import orm
 
 from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.calculations.staging import structure_files, training_files
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.frames.pickle_reading import read_dataset, read_table
@@ -36,24 +37,28 @@ def test_options_become_arguments():
 def test_an_active_set_of_a_dataset(prepare_job, dataset, recorded_potential, lj_baseline, rattled):
     prepared = prepare_job('activeset', dataset=dataset, options={'kind': 'full'})
     (command,) = prepared.commands
-    (data,) = prepared.files
+    (data,) = set(prepared.files) - {'potential.yaml'}
     assert command == ['-d', data, *ActiveSetOptions(kind='full').arguments(), 'potential.yaml']
     assert prepared.kept == {}
     # Outliers are found by forces that the potential was fitted to: those less the baseline.
     read, _ = read_dataset(prepared.files[data], 'x')
     assert np.allclose(read.forces, subtract(lj_baseline, rattled).forces, rtol=0, atol=1e-12)
-    assert prepared.info.local_copy_list == [(recorded_potential.uuid, 'potential.yaml', 'potential.yaml')]
-    assert prepared.info.retrieve_list == ['stdout.txt', 'stderr.txt', 'potential.asi.nonlinear', 'exit_status']
+    assert prepared.files['potential.yaml'] == recorded_potential.get_b_basis()
+    assert prepared.info.retrieve_list == [
+        'stdout.txt',
+        'stderr.txt',
+        'potential.asi.nonlinear',
+        'exit_status',
+        'stage.lost',
+    ]
 
 
 def test_an_active_set_of_what_a_fit_has_left(prepare_job, pace_codes_fake, tmp_path):
     parent = orm.RemoteData(computer=pace_codes_fake['train'].computer, remote_path=str(tmp_path)).store()
     prepared = prepare_job('activeset', parent_folder=parent)
     assert prepared.commands[0][:2] == ['-d', 'fitting_data_info.pckl.gzip']
-    assert prepared.files == {}
-    assert prepared.info.remote_symlink_list == [
-        (parent.computer.uuid, f'{tmp_path}/fitting_data_info.pckl.gzip', 'fitting_data_info.pckl.gzip')
-    ]
+    assert set(prepared.files) == {'potential.yaml'}
+    assert prepared.staged == {'potential.yaml': 'sent', 'fitting_data_info.pckl.gzip': 'from'}
     assert 'potential.asi' in prepared.info.retrieve_list
 
 
@@ -76,7 +81,7 @@ def test_a_selection(prepare_job, others, recorded_active_set, recorded_potentia
         assert np.array_equal(np.concatenate([atoms.positions for atoms in columns['ase_atoms']]), frames.positions)
     assert prepared.kept == {}
     assert prepared.info.retrieve_temporary_list == ['selected.pkl.gz']
-    assert (recorded_active_set.uuid, 'active_set.asi', 'potential.asi') in prepared.info.local_copy_list
+    assert prepared.staged == dict.fromkeys([first, second, 'potential.yaml', 'potential.asi'], 'sent')
     assert '-a' not in prepare_job('select', candidates={'zinc': zinc}).commands[0]
 
 
@@ -84,9 +89,9 @@ def test_an_evaluation(prepare_job, dataset, others, recorded_active_set, record
     grown = PaceDatasetData(others.select(range(4)), parents=[dataset]).store()
     prepared = prepare_job('evaluate', datasets={'old': dataset, 'new': grown}, active_set=recorded_active_set)
     assert prepared.commands == [['evaluate.py']]
-    assert set(prepared.kept) == {'evaluate.py', 'structures.py', 'evaluate.json'}
+    assert set(prepared.kept) == {'evaluate.py', 'structures.py', 'tables.py', 'evaluate.json'}
     request = json.loads(prepared.files['evaluate.json'])
-    old, new = ([shard['name'] for shard in node.shards] for node in (dataset, grown))
+    old, new = (list(structure_files(node).values()) for node in (dataset, grown))
     assert request == {
         'potential': 'potential.yaml',
         'active_set': 'potential.asi',
@@ -94,7 +99,21 @@ def test_an_evaluation(prepare_job, dataset, others, recorded_active_set, record
     }
     assert set(old) < set(new)
     # A shard that both have is sent once.
-    sent = [name for _, _, name in prepared.info.local_copy_list]
-    assert sorted(sent) == sorted({'potential.yaml', 'potential.asi', *old, *new})
+    assert prepared.staged == dict.fromkeys(['potential.yaml', 'potential.asi', *new], 'sent')
     assert set(prepared.info.retrieve_temporary_list) == {'evaluation_old.npz', 'evaluation_new.npz'}
     assert 'evaluation.json' in prepared.info.retrieve_list
+
+
+def test_structures_are_read_from_the_files_of_a_training(
+    prepare, pace_codes_fake, recorded_potential, dataset, others
+):
+    """They are on the computer already; what is not is sent without labels, which are of no use there."""
+    new = PaceDatasetData(others.select(range(4)), parents=[dataset]).store()
+    baseline = recorded_potential.baseline
+    (trained,) = training_files(dataset, baseline).values()
+    inputs = {'code': pace_codes_fake['python'], 'potential': recorded_potential, 'datasets': {'all': new}}
+    prepared = prepare('pacemaker.evaluate', inputs, trained)
+    *_, sent = structure_files(new).values()
+    assert json.loads(prepared.files['evaluate.json'])['datasets'] == {'all': [trained, sent]}
+    assert prepared.staged == {'potential.yaml': 'sent', trained: 'held', sent: 'sent'}
+    assert trained not in prepared.files

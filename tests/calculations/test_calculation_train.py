@@ -4,10 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from aiida import orm
 from aiida.common.datastructures import CodeRunMode
-from aiida.engine import run_get_node
-from aiida.plugins import CalculationFactory
 
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
@@ -37,7 +34,8 @@ def test_a_plain_fit(prepare_train, dataset, reference_energies):
     assert set(prepared.files) == {'input.yaml', data}
     assert set(prepared.kept) == {'input.yaml'}
     info = prepared.info
-    assert info.remote_symlink_list == info.local_copy_list == info.retrieve_temporary_list == []
+    assert prepared.staged == {data: 'sent'}
+    assert info.retrieve_temporary_list == []
     assert set(info.retrieve_list) == {
         'stdout.txt',
         'stderr.txt',
@@ -49,6 +47,7 @@ def test_a_plain_fit(prepare_train, dataset, reference_energies):
         'output_potential.yaml',
         'interim_potential_*.yaml',
         'exit_status',
+        'stage.lost',
     }
     sections = yaml.safe_load(prepared.files['input.yaml'])
     assert sections['data'] == {'filename': [data], 'reference_energy': pytest.approx(reference_energies, rel=1e-13)}
@@ -133,51 +132,3 @@ def test_names_of_files_follow_content_and_baseline(prepare_train, dataset, ratt
     assert set(data_files(prepare_train(baseline=other))).isdisjoint(names)
     reordered = PaceDatasetData(rattled.select([1, 0, *range(2, len(rattled))]))
     assert data_files(prepare_train(dataset=reordered)) != names
-
-
-@pytest.fixture
-def fitted(once, pace_codes_fake, train_inputs):
-    """Return a fit by the fake engine."""
-    process = CalculationFactory('pacemaker.train')
-    inputs = {'code': pace_codes_fake['train'], **train_inputs()}
-    return once('fake fit', lambda: run_get_node(process, **inputs).node)
-
-
-def test_what_an_earlier_job_has_uploaded_is_linked(prepare, fitted, train_inputs, dataset, others):
-    assert fitted.is_finished_ok, fitted.exit_message
-    parent = fitted.outputs.remote_folder
-    grown = PaceDatasetData(others.select(range(10)), parents=[dataset])
-    inputs = {'code': fitted.inputs.code, **train_inputs(dataset=grown, parent_folder=parent)}
-    prepared = prepare('pacemaker.train', inputs)
-    old, new = data_files(prepared)
-    assert prepared.info.remote_symlink_list == [(parent.computer.uuid, f'{parent.get_remote_path()}/{old}', old)]
-    assert old not in prepared.files
-    assert new in prepared.files
-
-    # With another baseline the old files are of no use.
-    other = DeltaBaseline.for_elements(['Mg', 'O']).model_dump(mode='json')
-    prepared = prepare('pacemaker.train', {**inputs, 'baseline': other})
-    assert prepared.info.remote_symlink_list == []
-    assert set(data_files(prepared)) <= set(prepared.files)
-
-
-def test_a_linked_file_is_read_by_the_next_fit(fitted, train_inputs):
-    inputs = train_inputs(parent_folder=fitted.outputs.remote_folder, max_epochs=1)
-    node = run_get_node(CalculationFactory('pacemaker.train'), code=fitted.inputs.code, **inputs).node
-    assert node.is_finished_ok, node.exit_message
-    assert node.outputs.metrics['iterations'] == 1
-
-
-def test_links_lead_to_where_a_file_was_uploaded(prepare, fitted, train_inputs):
-    """A link to a link for each generation would end in an error of the file system."""
-    first = fitted.outputs.remote_folder
-    inputs = {'code': fitted.inputs.code, **train_inputs(parent_folder=first, max_epochs=1)}
-    _, second = run_get_node(CalculationFactory('pacemaker.train'), **inputs)
-    third = prepare('pacemaker.train', {**inputs, 'parent_folder': second.outputs.remote_folder})
-    (name,) = data_files(third)
-    assert third.info.remote_symlink_list == [(first.computer.uuid, f'{first.get_remote_path()}/{name}', name)]
-
-
-def test_a_folder_that_is_no_training_job_has_nothing_to_link(prepare_train, pace_codes_fake, tmp_path):
-    parent = orm.RemoteData(computer=pace_codes_fake['train'].computer, remote_path=str(tmp_path)).store()
-    assert prepare_train(parent_folder=parent).info.remote_symlink_list == []

@@ -161,10 +161,9 @@ def elsewhere(aiida_computer_local, tmp_path):
     return orm.RemoteData(computer=aiida_computer_local(label='elsewhere'), remote_path=str(tmp_path)).store()
 
 
-def test_files_of_another_computer_cannot_be_linked(refused, train_inputs, recorded_potential, elsewhere):
-    message = refused('train', train_inputs(parent_folder=elsewhere))
-    assert '`parent_folder` is on the computer elsewhere but the code runs on' in message
+def test_files_of_another_computer_cannot_be_linked(refused, recorded_potential, elsewhere):
     message = refused('activeset', {'potential': recorded_potential, 'parent_folder': elsewhere})
+    assert '`parent_folder` is on the computer elsewhere but the code runs on' in message
     assert 'its files cannot be linked there' in message
 
 

@@ -78,7 +78,8 @@ def test_what_is_sent_is_what_was_recorded(prepare, inputs, name):
     assert prepared.commands == json.loads((RECORDED / name / 'case.json').read_text())['commands']
     assert set(prepared.kept) == {'explore.in.lammps', 'check.in.lammps'}
     recorded = {path.name for path in RECORDED.joinpath(name).iterdir() if path.suffix in ('.lammps', '.data')}
-    assert set(prepared.files) == recorded
+    assert set(prepared.files) - set(prepared.staged) == recorded
+    assert prepared.staged == {'potential.yaml': 'sent', 'potential.asi': 'sent'}
     for file in recorded:
         sent = prepared.files[file].decode().split()
         # Structures to the last digits, which are those of the functions of the processor.

@@ -1,7 +1,7 @@
 """Evaluate a potential on sets of structures, with the Python that the engine is installed in.
 
 Reads `evaluate.json`: the files of the potential and, if gamma is wanted, of the active set, and for each set of
-structures its `.npz` shards in order. Writes `evaluation_<label>.npz` per set, without pickles, and at the very end
+structures its tables in order. Writes `evaluation_<label>.npz` per set, without pickles, and at the very end
 `evaluation.json`, so that its presence says that all the others are complete.
 """
 
@@ -12,16 +12,17 @@ import time
 import ase
 import numpy as np
 import pyace
-from structures import read_structures, right_handed
+from structures import right_handed
+from tables import read_tables
 
 
-def evaluate(calculator, shards):
+def evaluate(calculator, tables):
     """Return energy (F,), forces (A, 3), stress (F, 3, 3) and, with an active set, gamma (A,) of all structures.
 
     The stress of a structure that is not periodic in three directions is NaN: it has no meaning there.
     """
     energy, forces, stress, gamma = [], [], [], []
-    for atoms in map(right_handed, read_structures(shards)):
+    for atoms in map(right_handed, read_tables(tables)):
         atoms.calc = calculator
         energy.append(atoms.get_potential_energy())
         forces.append(atoms.get_forces())
@@ -47,8 +48,8 @@ def main():
     if request['active_set']:
         calculator.set_active_set(request['active_set'])
     counts = {}
-    for label, shards in request['datasets'].items():
-        result = evaluate(calculator, shards)
+    for label, tables in request['datasets'].items():
+        result = evaluate(calculator, tables)
         np.savez('evaluation_' + label + '.npz', **result)
         counts[label] = len(result['energy'])
         print(label, counts[label], 'structures', flush=True)

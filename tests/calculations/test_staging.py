@@ -1,0 +1,325 @@
+"""Only what a computer does not have is sent to it; whatever becomes of what it had, no job reads anything else."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import CalculationFactory, WorkflowFactory
+
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.baseline.targets import write_targets
+from aiida_pacemaker.calculations import cache, drivers
+from aiida_pacemaker.calculations.cache import CHECKSUM, NAME, SETTING
+from aiida_pacemaker.calculations.drivers import tables
+from aiida_pacemaker.calculations.staging import LIST, SCRIPT, structure_files, training_files
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.potential_files import strip_fit_cycles
+from aiida_pacemaker.frames.pickle_writing import Call, opcodes_of
+from aiida_pacemaker.testing.fixtures import _codes
+
+FIXTURES = Path(__file__).parents[1] / 'fixtures'
+#: Done by the script of a job before its files are put in place: with all that an earlier job has left in the cache.
+DAMAGE = 'for file in {cache}/*; do chmod u+w "$file"; echo damaged > "$file"; done'
+LOSS = 'rm -rf {cache}'
+
+
+class Place:
+    """A computer with the fake engine.
+
+    :param folder: its work directory.
+    """
+
+    def __init__(self, computer, fake_engine, folder):
+        self.computer = computer
+        self.folder = folder
+        self.cache = folder / NAME
+        programs = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace', 'python')
+        self.codes = _codes(computer, {program: fake_engine / program for program in programs})
+
+    def set_cache(self, path):
+        self.cache = path
+        authinfo = self.computer.get_authinfo(orm.User.collection.get_default())
+        authinfo.set_metadata({**authinfo.get_metadata(), SETTING: str(path)})
+
+    def run(self, code, **inputs):
+        (job,) = [inputs.pop('job', {'train': 'train', 'python': 'evaluate'}.get(code, code))]
+        process = CalculationFactory(f'pacemaker.{job}')
+        node = run_get_node(process, code=self.codes[code], **inputs).node
+        assert node.is_finished_ok, node.exit_message
+        return node
+
+    def held(self):
+        """Return the names of what is in the cache, but for the checksums."""
+        return {path.name for path in self.cache.iterdir() if path.suffix != CHECKSUM}
+
+
+@pytest.fixture
+def place(aiida_computer_local, fake_engine, tmp_path_factory):
+    """Return a function that returns a new computer with a cache of its own."""
+
+    def make():
+        folder = tmp_path_factory.mktemp('place')
+        computer = aiida_computer_local(label=folder.name)
+        # Earlier tests leave other work directories behind under the same label.
+        computer.set_workdir(str(folder))
+        return Place(computer, fake_engine, folder)
+
+    return make
+
+
+def staged(node):
+    """Return what was done for each file of a job."""
+    lines = node.base.repository.get_object_content(LIST).splitlines()[1:]
+    return {line.split()[2]: line.split()[0] for line in lines}
+
+
+def grown(dataset, others):
+    return PaceDatasetData(others.select(range(10)), parents=[dataset]).store()
+
+
+def test_a_generation_sends_only_what_is_new(place, train_inputs, dataset, others, lj_baseline):
+    """Training, active set, evaluation and selection read what earlier jobs have sent or made."""
+    here = place()
+    first = here.run('train', **train_inputs())
+    (old,) = training_files(dataset, lj_baseline).values()
+    assert staged(first) == {old: 'sent'}
+    assert len(here.held() - {old}) == 1
+
+    bigger = grown(dataset, others)
+    _, new = training_files(bigger, lj_baseline).values()
+    potential = first.outputs.potential
+    second = here.run('train', **train_inputs(dataset=bigger, potential=potential))
+    assert staged(second) == {'initial_potential.yaml': 'held', old: 'held', new: 'sent'}
+
+    potential = second.outputs.potential
+    folder = second.outputs.remote_folder
+    active = here.run('activeset', potential=potential, parent_folder=folder, options={'all_atoms': True})
+    assert staged(active) == {'potential.yaml': 'held', 'fitting_data_info.pckl.gzip': 'from'}
+
+    pool = PaceDatasetData(others.select(range(10, 30)).without_labels()).store()
+    (candidates,) = structure_files(pool).values()
+    known = {'potential': potential, 'active_set': active.outputs.active_set}
+    evaluation = here.run('python', datasets={'train': bigger, 'pool': pool}, **known)
+    assert staged(evaluation) == {
+        'potential.yaml': 'held',
+        'potential.asi': 'held',
+        old: 'held',
+        new: 'held',
+        candidates: 'sent',
+    }
+    selection = here.run('select', candidates={'pool': pool}, **known)
+    assert staged(selection) == {'potential.yaml': 'held', 'potential.asi': 'held', candidates: 'held'}
+
+
+def test_what_a_job_reads_is_its_own(place, train_inputs):
+    """Neither cleaning the cache nor cleaning the folder of the job that sent a file takes it from another job."""
+    here = place()
+    first = here.run('train', **train_inputs())
+    second = here.run('train', **train_inputs(max_epochs=2))
+    (name,) = staged(second)
+    path = Path(second.get_remote_workdir(), name)
+    assert path.samefile(here.cache / name)
+    assert path.stat().st_mode & 0o222 == 0
+    assert here.cache.stat().st_mode & 0o077 == 0
+    content = path.read_bytes()
+    first.outputs.remote_folder._clean()
+    for file in here.cache.iterdir():
+        file.unlink()
+    assert path.read_bytes() == content
+
+
+def test_another_computer_has_nothing(place, train_inputs):
+    here, there = place(), place()
+    here.run('train', **train_inputs())
+    assert set(staged(there.run('train', **train_inputs())).values()) == {'sent'}
+
+
+def test_another_baseline_makes_other_files(place, train_inputs):
+    here = place()
+    here.run('train', **train_inputs())
+    other = DeltaBaseline.for_elements(['Mg', 'O']).model_dump(mode='json')
+    assert set(staged(here.run('train', **train_inputs(baseline=other))).values()) == {'sent'}
+
+
+def test_a_file_without_its_checksum_is_sent_again(place, train_inputs):
+    here = place()
+    (name,) = staged(here.run('train', **train_inputs()))
+    (here.cache / f'{name}{CHECKSUM}').unlink()
+    assert staged(here.run('train', **train_inputs())) == {name: 'sent'}
+    assert staged(here.run('train', **train_inputs(max_epochs=2))) == {name: 'held'}
+
+
+@pytest.mark.parametrize('path', ["it's a cache; $(touch made)", '-cache/of `touch made`', 'deep/in "there"'])
+def test_the_cache_can_be_elsewhere(place, train_inputs, tmp_path, path):
+    here = place()
+    here.set_cache(tmp_path / path)
+    assert set(staged(here.run('train', **train_inputs())).values()) == {'sent'}
+    second = here.run('train', **train_inputs(max_epochs=2))
+    assert set(staged(second).values()) == {'held'}
+    assert not (here.folder / NAME).exists()
+    assert not Path(second.get_remote_workdir(), 'made').exists()
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(place, train_inputs):
+    here = place()
+    here.cache.write_text('this is no directory')
+    for epochs in (1, 2):
+        assert set(staged(here.run('train', **train_inputs(max_epochs=epochs))).values()) == {'sent'}
+
+
+def test_a_cache_that_cannot_be_read_costs_nothing_but_time(place, train_inputs, monkeypatch):
+    here = place()
+    here.run('train', **train_inputs())
+
+    async def broken(*arguments):
+        raise OSError('the connection is gone')
+
+    monkeypatch.setattr(cache, 'directory_on', broken)
+    second = here.run('train', **train_inputs(max_epochs=2))
+    assert set(staged(second).values()) == {'sent'}
+    assert any('all files are sent' in log.message for log in orm.Log.collection.get_logs_for(second))
+
+
+@pytest.mark.fault(
+    'files of the dataset that the computer had are gone or damaged when the job begins',
+    engine='some error of Python',
+    here='`ERROR_FILES_LOST`, and the restart chain sends them again',
+    ends='success',
+)
+@pytest.mark.parametrize(('what', 'said'), [(LOSS, 'is not in the cache any more'), (DAMAGE, 'was damaged')])
+def test_the_worst_moment(place, train_inputs, tmp_path, what, said):
+    """The cache is lost when the job has been sent without its files, and waits in the queue."""
+    here = place()
+    first = here.run('train', **train_inputs())
+    mark = tmp_path / 'done'
+    command = what.format(cache=here.cache)
+    code = orm.InstalledCode(
+        label='unlucky',
+        computer=here.computer,
+        filepath_executable=str(here.codes['train'].filepath_executable),
+        prepend_text=f'[ -e {mark} ] || {{ {command}; touch {mark}; }}',
+    ).store()
+    inputs = train_inputs(max_epochs=2)
+    chain = run_get_node(WorkflowFactory('pacemaker.train.base'), pace={'code': code, **inputs}).node
+    assert chain.is_finished_ok, chain.exit_message
+    lost, repeated = chain.called
+    assert lost.exit_status == 424
+    assert said in lost.exit_message
+    assert (set(staged(lost).values()), set(staged(repeated).values())) == ({'held'}, {'sent'})
+    alone = place().run('train', **inputs)
+    errors = [node.outputs.metrics['rmse_energy'] for node in (first, chain, alone)]
+    assert errors[1] == errors[2] != errors[0]
+
+
+def test_what_did_not_arrive_as_it_was_sent(place, train_inputs, tmp_path):
+    here = place()
+    mark = tmp_path / 'done'
+    code = orm.InstalledCode(
+        label='unlucky',
+        computer=here.computer,
+        filepath_executable=str(here.codes['train'].filepath_executable),
+        prepend_text=f'[ -e {mark} ] || {{ echo cut > "$(ls *.pckl.gzip)"; touch {mark}; }}',
+    ).store()
+    chain = run_get_node(WorkflowFactory('pacemaker.train.base'), pace={'code': code, **train_inputs()}).node
+    assert chain.is_finished_ok, chain.exit_message
+    assert [job.exit_status for job in chain.called] == [424, 0]
+    assert 'did not arrive as it was sent' in chain.called[0].exit_message
+
+
+@pytest.mark.parametrize('what', [LOSS, DAMAGE])
+def test_after_the_job_has_begun(place, train_inputs, what):
+    """What it has in place by then, a cleaned cache does not take away; damage it shares, and the engine finds it."""
+    here = place()
+    here.run('train', **train_inputs())
+    metadata = {'options': {'prepend_text': what.format(cache=here.cache)}}
+    node = run_get_node(
+        CalculationFactory('pacemaker.train'),
+        code=here.codes['train'],
+        metadata=metadata,
+        **train_inputs(max_epochs=2),
+    ).node
+    assert node.is_finished_ok == (what == LOSS)
+    if what == DAMAGE:
+        assert node.exit_status == 329
+
+
+@pytest.mark.fault(
+    'the folder of the training is cleaned before the active set is built',
+    engine='some error of Python',
+    here='`ERROR_PARENT_FILES_LOST`, and the restart chain takes the dataset instead',
+    ends='success',
+)
+def test_the_folder_of_the_training_is_gone(place, train_inputs):
+    here = place()
+    training = here.run('train', **train_inputs())
+    # Behind the back of AiiDA, or it would be refused.
+    Path(training.get_remote_workdir(), 'fitting_data_info.pckl.gzip').unlink()
+    pace = {
+        'code': here.codes['activeset'],
+        'potential': training.outputs.potential,
+        'parent_folder': training.outputs.remote_folder,
+    }
+    chain = run_get_node(WorkflowFactory('pacemaker.activeset.base'), pace=pace).node
+    assert chain.is_finished_ok, chain.exit_message
+    assert [job.exit_status for job in chain.called] == [425, 0]
+    assert 'fitting_data_info.pckl.gzip is not there any more' in chain.called[0].exit_message
+    assert 'held' in staged(chain.called[1]).values()
+
+
+def test_a_potential_is_kept_as_a_fit_goes_on_from_it(tmp_path):
+    content = (FIXTURES / 'train/plateau_tensorpot/interim_potential_best_cycle.yaml').read_text()
+    stripped = strip_fit_cycles(content)
+    assert stripped != content
+    (tmp_path / 'potential.yaml').write_text(content)
+    (tmp_path / LIST).write_text('cache cache\n')
+    script = Path(drivers.__file__).parent / SCRIPT
+    done = subprocess.run(['sh', script, 'keep', 'potential.yaml'], cwd=tmp_path, capture_output=True, check=True)
+    assert done.stdout == done.stderr == b''
+    kept = {path.name: path.read_text() for path in (tmp_path / 'cache').iterdir() if path.suffix != CHECKSUM}
+    assert kept == {sha256(text.encode()).hexdigest(): text for text in (content, stripped)}
+
+
+def test_nothing_of_it_is_kept_in_the_provenance(place, train_inputs, dataset, lj_baseline):
+    node = place().run('train', **train_inputs())
+    (name,) = training_files(dataset, lj_baseline).values()
+    assert name not in node.base.repository.list_object_names()
+
+
+def test_a_dry_run_looks_nothing_up(place, train_inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = place()
+    process = CalculationFactory('pacemaker.train')
+    metadata = {'dry_run': True, 'store_provenance': False}
+    run_get_node(process, code=here.codes['train'], metadata=metadata, **train_inputs())
+    (script,) = tmp_path.glob('submit_test/*/_aiidasubmit.sh')
+    assert 'sh stage.sh || exit 1' in script.read_text()
+
+
+def test_the_driver_reads_what_the_engine_reads(tmp_path, rattled, lj_baseline):
+    path = tmp_path / 'table.pckl.gzip'
+    with path.open('wb') as handle:
+        write_targets(rattled, handle, lj_baseline)
+    structures = list(tables.read_tables([path, path]))
+    assert len(structures) == 2 * len(rattled)
+    assert np.array_equal(np.concatenate([atoms.positions for atoms in structures[: len(rattled)]]), rattled.positions)
+    assert np.array_equal(structures[0].cell[:], rattled.cells[0])
+    assert structures[0].pbc.all()
+
+
+def test_the_driver_runs_nothing_else(tmp_path):
+    path = tmp_path / 'table.pckl.gzip'
+    with gzip.open(path, 'wb') as handle:
+        handle.write(pickle.PROTO + bytes([4]))
+        handle.writelines(opcodes_of(Call('os', 'system', f'touch {tmp_path}/made')))
+        handle.write(pickle.STOP)
+    with pytest.raises(pickle.UnpicklingError, match='has no place'):
+        list(tables.read_tables([path]))
+    assert not (tmp_path / 'made').exists()
