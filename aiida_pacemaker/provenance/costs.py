@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiida import orm
+from aiida.common.links import LinkType
+
+from .graph import chunks
+
+_CALLS = [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]
+_ENDED = ('finished', 'excepted', 'killed')
+#: Where AiiDA notes which node one is a copy of.
+_CACHED_FROM = '_aiida_cached_from'
 
 #: Where jobs say themselves how many seconds they took, by output and key: ours, and `pw.x` of aiida-quantumespresso.
 _TOLD_BY = (
@@ -34,18 +44,17 @@ def core_hours(process: orm.ProcessNode) -> dict[str, Any]:
         number of jobs that were taken from the cache, were imported or ended before they were submitted, and cost
         nothing; `n_running`, the number of jobs that have not ended.
     """
-    jobs = [node for node in [process, *_descendants(process)] if isinstance(node, orm.CalcJobNode)]
-    paid = [job for job in jobs if not _is_free(job)]
+    jobs = _jobs_of(process)
+    paid = [job for job in jobs if not job.is_free]
     costs: dict[str, list[float]] = {}
     unknown: Counter[str] = Counter()
     for job in paid:
         if not job.is_terminated:
             continue
-        seconds = seconds_of(job)
-        if seconds is None:
-            unknown[_name(job)] += 1
+        if job.seconds is None:
+            unknown[job.name] += 1
         else:
-            costs.setdefault(_name(job), []).append(seconds * cores_of(job) / 3600)
+            costs.setdefault(job.name, []).append(job.seconds * job.cores / 3600)
     return {
         'total': math.fsum(cost for of_label in costs.values() for cost in of_label),
         'by_process': {
@@ -63,47 +72,117 @@ def seconds_of(job: orm.CalcJobNode) -> float | None:
 
     What a scheduler says of a job that it saw only in its first second, 0, tells nothing.
     """
-    told = [_accounted(job), (job.base.attributes.get('last_job_info', None) or {}).get('wallclock_time_seconds')]
-    for name, key in _TOLD_BY:
-        if name in job.outputs and isinstance(job.outputs[name], orm.Dict):
-            told.append(job.outputs[name].get_dict().get(key))
-    known = [float(value) for value in told if isinstance(value, int | float) and math.isfinite(value) and value > 0]
-    return max(known, default=None)
+    return _jobs_of(job)[0].seconds
 
 
 def cores_of(job: orm.CalcJobNode) -> int:
     """Return the number of cores that a job has asked for; see :func:`core_hours`."""
-    resources = job.get_option('resources') or {}
-    machines = resources.get('num_machines') or 1
-    default = job.computer.get_default_mpiprocs_per_machine() if job.computer is not None else None
-    per_machine = resources.get('num_mpiprocs_per_machine') or default or 1
-    processes = resources.get('tot_num_mpiprocs') or machines * per_machine
-    if resources.get('num_cores_per_machine'):
-        return max(int(processes), int(machines * resources['num_cores_per_machine']))
-    if resources.get('num_cores_per_mpiproc'):
-        return int(processes * resources['num_cores_per_mpiproc'])
-    threads = str((job.get_option('environment_variables') or {}).get('OMP_NUM_THREADS', 1))
-    # It may be a list, one number per level of nesting, or an expression of the shell.
-    first = threads.split(',', maxsplit=1)[0].strip()
-    return int(processes) * (int(first) if first.isdecimal() and int(first) > 0 else 1)
+    return _jobs_of(job)[0].cores
 
 
-def _descendants(process: orm.ProcessNode) -> list[orm.ProcessNode]:
-    return process.called_descendants if isinstance(process, orm.WorkflowNode) else []
+@dataclass(frozen=True)
+class _Job:
+    """What is known of a job, without its node: AiiDA asks the database for each single thing that one asks of a node.
+
+    :param attributes: of its node.
+    :param process_type: its plugin.
+    :param cached_from: the job that it is a copy of.
+    :param processes_per_machine: the default of its computer.
+    :param told: how long it took by its outputs, whatever these say.
+    """
+
+    attributes: Mapping[str, Any]
+    process_type: str | None
+    cached_from: str | None
+    processes_per_machine: int | None
+    told: list[Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.attributes.get('process_label') or self.process_type or 'CalcJob')
+
+    @property
+    def is_terminated(self) -> bool:
+        return self.attributes.get('process_state') in _ENDED
+
+    @property
+    def is_free(self) -> bool:
+        never_submitted = self.is_terminated and self.attributes.get('job_id') is None
+        return self.cached_from is not None or self.attributes.get('imported') is True or never_submitted
+
+    @property
+    def seconds(self) -> float | None:
+        seen = (self.attributes.get('last_job_info') or {}).get('wallclock_time_seconds')
+        told = [_accounted(self.attributes.get('detailed_job_info')), seen, *self.told]
+        known = [
+            float(value) for value in told if isinstance(value, int | float) and math.isfinite(value) and value > 0
+        ]
+        return max(known, default=None)
+
+    @property
+    def cores(self) -> int:
+        resources = self.attributes.get('resources') or {}
+        machines = resources.get('num_machines') or 1
+        per_machine = resources.get('num_mpiprocs_per_machine') or self.processes_per_machine or 1
+        processes = resources.get('tot_num_mpiprocs') or machines * per_machine
+        if resources.get('num_cores_per_machine'):
+            return max(int(processes), int(machines * resources['num_cores_per_machine']))
+        if resources.get('num_cores_per_mpiproc'):
+            return int(processes * resources['num_cores_per_mpiproc'])
+        threads = str((self.attributes.get('environment_variables') or {}).get('OMP_NUM_THREADS', 1))
+        # It may be a list, one number per level of nesting, or an expression of the shell.
+        first = threads.split(',', maxsplit=1)[0].strip()
+        return int(processes) * (int(first) if first.isdecimal() and int(first) > 0 else 1)
 
 
-def _is_free(job: orm.CalcJobNode) -> bool:
-    never_submitted = job.is_terminated and job.get_job_id() is None
-    return job.base.caching.is_created_from_cache or job.is_imported or never_submitted
+def _jobs_of(process: orm.ProcessNode) -> list[_Job]:
+    """Return a process, if it is a job, and all jobs below it, in a few queries however many there are."""
+    jobs: list[_Job] = []
+    for pks in chunks(_called_by(process)):
+        told = _told_by(pks)
+        query = orm.QueryBuilder()
+        query.append(
+            orm.CalcJobNode,
+            filters={'id': {'in': pks}},
+            tag='job',
+            project=['id', 'attributes', 'process_type', f'extras.{_CACHED_FROM}'],
+        )
+        query.append(orm.Computer, with_node='job', outerjoin=True, project='metadata')
+        for pk, attributes, process_type, cached_from, metadata in query.all():
+            default = (metadata or {}).get('default_mpiprocs_per_machine')
+            jobs.append(_Job(attributes, process_type, cached_from, default, told.get(pk, [])))
+    return jobs
 
 
-def _name(job: orm.CalcJobNode) -> str:
-    return str(job.process_label or job.process_type or 'CalcJob')
+def _called_by(process: orm.ProcessNode) -> set[int]:
+    """Return the pks of a process and of all that it has called, and they have called: one query for each level."""
+    assert process.pk is not None  # noqa: S101 (for the type checker: it is stored)
+    called, frontier = {process.pk}, {process.pk}
+    while frontier:
+        found: set[int] = set()
+        for pks in chunks(frontier):
+            query = orm.QueryBuilder().append(orm.WorkflowNode, filters={'id': {'in': pks}}, tag='caller')
+            query.append(orm.ProcessNode, with_incoming='caller', edge_filters={'type': {'in': _CALLS}}, project='id')
+            found.update(query.all(flat=True))
+        frontier = found - called
+        called |= found
+    return called
 
 
-def _accounted(job: orm.CalcJobNode) -> float | None:
+def _told_by(pks: list[int]) -> dict[int, list[Any]]:
+    """Return how long jobs took by their outputs."""
+    told: dict[int, list[Any]] = {}
+    for name, key in _TOLD_BY:
+        query = orm.QueryBuilder().append(orm.CalcJobNode, filters={'id': {'in': pks}}, tag='job', project='id')
+        query.append(orm.Dict, with_incoming='job', edge_filters={'label': name}, project=f'attributes.{key}')
+        for pk, seconds in query.all():
+            told.setdefault(pk, []).append(seconds)
+    return told
+
+
+def _accounted(detailed: Mapping[str, Any] | None) -> float | None:
     """Return the seconds by `sacct`, whose table AiiDA keeps: names of columns, then the job, then its steps."""
-    lines = str((job.get_detailed_job_info() or {}).get('stdout') or '').splitlines()
+    lines = str((detailed or {}).get('stdout') or '').splitlines()
     if len(lines) < 2:
         return None
     row = dict(zip(lines[0].split('|'), lines[1].split('|'), strict=False))

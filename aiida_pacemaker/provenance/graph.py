@@ -35,7 +35,7 @@ def _reached(node: orm.Node, relation: str) -> set[int]:
     frontier: set[int] = set() if node.pk is None else {node.pk}
     while frontier:
         found: set[int] = set()
-        for chunk in _chunks(frontier):
+        for chunk in chunks(frontier):
             query = orm.QueryBuilder()
             query.append(orm.Node, filters={'id': {'in': chunk}}, tag='here')
             edges = {'type': {'in': _LINKS}}
@@ -48,13 +48,14 @@ def _reached(node: orm.Node, relation: str) -> set[int]:
 
 def _of_types(pks: set[int], types: tuple[type[orm.Node], ...]) -> list[Any]:
     nodes = []
-    for chunk in _chunks(pks):
+    for chunk in chunks(pks):
         query = orm.QueryBuilder().append(types, filters={'id': {'in': chunk}}, project='*')
         nodes += query.all(flat=True)
     return sorted(nodes, key=lambda found: (found.ctime, found.pk))
 
 
-def _chunks(pks: set[int]) -> Iterator[list[int]]:
+def chunks(pks: set[int]) -> Iterator[list[int]]:
+    """Iterate over nodes in portions that one query can ask for."""
     ordered = sorted(pks)
     for start in range(0, len(ordered), CHUNK):
         yield ordered[start : start + CHUNK]
