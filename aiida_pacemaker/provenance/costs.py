@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiida import orm
-from aiida.common.links import LinkType
 
-from .graph import chunks
+from .graph import called_by, chunks
 
-_CALLS = [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]
 _ENDED = ('finished', 'excepted', 'killed')
 #: Where AiiDA notes which node one is a copy of.
 _CACHED_FROM = '_aiida_cached_from'
@@ -138,7 +136,7 @@ class _Job:
 def _jobs_of(process: orm.ProcessNode) -> list[_Job]:
     """Return a process, if it is a job, and all jobs below it, in a few queries however many there are."""
     jobs: list[_Job] = []
-    for pks in chunks(_called_by(process)):
+    for pks in chunks(called_by(process)):
         told = _told_by(pks)
         query = orm.QueryBuilder()
         query.append(
@@ -152,21 +150,6 @@ def _jobs_of(process: orm.ProcessNode) -> list[_Job]:
             default = (metadata or {}).get('default_mpiprocs_per_machine')
             jobs.append(_Job(attributes, process_type, cached_from, default, told.get(pk, [])))
     return jobs
-
-
-def _called_by(process: orm.ProcessNode) -> set[int]:
-    """Return the pks of a process and of all that it has called, and they have called: one query for each level."""
-    assert process.pk is not None  # noqa: S101 (for the type checker: it is stored)
-    called, frontier = {process.pk}, {process.pk}
-    while frontier:
-        found: set[int] = set()
-        for pks in chunks(frontier):
-            query = orm.QueryBuilder().append(orm.WorkflowNode, filters={'id': {'in': pks}}, tag='caller')
-            query.append(orm.ProcessNode, with_incoming='caller', edge_filters={'type': {'in': _CALLS}}, project='id')
-            found.update(query.all(flat=True))
-        frontier = found - called
-        called |= found
-    return called
 
 
 def _told_by(pks: list[int]) -> dict[int, list[Any]]:

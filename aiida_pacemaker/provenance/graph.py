@@ -17,6 +17,7 @@ from aiida.common.links import LinkType
 CHUNK = 500
 #: Links of data to what was calculated from them, and on to the results.
 _LINKS = [LinkType.INPUT_CALC.value, LinkType.CREATE.value]
+_CALLS = [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]
 
 
 def ancestors(node: orm.Node, *types: type[orm.Node]) -> list[Any]:
@@ -27,6 +28,21 @@ def ancestors(node: orm.Node, *types: type[orm.Node]) -> list[Any]:
 def descendants(node: orm.Node, *types: type[orm.Node]) -> list[Any]:
     """Return the nodes of some types that were made from a node, over any number of calculations, oldest first."""
     return _of_types(_reached(node, 'with_incoming'), types)
+
+
+def called_by(process: orm.ProcessNode) -> set[int]:
+    """Return the pks of a process and of all that it has called, and they have called: one query for each level."""
+    assert process.pk is not None  # noqa: S101 (for the type checker: it is stored)
+    called, frontier = {process.pk}, {process.pk}
+    while frontier:
+        found: set[int] = set()
+        for pks in chunks(frontier):
+            query = orm.QueryBuilder().append(orm.WorkflowNode, filters={'id': {'in': pks}}, tag='caller')
+            query.append(orm.ProcessNode, with_incoming='caller', edge_filters={'type': {'in': _CALLS}}, project='id')
+            found.update(query.all(flat=True))
+        frontier = found - called
+        called |= found
+    return called
 
 
 def _reached(node: orm.Node, relation: str) -> set[int]:

@@ -18,6 +18,7 @@ from aiida_pacemaker.provenance.costs import core_hours
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.builders import LoopBuilders
 from aiida_pacemaker.workflows.calibration import calibrate
+from aiida_pacemaker.workflows.cleaning import clean_folders
 from aiida_pacemaker.workflows.decision import labels_left, split_labels
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.loop_ensemble import LoopEnsemble
@@ -80,6 +81,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
                     cls.merge_selected,
                     cls.run_calibrate,
                 ),
+                cls.clean,
             ),
             cls.results,
         )
@@ -214,9 +216,12 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Active set.
 
     def run_activeset(self) -> ToContext | ExitCode:
-        """Build the active set from the data where the training left them."""
+        """Build the active set from the data where the training left them, if that is the same computer."""
         inputs = self.prepare(PaceActiveSetBaseWorkChain, 'activeset', 'activeset')
-        inputs.pace.update(potential=self.ctx.potential, parent_folder=self.ctx.training_folder)
+        folder, computer = self.ctx.training_folder, inputs.pace.code.computer
+        elsewhere = computer is not None and computer.uuid != folder.computer.uuid
+        source = {'dataset': self.ctx.dataset} if elsewhere else {'parent_folder': folder}
+        inputs.pace.update(potential=self.ctx.potential, **source)
         return self.launch('activeset', PaceActiveSetBaseWorkChain, inputs)
 
     def inspect_activeset(self) -> ExitCode | None:
@@ -344,13 +349,10 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         self.attach()
         self.out('stop_reason', self.call('stop_reason', stop_reason_of, report=self.ctx.report))
 
-    def on_terminated(self) -> None:
-        """Clean the remote folders if asked to."""
-        super().on_terminated()
+    def clean(self) -> None:
+        """Clean the remote folders if asked to: a generation needs nothing of the folders of an earlier one."""
         if self.inputs.clean_workdir.value:
-            for node in self.node.called_descendants:
-                if isinstance(node, orm.CalcJobNode):
-                    node.outputs.remote_folder._clean()
+            clean_folders(self)
 
 
 def _shown(error: float | None) -> str:
