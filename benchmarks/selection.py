@@ -37,7 +37,9 @@ from aiida.manage.configuration.settings import AiiDAConfigDir
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.datasets import exclude_frames, find_candidates, merge_frames, split_frames
-from aiida_pacemaker.cli.localhost import COMPUTER, ensure_codes
+from aiida_pacemaker.cli.codes import ensure_codes
+from aiida_pacemaker.cli.engine import Place
+from aiida_pacemaker.cli.localhost import ensure_computer, nearby
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
@@ -314,8 +316,9 @@ def run(path: Path, seeds: int, generations: int) -> None:
     start, rows = time.monotonic(), []
     # Where both pools lead to one selection, the fit is not done again.
     with throw_away_profile(), enable_caching():
-        codes = ensure_codes()
-        orm.load_computer(COMPUTER).set_minimum_job_poll_interval(0.2)
+        computer = ensure_computer()
+        codes, _ = ensure_codes(computer, Place(first=nearby()))
+        computer.set_minimum_job_poll_interval(0.2)
         for row in Bench(codes).rows(seeds, generations):
             rows.append(json.dumps(row))
             seconds = round(time.monotonic() - start)

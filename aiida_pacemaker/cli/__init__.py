@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Any
+
 import click
 
 
@@ -12,24 +16,112 @@ def main() -> None:
 
 
 @main.command()
+@click.argument('computer', default='localhost')
 @click.option('--profile', default=None, help='Profile to use; one named `pacemaker` is made if there is none at all.')
-def setup(profile: str | None) -> None:
-    """Make ready on this machine: a profile, the computer `localhost`, and a code for each program of the engine."""
-    from aiida_pacemaker.cli.localhost import EngineMissingError, declare_engine, ensure_codes, ensure_profile
-    from aiida_pacemaker.engine.versions import untested
+@click.option('--path', default=None, help='Environment of the engine on the computer, or the folder of its programs.')
+@click.option('--module', 'modules', multiple=True, help='Module to load first (`module load`); may be repeated.')
+@click.option('--conda', default=None, help='Name or prefix of the conda environment that the engine is in.')
+@click.option('--suffix', default='', help='Behind the labels of the codes (`pacemaker-SUFFIX`): for a second engine.')
+@click.option('--replace', is_flag=True, help='Have codes of another engine make way: they get their pk as a suffix.')
+@click.option(
+    '--check/--no-check',
+    default=None,
+    help='Whether a small fit and what follows from it are run (14 s and the queue); by default not on localhost.',
+)
+@click.option('--queue', default=None, help='Queue (partition) of the jobs of the check.')
+@click.option('--account', default=None, help='Account of the jobs of the check.')
+@click.option('--walltime', default=600, show_default=True, help='Walltime of each job of the check in seconds.')
+@click.option(
+    '--option',
+    'extra',
+    multiple=True,
+    metavar='NAME=VALUE',
+    help='Another of `metadata.options` of the jobs of the check, as YAML: `qos=debug`.',
+)
+@click.option(
+    '--write-yaml',
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help='Make no codes but a file for each in this folder, for `verdi code create core.code.installed --config FILE`.',
+)
+def setup(
+    computer: str,
+    profile: str | None,
+    path: str | None,
+    modules: tuple[str, ...],
+    conda: str | None,
+    suffix: str,
+    replace: bool,
+    check: bool | None,
+    queue: str | None,
+    account: str | None,
+    walltime: int,
+    extra: tuple[str, ...],
+    write_yaml: Path | None,
+) -> None:
+    """Find the engine on COMPUTER and make a code for each of its programs; what is there is kept.
 
-    name = ensure_profile(profile)
-    click.echo(f'profile: {name}')
+    Without COMPUTER it is this machine, for which a profile and the computer `localhost` are made too. Others have to
+    be known to AiiDA (`verdi computer setup`, `verdi computer configure`). The engine is looked for where `--path`,
+    `--module` or `--conda` say; without them in the search path of a login shell, and where
+    `aiida-pacemaker engine install` puts it.
+    """
+    from aiida_pacemaker.cli.check import check_options
+    from aiida_pacemaker.cli.engine import Place, without_broker
+    from aiida_pacemaker.cli.localhost import ensure_profile
+    from aiida_pacemaker.cli.problems import SetupError
+    from aiida_pacemaker.cli.setting_up import set_up, write_files
+
+    if path and conda:
+        raise click.UsageError('give either --path or --conda')
+    click.echo(f'profile: {ensure_profile(profile)}')
+    place = Place(path=path, modules=modules, conda=conda)
     try:
-        codes = ensure_codes()
-        engine = declare_engine(codes)
-    except EngineMissingError as exception:
+        options = check_options(queue, account, walltime, extra)
+        with without_broker():
+            if write_yaml is not None:
+                write_files(computer, place, suffix, write_yaml)
+            else:
+                set_up(computer, place, suffix, replace, options if check or check is None else None, check is None)
+    except SetupError as exception:
         raise click.ClickException(str(exception)) from exception
-    for key, code in codes.items():
-        click.echo(f'code for {key}: {code.full_label} ({code.filepath_executable})')
-    click.echo(f'engine: python-ace {engine.version}, evaluators: {", ".join(engine.evaluators or ())}')
-    if warning := untested(engine.version):
-        click.echo(warning, err=True)
+
+
+@main.group()
+def engine() -> None:
+    """Install the engine."""
+
+
+@engine.command()
+@click.option(
+    '--path',
+    type=click.Path(path_type=Path),
+    default=None,
+    help='Folder of the new environment; ~/.local/share/aiida-pacemaker/engine by default.',
+)
+@click.option('--tensorpot', is_flag=True, help='With the evaluator tensorpot: TensorFlow for CPUs, 2 GB in all.')
+@click.option(
+    '--python', default=sys.executable, help='Python to make it with, 3.9 to 3.13; that of this command by default.'
+)
+def install(path: Path | None, tensorpot: bool, python: str) -> None:
+    """Make an environment for the engine on this machine, apart from that of AiiDA."""
+    from aiida_pacemaker.cli.environments import data_home, install_engine, name_of
+    from aiida_pacemaker.cli.problems import InstallError
+
+    folder = path or data_home() / name_of(tensorpot)
+    click.echo('python-ace is under the Academic Software Licence: free for academic, non-commercial use')
+    try:
+        answer = install_engine(folder, tensorpot, python, click.echo)
+    except InstallError as exception:
+        raise click.ClickException(str(exception)) from exception
+    click.echo(f'engine: python-ace {answer.version}, evaluators: {", ".join(answer.evaluators)}')
+    click.echo(f'next: aiida-pacemaker setup --path {_quoted(folder)}')
+
+
+def _quoted(folder: Path) -> str:
+    from shlex import quote
+
+    return quote(str(folder.expanduser().absolute()))
 
 
 @main.command()
@@ -46,7 +138,7 @@ def status(pk: str, profile: str | None) -> None:
     if profile is not None or get_profile() is None:
         load_profile(profile, allow_switch=True)
     try:
-        node = orm.load_node(pk)
+        node: Any = orm.load_node(pk)
     except (NotExistent, ValueError) as exception:
         raise click.ClickException(f'{exception}: see `verdi process list -a` for what there is') from exception
     if not isinstance(node, orm.ProcessNode):

@@ -2,73 +2,56 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import version
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from aiida import orm
+from click.testing import CliRunner
 
-from aiida_pacemaker.calculations.declarations import Declaration, declared
-from aiida_pacemaker.cli import localhost
+from aiida_pacemaker.calculations.declarations import declared
+from aiida_pacemaker.cli import localhost, main
+from aiida_pacemaker.cli.engine import PROGRAMS
 
 
 @pytest.fixture
-def programs(aiida_profile, tmp_path, monkeypatch):
-    """Return the programs of an engine of no use, which is found first, for a computer that nobody knows."""
-    monkeypatch.setattr(localhost, 'COMPUTER', f'localhost-{uuid4().hex}')
-    for program in localhost.PROGRAMS:
-        (tmp_path / program).touch(mode=0o755)
-    (tmp_path / 'python').touch(mode=0o755)
-    monkeypatch.setattr(localhost.sys, 'executable', str(tmp_path / 'python'))
-    return tmp_path
+def here(aiida_profile, home, monkeypatch):
+    """Return the label of this machine as a computer that nobody knows yet."""
+    label = f'localhost-{uuid4().hex[:8]}'
+    monkeypatch.setattr(localhost, 'COMPUTER', label)
+    monkeypatch.setattr(localhost, 'nearby', tuple)
+    monkeypatch.setattr(localhost, 'ensure_profile', lambda _: 'test')
+    return label
 
 
-def test_codes_are_made_once(programs):
-    codes = localhost.ensure_codes()
-    assert set(codes) == set(localhost.PROGRAMS)
-    assert codes['pace_python'].filepath_executable == programs / 'python'
-    assert codes['pacemaker'].default_calc_job_plugin == 'pacemaker.train'
-    assert {code.pk for code in localhost.ensure_codes().values()} == {code.pk for code in codes.values()}
+def setup(*arguments):
+    return CliRunner().invoke(main, ['setup', *arguments])
 
 
-def test_a_code_whose_program_is_gone_makes_way(programs):
-    """As after the environment of an earlier set-up was deleted."""
-    computer = localhost.ensure_computer()
-    gone = orm.InstalledCode(label='pacemaker', computer=computer, filepath_executable='/gone/pacemaker').store()
-    codes = localhost.ensure_codes()
-    assert codes['pacemaker'].filepath_executable == programs / 'pacemaker'
-    assert orm.load_node(gone.pk).label == f'pacemaker-{gone.pk}'
-    assert orm.load_code(f'pacemaker@{localhost.COMPUTER}').pk == codes['pacemaker'].pk
+def test_engine_beside_this_python_comes_first(here, make_engine, monkeypatch):
+    folders = make_engine('beside') / 'bin', make_engine('in_path') / 'bin'
+    monkeypatch.setattr(localhost, 'nearby', lambda: tuple(map(str, folders)))
+    result = setup(here)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == 'profile: test'
+    assert lines[-1] == 'engine: python-ace 0.4.0rc1, evaluators: pyace'
+    assert len(lines) == 7
+    for program, plugin in PROGRAMS.items():
+        code = orm.load_code(f'{program}@{here}')
+        assert code.filepath_executable.parent == folders[0]
+        assert code.default_calc_job_plugin == plugin
+        assert declared(code).evaluators == ('pyace',)
+    assert setup(here).stdout == result.stdout
 
 
-def test_missing_engine(programs, monkeypatch):
-    (programs / 'pace_select').unlink()
-    monkeypatch.setenv('PATH', str(programs))
-    with pytest.raises(localhost.EngineMissingError, match='`pace_select` is not on this machine: install the engine'):
-        localhost.ensure_codes()
+def test_environment_that_was_installed_is_found(here, make_engine, home):
+    made = make_engine('home/data/aiida-pacemaker/engine')
+    assert setup(here).exit_code == 0
+    assert orm.load_code(f'pacemaker@{here}').filepath_executable.parent == made / 'bin'
 
 
-def test_the_engine_says_what_it_can_do(programs):
-    """Each code declares it, so that what it cannot do is refused before it is submitted."""
-    python = programs / 'python'
-    python.write_text('#!/bin/sh\necho \'{"version": "9.9", "evaluators": ["pyace"]}\'\n')
-    codes = localhost.ensure_codes()
-    assert localhost.declare_engine(codes) == Declaration(version='9.9', evaluators=('pyace',))
-    assert all(declared(code).evaluators == ('pyace',) for code in codes.values())
-
-
-@pytest.mark.parametrize('script', ['', '#!/bin/sh\nexit 1\n', '#!/bin/sh\necho nonsense\n', '#!/gone\n'])
-def test_a_python_without_the_engine(programs, script):
-    (programs / 'python').write_text(script)
-    with pytest.raises(localhost.EngineMissingError, match='does not tell its version of python-ace'):
-        localhost.ask_engine(programs / 'python')
-
-
-@pytest.mark.engine
-def test_the_question_is_answered_by_a_real_engine():
-    pytest.importorskip('pyace', reason='python-ace is not installed: `pip install aiida-pacemaker[engine]`')
-    answer = localhost.ask_engine(Path(sys.executable))
-    assert answer.version == version('python-ace')
-    assert 'pyace' in answer.evaluators
+def test_missing_engine(here):
+    result = setup(here)
+    assert result.exit_code == 1
+    assert f'the program `pacemaker` is not on `{here}`' in result.output
+    assert '`aiida-pacemaker engine install`' in result.output
