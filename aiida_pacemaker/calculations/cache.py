@@ -6,6 +6,7 @@ connection that is open for that; the script of the job puts the files in place,
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ NAME = 'pacemaker_cache'
 FROM_JOB = f'../../../{NAME}'
 #: Ending of the file with the checksum of another.
 CHECKSUM = '.sha256'
+#: Tables by what they follow from, everything else by its content.
+ENTRY = re.compile(r'([0-9a-f]{24}\.pckl\.gzip|[0-9a-f]{64})(\.sha256)?')
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class Cache:
 
     directory: str = FROM_JOB
     names: frozenset[str] = frozenset()
+
+
+def is_of_cache(name: str) -> bool:
+    """Return whether a name is that of a file of the cache, or of its checksum."""
+    return ENTRY.fullmatch(name) is not None
 
 
 def setting_of(authinfo: orm.AuthInfo) -> str | None:

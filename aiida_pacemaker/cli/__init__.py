@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,70 @@ def _quoted(folder: Path) -> str:
     from shlex import quote
 
     return quote(str(folder.expanduser().absolute()))
+
+
+@main.group()
+def cache() -> None:
+    """Look at what computers keep of earlier jobs, so that it is not sent again; put it elsewhere, or clean it."""
+
+
+@cache.command('show')
+@click.argument('computer')
+@click.option('--profile', default=None, help='Profile to use.')
+def show_cache(computer: str, profile: str | None) -> None:
+    """Tell where the cache of COMPUTER is, and what is in it."""
+    from aiida_pacemaker.cli.cache import CacheOf
+
+    _with_cache(computer, profile, lambda found, transport: CacheOf(found, transport).describe())
+
+
+@cache.command('clean')
+@click.argument('computer')
+@click.option(
+    '--unused-for',
+    'days',
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help='Only what no job has used for so many days.',
+)
+@click.option('--profile', default=None, help='Profile to use.')
+def clean_cache(computer: str, days: float, profile: str | None) -> None:
+    """Remove what is in the cache of COMPUTER. Jobs that run or wait lose nothing: it is sent again where needed."""
+    from aiida_pacemaker.cli.cache import CacheOf
+
+    _with_cache(computer, profile, lambda found, transport: CacheOf(found, transport).clean(days))
+
+
+@cache.command('set')
+@click.argument('computer')
+@click.argument('directory', required=False)
+@click.option('--profile', default=None, help='Profile to use.')
+def set_cache(computer: str, directory: str | None, profile: str | None) -> None:
+    """Put the cache of COMPUTER into DIRECTORY, an absolute path there; without one, back into its work directory.
+
+    The files of jobs are hard links where the file system has them, so that it is best on that of the work directory.
+    """
+    from aiida_pacemaker.cli.cache import put_elsewhere
+
+    _with_cache(computer, profile, lambda found, transport: put_elsewhere(found, transport, directory))
+
+
+def _with_cache(label: str, profile: str | None, action: Callable[[Any, Any], str]) -> None:
+    """Do something with the cache of a computer, over a connection to it, and print what is said."""
+    from aiida.manage.configuration import get_profile, load_profile
+
+    from aiida_pacemaker.cli.engine import ready, without_broker
+    from aiida_pacemaker.cli.problems import SetupError
+
+    if profile is not None or get_profile() is None:
+        load_profile(profile, allow_switch=True)
+    try:
+        with without_broker():
+            computer = ready(label)
+            with computer.get_transport() as transport:
+                click.echo(action(computer, transport))
+    except SetupError as exception:
+        raise click.ClickException(str(exception)) from exception
 
 
 @main.command()

@@ -228,7 +228,8 @@ class LoopPorts:
             valid_type=orm.Bool,
             serializer=to_aiida_type,
             default=lambda: orm.Bool(False),
-            help='Whether the remote folders of all jobs are emptied at the end.',
+            help='Whether the remote folders of all jobs of a generation are emptied when it is done. Those of one in '
+            'which something has failed stay.',
         )
         spec.inputs.validator = validate_loop
 

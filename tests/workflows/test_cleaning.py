@@ -1,0 +1,82 @@
+"""When the folders of jobs go: when nothing needs them any more, and never those of what has failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+
+from aiida_pacemaker.workflows import active_learning
+from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+
+
+@pytest.fixture
+def builder(pace_codes_fake, reference_energies, narrow, pool):
+    def build(**settings):
+        inputs = PaceActiveLearningWorkChain.get_builder_from_protocol(
+            pacemaker=pace_codes_fake['train'],
+            pace_activeset=pace_codes_fake['activeset'],
+            pace_select=pace_codes_fake['select'],
+            python=pace_codes_fake['python'],
+            dataset=narrow,
+            pool=pool,
+            protocol='fast',
+            overrides={
+                'config': {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
+                'settings': {'first_epochs': 6, 'later_epochs': 3, 'frames_per_generation': 3, **settings},
+            },
+            reference_energies=reference_energies,
+        )
+        inputs.clean_workdir = True
+        return inputs
+
+    return build
+
+
+def folders(node):
+    return [
+        (job.outputs.remote_folder, Path(job.get_remote_workdir()))
+        for job in node.called_descendants
+        if isinstance(job, orm.CalcJobNode)
+    ]
+
+
+def test_the_folders_of_a_generation_go_at_its_end(builder, monkeypatch):
+    """The next generation links what it needs from the cache, which stays."""
+    left = []
+    clean = active_learning.clean_folders
+
+    def watched(process):
+        before = sum(path.exists() for _, path in folders(process.node))
+        clean(process)
+        left.append((before, sum(path.exists() for _, path in folders(process.node))))
+
+    monkeypatch.setattr(active_learning, 'clean_folders', watched)
+    _, node = run_get_node(builder(max_generations=2))
+    assert node.is_finished_ok, node.exit_message
+    assert left == [(4, 0), (3, 0), (0, 0)]
+    assert all(folder.is_cleaned and not path.exists() for folder, path in folders(node))
+
+
+def test_what_has_failed_stays(builder):
+    inputs = builder(max_generations=2)
+    inputs.select['pace']['metadata']['options']['environment_variables'] = {'PACE_FAKE_FAULT': 'exit_status:status=3'}
+    _, node = run_get_node(inputs)
+    assert not node.is_finished_ok
+    assert folders(node)
+    assert all(path.exists() and not folder.is_cleaned for folder, path in folders(node))
+
+
+def test_a_computer_that_cannot_be_reached_costs_no_result(builder, monkeypatch):
+    from aiida.transports.plugins.local import LocalTransport
+
+    def broken(self, path):
+        raise OSError('the connection is gone')
+
+    monkeypatch.setattr(LocalTransport, 'rmtree', broken)
+    _, node = run_get_node(builder(max_generations=1))
+    assert node.is_finished_ok, node.exit_message
+    assert any('could not be cleaned' in log.message for log in orm.Log.collection.get_logs_for(node))
+    assert all(path.exists() and not folder.is_cleaned for folder, path in folders(node))
