@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from aiida import orm
+from aiida.engine import ProcessState
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_config_option, get_manager
 from aiida.manage.caching import disable_caching
@@ -131,6 +132,12 @@ def _run(
         watch.begin(runner.loop)
         try:
             outputs, node = runner.run_get_node(job)
+        except RuntimeError:
+            if not watch.paused:
+                raise
+            outputs, node = {}, job.node
+            node.set_process_state(ProcessState.KILLED)
+            node.seal()
         finally:
             watch.end()
     if not node.is_finished_ok:
@@ -165,7 +172,9 @@ class _Watch:
             self.say(f'check: {self.what}, waits in the queue')
         if self.job.paused and not self.paused:
             self.paused = self.job.node.process_status or 'paused'
-            self.job.kill('nobody is there to play it again')
+            # Nothing that is paused hears of a kill: what runs it is ended.
+            loop.stop()
+            return
         self.begin(loop)
 
 
