@@ -56,7 +56,7 @@ def test_the_folders_of_a_generation_go_at_its_end(builder, monkeypatch):
     monkeypatch.setattr(active_learning, 'clean_folders', watched)
     _, node = run_get_node(builder(max_generations=2))
     assert node.is_finished_ok, node.exit_message
-    assert left == [(4, 0), (3, 0), (0, 0)]
+    assert left == [(4, 0), (3, 0)]
     assert all(folder.is_cleaned and not path.exists() for folder, path in folders(node))
 
 
