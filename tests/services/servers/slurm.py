@@ -9,21 +9,30 @@ from pathlib import Path
 
 import psutil
 
+from servers.accounting import Accounting
 from servers.missing import program
 from servers.running import LOOPBACK, StartError, call, end, free_port, pid_in, wait_until
+
+CLUSTER = 'loopback'
 
 
 class Slurm:
     """A cluster of one node and the partition `main`, with all cores and nearly all memory of this machine.
 
+    Jobs that need more memory than they asked for are killed, as on a cluster; without control groups, that is found
+    out by looking at their processes every second.
+
     :param folder: everything is in there; its path has to be short, since sockets are in it.
+    :param accounting: whether the end of jobs is recorded, so that `sacct` can be asked.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, accounting: bool = False) -> None:
         self.folder = folder
         #: For `SLURM_CONF`, in the environment of everybody who calls a program of Slurm.
         self.conf = folder / 'slurm.conf'
         self._munge = folder / 'munge'
+        self._user = getpass.getuser()
+        self._accounting = Accounting(folder / 'accounting', self._munge / 'socket', self._user) if accounting else None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -34,11 +43,17 @@ class Slurm:
         munged = program('munged', 'munge')
         control, node = program('slurmctld', 'slurmctld'), program('slurmd', 'slurmd')
         program('sbatch', 'slurm-client')
+        if self._accounting is not None:
+            self._accounting.check()
         for folder in (self._munge, *(self.folder / name for name in ('log', 'ctld', 'slurmd'))):
             folder.mkdir(parents=True, exist_ok=True)
-        self._write_configuration()
         try:
             self._start_munge(munged)
+            if self._accounting is not None:
+                self._accounting.start(self.environment)
+            self._write_configuration()
+            if self._accounting is not None:
+                self.call('sacctmgr', '--immediate', 'add', 'cluster', CLUSTER)
             call(control, '-f', self.conf, environment=self.environment)
             call(node, '-f', self.conf, environment=self.environment)
             wait_until(self._is_idle, 60, 'slurmd', self.folder / 'log' / 'ctld.log')
@@ -83,17 +98,20 @@ class Slurm:
 
     def _stop(self) -> None:
         end([pid_in(self.folder / 'slurmd.pid'), pid_in(self.folder / 'ctld.pid')])
+        if self._accounting is not None:
+            self._accounting.stop()
         end([pid_in(self._munge / 'pid')])
 
     def _write_configuration(self) -> None:
         host = socket.gethostname().split('.')[0]
-        memory = int(psutil.virtual_memory().total / 1024**2 * 0.95)
+        cores = os.cpu_count() or 1
+        memory = int(psutil.virtual_memory().total / 1024**2 * 0.95)  # MB
         log = self.folder / 'log'
         lines = [
-            'ClusterName=loopback',
+            f'ClusterName={CLUSTER}',
             f'SlurmctldHost={host}({LOOPBACK})',
-            f'SlurmUser={getpass.getuser()}',
-            f'SlurmdUser={getpass.getuser()}',
+            f'SlurmUser={self._user}',
+            f'SlurmdUser={self._user}',
             'AuthType=auth/munge',
             f'AuthInfo=socket={self._munge / "socket"}',
             # Without both, the controller listens on all addresses.
@@ -108,18 +126,30 @@ class Slurm:
             f'SlurmdLogFile={log / "slurmd.log"}',
             'ProctrackType=proctrack/linuxproc',
             'TaskPlugin=task/none',
-            'JobAcctGatherType=jobacct_gather/none',
-            'AccountingStorageType=accounting_storage/none',
+            'JobAcctGatherType=jobacct_gather/linux',
+            'JobAcctGatherFrequency=task=1',
+            'JobAcctGatherParams=OverMemoryKill',
             'MpiDefault=none',
             'SelectType=select/cons_tres',
-            'SelectTypeParameters=CR_Core',
+            'SelectTypeParameters=CR_Core_Memory',
+            f'DefMemPerCPU={memory // cores}',
             'SchedulerType=sched/builtin',
             # With the default of 3 s every job waits that long.
             'SchedulerParameters=batch_sched_delay=0',
             'ReturnToService=2',
             'MinJobAge=30',
             'KillWait=2',
-            f'NodeName={host} NodeAddr={LOOPBACK} CPUs={os.cpu_count()} RealMemory={memory} State=UNKNOWN',
+            f'NodeName={host} NodeAddr={LOOPBACK} CPUs={cores} RealMemory={memory} State=UNKNOWN',
             f'PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO',
         ]
+        if self._accounting is None:
+            lines.append('AccountingStorageType=accounting_storage/none')
+        else:
+            lines += [
+                'AccountingStorageType=accounting_storage/slurmdbd',
+                f'AccountingStorageHost={LOOPBACK}',
+                f'AccountingStoragePort={self._accounting.port}',
+                # The programs of users take the socket from here, not from `AuthInfo`.
+                f'AccountingStoragePass={self._munge / "socket"}',
+            ]
         self.conf.write_text('\n'.join(lines) + '\n')
