@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from aiida import orm
 from ase.build import bulk
-from house import INSIDE
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.testing.fake_engine import PROGRAMS, install
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+
+#: Modules for the processes of the instance, among them a calculator.
+INSIDE = Path(__file__).parent / 'inside'
 
 #: Seconds that the label of a frame takes.
 SECONDS = 0.3

@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from house import House
-from processes import kill, processes_of
+
+INSIDE = Path(__file__).parent / 'inside'
+sys.path.insert(0, str(Path(__file__).parents[1] / 'instances'))
+
+from house import House  # noqa: E402
+from processes import kill, processes_of  # noqa: E402
 
 #: Seconds without any change in the database after which the loop is stuck: more than a work chain waits before it
 #: sends again what has never begun.
@@ -142,7 +146,7 @@ def main() -> None:
     """Run all loops of a request."""
     path = Path(sys.argv[1])
     request = json.loads(path.read_text())
-    house = House(Path(request['folder']), request.get('workers', 1))
+    house = House(Path(request['folder']), request.get('workers', 1), INSIDE)
     outcomes = []
     try:
         house.make_profile()

@@ -27,5 +27,5 @@ def _light(fuse: Path) -> None:
     event.listen(Engine, 'commit', burn)
 
 
-if sys.orig_argv[-2:] == ['daemon', 'worker'] and 'SURVIVAL_FOLDER' in os.environ:
-    _light(Path(os.environ['SURVIVAL_FOLDER']) / 'fuse')
+if sys.orig_argv[-2:] == ['daemon', 'worker'] and 'INSTANCE_FOLDER' in os.environ:
+    _light(Path(os.environ['INSTANCE_FOLDER']) / 'fuse')

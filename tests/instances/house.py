@@ -1,4 +1,8 @@
-"""An AiiDA instance that is there to be shot at: a profile of its own, a daemon, the codes, and a loop to run."""
+"""An AiiDA instance of a test's own, in a process of its own: a profile, a daemon and computers.
+
+Tests that need another storage, broker or environment than all others, or shoot at the daemon, run a script in which
+there is a house.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +12,34 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from processes import MARK, kill_all, processes_of
 
 VERDI = [sys.executable, '-m', 'aiida']
-PROFILE = 'survival'
-
-#: Modules for the processes of the instance.
-INSIDE = Path(__file__).parent / 'inside'
+PROFILE = 'house'
 
 
 class House:
-    """A profile of SQLite and ZeroMQ in a folder, and its daemon.
+    """A profile in a folder, and its daemon; without more words, of SQLite and ZeroMQ.
 
     It has to be made before AiiDA is imported, since it sets the environment that AiiDA finds its configuration by.
 
-    :param folder: an empty folder; everything is in there, also temporary files.
+    :param folder: an empty folder; everything is in there, also temporary files. Its path has to be short.
     :param workers: number of daemon workers.
+    :param modules: a folder of modules that all processes of the instance can import.
+    :param environment: variables for all processes of the instance.
     """
 
-    def __init__(self, folder: Path, workers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int = 1,
+        modules: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self._workers = workers
         self._temporary = folder / 'tmp'
@@ -40,19 +50,40 @@ class House:
                 'AIIDA_PATH': str(folder / '.aiida'),
                 'TMPDIR': str(self._temporary),
                 MARK: str(folder),
-                # For `sitecustomize.py`, which lets workers die where they are told to.
-                'PYTHONPATH': os.pathsep.join([str(INSIDE), *filter(None, [os.environ.get('PYTHONPATH')])]),
+                'PYTHONPATH': _joined(modules, os.environ.get('PYTHONPATH')),
                 # `verdi` looks for itself.
-                'PATH': os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']]),
+                'PATH': _joined(Path(sys.executable).parent, os.environ['PATH']),
+                **(environment or {}),
             }
         )
 
-    def make_profile(self) -> None:
-        """Make and load the profile; no poll is longer than half a second."""
+    def make_profile(self, storage: Mapping[str, Any] | None = None, broker: Mapping[str, Any] | None = None) -> None:
+        """Make and load the profile; no poll is longer than a second.
+
+        :param storage: options of `verdi profile setup core.psql_dos`, for PostgreSQL.
+        :param broker: options of `verdi profile configure-broker core.rabbitmq`, for RabbitMQ.
+        """
         from aiida import load_profile
         from aiida.manage.configuration import get_config
 
-        self._verdi('presto', '--non-interactive', '--use-zeromq', '--profile-name', PROFILE)
+        name = ('--profile-name', PROFILE)
+        if storage is None and broker is None:
+            self._verdi('presto', '--non-interactive', '--use-zeromq', *name)
+        else:
+            backend = 'core.sqlite_dos' if storage is None else 'core.psql_dos'
+            with_broker = ('--broker', 'core.zeromq' if broker is None else 'core.rabbitmq')
+            email = ('--email', 'test@localhost')
+            self._verdi(
+                *('profile', 'setup', backend, '--non-interactive', *name, *email, *with_broker),
+                *_options(storage or {}),
+            )
+        if broker is not None:
+            # The version of RabbitMQ in Debian works with the `consumer_timeout` that the tests give it.
+            self._verdi('config', 'set', 'warnings.rabbitmq_version', 'False')
+            self._verdi(
+                *('profile', 'configure-broker', 'core.rabbitmq', PROFILE, '--force', '--non-interactive'),
+                *_options(broker),
+            )
         for option in ('warnings.development_version', 'caching.default_enabled'):
             self._verdi('config', 'set', option, 'False')
         self._verdi('config', 'set', 'runner.poll.interval', '1')
@@ -60,20 +91,28 @@ class House:
         get_config(create=False)
         load_profile(PROFILE)
 
-    def make_computer(self) -> Any:
-        """Return this computer."""
+    def make_computer(
+        self,
+        transport: str = 'core.local',
+        scheduler: str = 'core.direct',
+        authentication: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return this computer, as what it is called by a transport and a scheduler.
+
+        :param authentication: options of the transport.
+        """
         from aiida import orm
 
         computer = orm.Computer(
             label='here',
             hostname='localhost',
-            transport_type='core.local',
-            scheduler_type='core.direct',
+            transport_type=transport,
+            scheduler_type=scheduler,
             workdir=str(self.folder / 'scratch'),
         ).store()
         computer.set_minimum_job_poll_interval(0.1)
         computer.set_default_mpiprocs_per_machine(1)
-        computer.configure(safe_interval=0, use_login_shell=False)
+        computer.configure(safe_interval=0, use_login_shell=False, **(authentication or {}))
         return computer
 
     def start(self) -> None:
@@ -142,3 +181,11 @@ class House:
                 f'`verdi {" ".join(arguments)}` failed three times: {(done.stdout + done.stderr)[-900:]}'
             )
         return done.stdout + done.stderr
+
+
+def _joined(*paths: Path | str | None) -> str:
+    return os.pathsep.join(str(path) for path in paths if path)
+
+
+def _options(values: Mapping[str, Any]) -> list[str]:
+    return [word for name, value in values.items() for word in (f'--{name}', str(value))]

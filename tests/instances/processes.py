@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 #: Environment variable that all processes of an instance inherit: its folder.
-MARK = 'SURVIVAL_FOLDER'
+MARK = 'INSTANCE_FOLDER'
 
 #: What the command lines of the daemon have in common.
 _DAEMON = {'circus': 'daemon start-circus', 'broker': 'daemon broker', 'worker': 'daemon worker'}
