@@ -10,6 +10,7 @@ import pytest
 from aiida import orm
 from aiida_pseudo.data.pseudo.upf import UpfData
 from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
+from recording import Recorder
 
 from aiida_pacemaker.frames.ase_io import from_atoms
 
@@ -19,6 +20,33 @@ ROOT = Path(__file__).parent.parent
 #: Where Debian puts the pseudopotentials of `quantum-espresso-data`.
 PSEUDOS = Path('/usr/share/espresso/pseudo')
 FIXTURES = Path(__file__).parent / 'fixtures'
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--record-services',
+        type=Path,
+        metavar='FILE',
+        help='a file of JSON that the results of the tests of services are written to; the page of services in the '
+        'docs is made of `docs/reference/services.json`',
+    )
+
+
+def pytest_configure(config):
+    path = config.getoption('--record-services')
+    # With pytest-xdist, the results of all workers come to the process that they work for.
+    if path is not None and not hasattr(config, 'workerinput'):
+        config.pluginmanager.register(Recorder(path.resolve()))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the tests that need services, wherever they were found, unless `-m` says something of services."""
+    if 'services' in config.getoption('-m'):
+        return
+    left_out = [item for item in items if item.get_closest_marker('services')]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker('services')]
 
 
 @pytest.fixture(scope='session')

@@ -16,6 +16,7 @@ from aiida.plugins.entry_point import get_entry_points
 from fault_table import recorded_runs, shown_by_tests
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from service_table import MATRIX_HEAD, NOT_TRIED, TESTS_HEAD, matrix, record, tests
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
@@ -55,6 +56,7 @@ def pages() -> dict[str, str]:
         'config.md': _config(),
         'options.md': _options(),
         'faults.md': _faults(),
+        'services.md': _services(),
     }
 
 
@@ -202,6 +204,29 @@ def _faults() -> str:
         'Each line is a recorded run of the real programs (`tests/fixtures`): what it did, with its last words, and '
         'what the parser makes of the files that it left.',
         _table(('Run', 'The plain engine', 'Exit code', 'Message', 'Test'), list(recorded_runs())),
+    ]
+    return _page(blocks)
+
+
+def _services() -> str:
+    recorded = record()
+    blocks = [
+        '<!-- Written by generate.py from the tests of services and services.json. To record anew: '
+        '`pytest -m services --record-services docs/reference/services.json`, then generate. -->',
+        '# Services',
+        'What the loop has been run on, from end to end, through the daemon and with the real engine. `pytest -m '
+        'services` starts real servers on loopback and runs all of it; where a program is missing, the tests are '
+        f'skipped, and say which package of Debian has it. AiiDA {recorded["aiida-core"]}, Python '
+        f'{recorded["python"]}.',
+        '## Matrix',
+        'Storage and broker are those of the profile, transport and scheduler those of the computer. `same`: the '
+        'engine is beside AiiDA. `other`: it is in an environment of its own, with other versions of NumPy and pandas, '
+        f'as on a cluster. A cell leads to its test and says what became of it last; "{NOT_TRIED}": no test runs it.',
+        _table(MATRIX_HEAD, list(matrix())),
+        '## Tests',
+        'Seconds are those of the test itself, on two cores that may have been busy with something else; trainings on '
+        'Slurm are run side by side, before the first of their tests.',
+        _table(TESTS_HEAD, list(tests())),
     ]
     return _page(blocks)
 

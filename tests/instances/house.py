@@ -73,8 +73,10 @@ class House:
             backend = 'core.sqlite_dos' if storage is None else 'core.psql_dos'
             with_broker = ('--broker', 'core.zeromq' if broker is None else 'core.rabbitmq')
             email = ('--email', 'test@localhost')
+            repository = () if storage is None else ('--repository-uri', f'file://{self.folder / "repository"}')
             self._verdi(
                 *('profile', 'setup', backend, '--non-interactive', *name, *email, *with_broker),
+                *repository,
                 *_options(storage or {}),
             )
         if broker is not None:
