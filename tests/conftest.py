@@ -28,7 +28,7 @@ def pytest_addoption(parser):
         type=Path,
         metavar='FILE',
         help='a file of JSON that the results of the tests of services are written to; the page of services in the '
-        'docs is made of `docs/reference/services.json`',
+        'docs is made of `docs/reference/services.json`. With `=` before it, or pytest takes it for tests to run.',
     )
 
 

@@ -212,7 +212,7 @@ def _services() -> str:
     recorded = record()
     blocks = [
         '<!-- Written by generate.py from the tests of services and services.json. To record anew: '
-        '`pytest -m services --record-services docs/reference/services.json`, then generate. -->',
+        '`pytest -m services --record-services=docs/reference/services.json`, then generate. -->',
         '# Services',
         'What the loop has been run on, from end to end, through the daemon and with the real engine. `pytest -m '
         'services` starts real servers on loopback and runs all of it; where a program is missing, the tests are '

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / 'tests' / 'services'))
 
 from cells import BROKERS, CELLS, ENGINES, PLAIN, SCHEDULERS, STORAGES, TRANSPORTS, Cell  # noqa: E402
 
-#: Written by `pytest -m services --record-services docs/reference/services.json`.
+#: Written by `pytest -m services --record-services=docs/reference/services.json`.
 RECORD = Path(__file__).parent / 'services.json'
 LOOPS = 'tests/services/test_service_loops.py'
 

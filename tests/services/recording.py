@@ -1,4 +1,4 @@
-"""Writes what became of the tests of services: `pytest -m services --record-services docs/reference/services.json`."""
+"""Writes what became of the tests of services: `pytest -m services --record-services=docs/reference/services.json`."""
 
 from __future__ import annotations
 
