@@ -6,6 +6,7 @@ there is a house.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -92,6 +93,11 @@ class House:
         self._verdi('config', 'set', 'transport.task_retry_initial_interval', '1')
         get_config(create=False)
         load_profile(PROFILE)
+
+    def write_ahead(self) -> None:
+        """Let SQLite keep a write-ahead log, with which those that read do not wait for one that writes."""
+        with contextlib.closing(sqlite3.connect(self._database)) as connection:
+            connection.execute('PRAGMA journal_mode=WAL')
 
     def make_computer(
         self,
