@@ -76,7 +76,7 @@ def merge_costs(n_merges: int, n_frames: int) -> list[Cost]:
 
 def plain_costs(n_merges: int, n_frames: int) -> list[Cost]:
     """Return the cost of writing all frames again as a pickled table, in the profile that is loaded."""
-    import pandas as pd  # noqa: PLC0415 (not needed by the package, nor by its tests)
+    import pandas as pd
 
     images, energies, forces, costs = [], [], [], []
     for index in range(n_merges):

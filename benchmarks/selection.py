@@ -327,12 +327,12 @@ def run(path: Path, seeds: int, generations: int) -> None:
 
 def plot(path: Path, rows: list[dict[str, Any]]) -> None:
     """Draw errors against the number of labels: each seed thin, their mean thick."""
-    import matplotlib as mpl  # noqa: PLC0415 (comes with the engine, and takes its time)
+    import matplotlib as mpl
 
     mpl.use('svg')
     # Text stays text, and the file small.
     mpl.rcParams['svg.fonttype'] = 'none'
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     panels = {
         'forces': 'force RMSE (meV/Å)',

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiida import orm
+from aiida.common.datastructures import StashMode
 from aiida.engine import run_get_node
 
 from aiida_pacemaker.workflows import active_learning
@@ -80,3 +81,19 @@ def test_a_computer_that_cannot_be_reached_costs_no_result(builder, monkeypatch)
     assert node.is_finished_ok, node.exit_message
     assert any('could not be cleaned' in log.message for log in orm.Log.collection.get_logs_for(node))
     assert all(path.exists() and not folder.is_cleaned for folder, path in folders(node))
+
+
+def test_what_is_stashed_is_kept(builder, tmp_path):
+    """Cleaning takes the folder of a job, not what AiiDA has copied out of it."""
+    inputs = builder(max_generations=1)
+    inputs.train['pace']['metadata']['options']['stash'] = {
+        'source_list': ['fitting_data_info.pckl.gzip'],
+        'target_base': str(tmp_path / 'stash'),
+        'stash_mode': StashMode.COPY.value,
+    }
+    _, node = run_get_node(inputs)
+    assert node.is_finished_ok, node.exit_message
+    (training,) = [job for job in node.called_descendants if job.process_label == 'PaceTrainCalculation']
+    assert training.outputs.remote_folder.is_cleaned
+    stash = Path(training.outputs.remote_stash.target_basepath)
+    assert stash.joinpath('fitting_data_info.pckl.gzip').stat().st_size > 0
