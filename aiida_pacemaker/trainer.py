@@ -109,17 +109,21 @@ class PacemakerTrainer(BaseTrainer):
         return _run(PaceSelectBaseWorkChain, {'pace': pace}).get('selected')
 
     def active_set(self, potential: PacePotentialData) -> PaceActiveSetData:
-        """Return the active set of a potential, from the data that its training left on the computer.
+        """Return the active set of a potential.
+
+        It is built from what the training left on the computer or, if that has been cleaned, from its dataset.
 
         :raises TrainerError: if the job fails, or if the potential was not trained by AiiDA.
         """
         if potential.creator is None:
             raise TrainerError(f'{potential} has no training job, so there are no data to build an active set from')
+        folder = potential.creator.outputs.remote_folder
+        gone = folder.is_cleaned
         pace = {
             'code': self.codes['pace_activeset'],
             'potential': potential,
-            'parent_folder': potential.creator.outputs.remote_folder,
             'metadata': self._metadata,
+            **({'dataset': potential.creator.inputs.dataset} if gone else {'parent_folder': folder}),
         }
         return _run(PaceActiveSetBaseWorkChain, {'pace': pace})['active_set']
 

@@ -40,7 +40,7 @@ def set_up(
     if options is None or (elsewhere_only and label == localhost.COMPUTER):
         return
     click.echo(
-        f'check: five small jobs, walltime {options["max_wallclock_seconds"]} s each (`--no-check` leaves it out)'
+        f'check: a few small jobs, walltime {options["max_wallclock_seconds"]} s each (`--no-check` leaves it out)'
     )
     done = check_engine(codes, options, click.echo)
     click.echo(f'check: passed, {sum(step.seconds for step in done):.0f} s')

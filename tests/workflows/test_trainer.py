@@ -38,6 +38,16 @@ def test_train_and_select(trainer, narrow, pool):
     assert np.isin(selected.get_hashes(), np.concatenate([narrow.get_hashes(), pool.get_hashes()])).all()
 
 
+def test_the_active_set_of_a_training_that_has_been_cleaned(trainer, narrow):
+    potential, _ = trainer.train(narrow)
+    left = trainer.active_set(potential)
+    potential.creator.outputs.remote_folder._clean()
+    again = trainer.active_set(potential)
+    assert left.creator.inputs.parent_folder.is_cleaned
+    assert again.creator.inputs.dataset.uuid == narrow.uuid
+    assert again.elements == left.elements
+
+
 def test_a_continued_potential_keeps_its_references(trainer, narrow):
     first, before = trainer.train(narrow)
     second, after = trainer.train(narrow, first)
