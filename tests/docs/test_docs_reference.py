@@ -161,7 +161,7 @@ def test_handlers_are_all_explained():
         for chain in (PaceTrainBaseWorkChain, PaceActiveSetBaseWorkChain, AseLabelWorkChain)
         for name, handler in inspect.getmembers(chain, lambda member: hasattr(member, 'priority'))
     }
-    assert len(handlers) == 6
+    assert len(handlers) == 7
     assert {handler for handler in handlers if handler not in page} == set()
 
 
