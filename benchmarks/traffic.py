@@ -1,12 +1,12 @@
 """What a generation of a growing dataset sends to the computer of the engine, over SSH.
 
 ``python benchmarks/traffic.py`` starts an SSH server on loopback behind a port that counts, and runs ten generations of
-training, active set and evaluation on the fake engine through it, each with as many new frames. It prints the bytes on
-the wire that each job sent, commands and encryption included, in units of those of the new frames as the engine reads
-them. Then the jobs of the last generation are run again with the cache cleaned before each, which is what they send if
-everything is sent: the plain approach. It fails if the last generation sends more than 1.1 times its new frames.
+training, active set, evaluation of the dataset and of a pool, and selection from a part of the pool, on the fake engine
+through it, each with as many new frames. It prints the bytes on the wire that each job sent, commands and encryption
+included, in units of those of the new frames as the engine reads them. Then the jobs of the last generation are run
+again with the cache cleaned before each, which is what they send if everything is sent: the plain approach. It fails if
+the last generation sends more than 1.1 times its new frames. The first one sends the pool as well.
 
-Candidates for a selection are new in each generation too, and are sent without labels: that job is listed by itself.
 It needs `openssh-server` and `openssh-client`, and takes some minutes.
 """
 
@@ -117,15 +117,17 @@ class Generations:
             write_targets(frames, handle, self._baseline)
             return len(write_shard(frames)), handle.tell()
 
-    def run(self, candidates: Any, *, clean: bool = False) -> dict[str, int]:
+    def run(self, pool: Any, seed: int, *, clean: bool = False) -> dict[str, int]:
         """Run the jobs of a generation; return the bytes that each has sent.
 
-        :param candidates: frames to select from.
+        :param pool: what is evaluated beside the dataset.
+        :param seed: decides which half of it is selected from.
         :param clean: whether the cache is cleaned before each.
         """
         from aiida_pacemaker.data.dataset import PaceDatasetData
 
-        pool = PaceDatasetData(candidates.without_labels()).store()
+        half = np.random.default_rng(seed).permutation(pool.n_frames)[: pool.n_frames // 2]
+        candidates = PaceDatasetData(pool.get_frames().select(np.sort(half))).store()
         sent: dict[str, int] = {}
 
         def job(name: str, code: str, **inputs: Any) -> Any:
@@ -140,8 +142,9 @@ class Generations:
         folder = training.remote_folder
         active = job('activeset', 'pace_activeset', potential=potential, parent_folder=folder).active_set
         known = {'potential': potential, 'active_set': active}
-        job('evaluate', 'python', datasets={'train': self.dataset}, **known)
-        job('select', 'pace_select', candidates={'pool': pool}, options={'max_structures': 10}, **known)
+        job('evaluate', 'python', datasets={'train': self.dataset, 'pool': pool}, **known)
+        chosen = {'candidates': {'pool': candidates}, 'options': {'max_structures': 10}}
+        job('select', 'pace_select', pool=pool, python=self._codes['python'], **chosen, **known)
         self._potential = potential
         return sent
 
@@ -165,16 +168,17 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix='traffic_'))
     try:
         with counted_computer(folder) as (computer, port):
+            from aiida_pacemaker.data.dataset import PaceDatasetData
             from aiida_pacemaker.testing.fake_engine import install
 
             generations = Generations(computer, port, install(folder / 'engine'))
-            print('generation  frames  stored kB  table kB   sent kB: train  activeset  evaluate  (select)   ratio')
+            pool = PaceDatasetData(random_frames(arguments.frames, 1000).without_labels()).store()
+            print('generation  frames  stored kB  table kB   sent kB: train  activeset  evaluate  select   ratio')
             for index in range(arguments.generations):
                 stored, table = generations.add(random_frames(arguments.frames, index))
-                candidates = random_frames(arguments.frames, 1000 + index)
-                sent = generations.run(candidates)
+                sent = generations.run(pool, index)
                 ratio = show(f'{index + 1:10d}', generations.dataset.n_frames, stored, table, sent)
-            plain = generations.run(candidates, clean=True)
+            plain = generations.run(pool, index, clean=True)
             all_again = show('all again', generations.dataset.n_frames, stored, table, plain)
         print(f'the last generation sends {ratio:.2f} times its new frames, 1/{all_again / ratio:.1f} of everything')
     finally:
@@ -183,15 +187,15 @@ def main() -> None:
 
 
 def show(name: str, n_frames: int, stored: int, table: int, sent: dict[str, int]) -> float:
-    """Print a generation, and return what it sent in units of its new frames, but for candidates."""
-    of_dataset = sent['train'] + sent['activeset'] + sent['evaluate']
+    """Print a generation, and return what it sent in units of its new frames."""
+    ratio = sum(sent.values()) / table
     print(
         f'{name:10}  {n_frames:6d}  {stored / 1e3:9.0f}  {table / 1e3:8.0f}  {sent["train"] / 1e3:14.0f}'
-        f'  {sent["activeset"] / 1e3:9.0f}  {sent["evaluate"] / 1e3:8.0f}  {sent["select"] / 1e3:8.0f}'
-        f'  {of_dataset / table:6.2f}',
+        f'  {sent["activeset"] / 1e3:9.0f}  {sent["evaluate"] / 1e3:8.0f}  {sent["select"] / 1e3:6.0f}'
+        f'  {ratio:6.2f}',
         flush=True,
     )
-    return of_dataset / table
+    return ratio
 
 
 if __name__ == '__main__':

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.common import CalcInfo
+from aiida.common.datastructures import CodeRunMode
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.memory_checks import complaint_about_selection_memory
-from aiida_pacemaker.calculations.validation import all_of, options_of, validator_for
+from aiida_pacemaker.calculations.staging import Staging
+from aiida_pacemaker.calculations.validation import all_of, on_one_computer, options_of, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -30,6 +33,11 @@ def validate_select(inputs: Any, _: Any) -> str | None:
     complaint = complaint_about_elements(inputs['potential'], inputs['candidates'], inputs.get('active_set'))
     if complaint is not None:
         return complaint
+    if 'python' in inputs and 'code' in inputs and not on_one_computer(inputs['python'], inputs['code'].computer):
+        return (
+            f'`python` is on the computer {inputs["python"].computer.label} but the code on '
+            f'{inputs["code"].computer.label}: give the Python of the engine there, or leave it out'
+        )
     options = options_of(SelectOptions, inputs)
     return complaint_about_selection_memory(inputs, options)
 
@@ -59,6 +67,7 @@ class PaceSelectCalculation(PaceCalcJob):
     POTENTIAL: ClassVar[str] = 'potential.yaml'
     ACTIVE_SET: ClassVar[str] = 'potential.asi'
     SELECTED: ClassVar[str] = 'selected.pkl.gz'
+    DRIVER: ClassVar[str] = 'gather.py'
 
     PROGRAM = 'pace_select'
     PARSER = 'pacemaker.select'
@@ -87,6 +96,19 @@ class PaceSelectCalculation(PaceCalcJob):
             required=False,
             validator=validator_for(SelectOptions),
             help='How many are selected and how: `SelectOptions`.',
+        )
+        spec.input(
+            'pool',
+            valid_type=PaceDatasetData,
+            required=False,
+            help='What the candidates were taken from: if the computer has its structures, as after an evaluation of '
+            'all of it, the candidates are taken from these instead of sent. Needs `python`.',
+        )
+        spec.input(
+            'python',
+            valid_type=orm.AbstractCode,
+            required=False,
+            help='Code of the Python that the engine is installed in, which takes candidates from the `pool`.',
         )
         spec.inputs.validator = all_of(spec.inputs.validator, validate_select)
         spec.output(
@@ -124,7 +146,27 @@ class PaceSelectCalculation(PaceCalcJob):
                 staging.active_set(self.inputs.active_set, self.ACTIVE_SET)
                 arguments += ['-a', self.ACTIVE_SET]
             arguments += ['-o', self.SELECTED, *options.arguments()]
-            for _, dataset in sorted(self.inputs.candidates.items()):
-                arguments += staging.structures(dataset)
+            for label, dataset in sorted(self.inputs.candidates.items()):
+                arguments += self.candidate_files(label, dataset, folder, staging, info)
         info.codes_info.append(self.code_info(self.inputs.code, arguments))
         return info
+
+    def candidate_files(
+        self, label: str, dataset: PaceDatasetData, folder: Folder, staging: Staging, info: Any
+    ) -> list[str]:
+        """Provide candidates, from what the computer has of the pool if possible; return the names of their files."""
+        rows = None
+        if 'pool' in self.inputs and 'python' in self.inputs:
+            rows = staging.rows_of(dataset, self.inputs.pool, self.inputs.potential.baseline)
+        if rows is None:
+            return staging.structures(dataset)
+        result, request = f'candidates_{label}.pckl.gzip', f'candidates_{label}.json'
+        with folder.open(request, 'w') as handle:
+            json.dump({**rows._asdict(), 'result': result}, handle)
+        self.insert_drivers(folder, self.DRIVER, 'tables.py')
+        code = self.code_info(self.inputs.python, [self.DRIVER, request])
+        code.stdout_name, code.stderr_name = f'candidates_{label}.out', f'candidates_{label}.err'
+        info.codes_info.append(code)
+        info.codes_run_mode = CodeRunMode.SERIAL
+        info.retrieve_list.append(code.stderr_name)
+        return [result]

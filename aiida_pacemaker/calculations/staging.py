@@ -12,8 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from aiida import orm
 from aiida.common.folders import Folder
 
@@ -21,7 +23,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import Cache
-from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+from aiida_pacemaker.frames.hashing import HashArray, frame_hashes, hex_hashes
 from aiida_pacemaker.frames.pickle_writing import write_candidates
 
 if TYPE_CHECKING:
@@ -61,6 +63,17 @@ def trained_on(remote: orm.RemoteData) -> PaceDatasetData | None:
         return None
     dataset: PaceDatasetData = remote.creator.inputs.dataset
     return dataset
+
+
+class Rows(NamedTuple):
+    """Frames as rows of tables.
+
+    :param tables: the rows that are wanted, by the name of the file that they are in.
+    :param order: for each frame, its place among these rows, taken table by table.
+    """
+
+    tables: dict[str, list[int]]
+    order: list[int]
 
 
 class Staging:
@@ -144,6 +157,31 @@ class Staging:
         """Provide an active set."""
         self.content(active_set.base.repository.get_object_content(active_set.filename, 'rb'), name)
 
+    def rows_of(self, dataset: PaceDatasetData, pool: PaceDatasetData, baseline: DeltaBaseline) -> Rows | None:
+        """Provide the files of a pool that frames of a dataset are in; None if they are not all on the computer.
+
+        :param baseline: that of trainings whose files may hold the structures as well.
+        """
+        places = _places(dataset.get_hashes(), pool.get_hashes())
+        if places is None:
+            return None
+        trained = training_files(pool, baseline) if pool.labelled else {}
+        plain = structure_files(pool)
+        starts = np.cumsum([0, *(shard['n_frames'] for shard in pool.shards)])
+        of_place = np.searchsorted(starts, places, side='right') - 1
+        found: dict[str, list[int]] = {}
+        for index in np.unique(of_place):
+            shard = pool.shards[index]['name']
+            name = next((name for name in (plain[shard], trained.get(shard)) if name in self._cache.names), None)
+            if name is None:
+                return None
+            found[name] = (places[of_place == index] - starts[index]).tolist()
+        for name in found:
+            self._held(name)
+        # Where each of the dataset is among those that are taken, table by table.
+        order = np.argsort(np.argsort(of_place, kind='stable'), kind='stable')
+        return Rows(found, order.tolist())
+
     def content(self, content: bytes, name: str) -> None:
         """Provide a file that is known by its content, such as what an earlier job has made and kept."""
         digest = hashlib.sha256(content).hexdigest()
@@ -181,6 +219,13 @@ class Staging:
                 digest.update(part)
         self._lines[name] = f'sent {digest.hexdigest()} {name} {kept_as}'
         self._info.provenance_exclude_list.append(name)
+
+
+def _places(wanted: HashArray, pool: HashArray) -> npt.NDArray[np.intp] | None:
+    """Return where hashes are among others; None if not all of them are there."""
+    place_of = {digest: place for place, digest in enumerate(pool.tolist())}
+    places = [place_of.get(digest, -1) for digest in wanted.tolist()]
+    return None if -1 in places else np.array(places, dtype=np.intp)
 
 
 def _write_targets(dataset: PaceDatasetData, shard: str, baseline: DeltaBaseline, handle: IO[bytes]) -> None:

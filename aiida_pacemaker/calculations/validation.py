@@ -94,10 +94,16 @@ def validate_parent(inputs: Any, _: Any) -> str | None:
     """Check that the files of an earlier job can be linked by this one."""
     if 'parent_folder' not in inputs or 'code' not in inputs:
         return None
-    here, there = inputs['code'].computer, inputs['parent_folder'].computer
-    if here is not None and here.uuid != there.uuid:
+    code, there = inputs['code'], inputs['parent_folder'].computer
+    if not on_one_computer(code, there):
         return (
-            f'`parent_folder` is on the computer {there.label} but the code runs on {here.label}: its files cannot be '
-            'linked there. Leave it out, or use a code on the same computer.'
+            f'`parent_folder` is on the computer {there.label} but the code runs on {code.computer.label}: its files '
+            'cannot be linked there. Leave it out, or use a code on the same computer.'
         )
     return None
+
+
+def on_one_computer(code: orm.AbstractCode, computer: orm.Computer | None) -> bool:
+    """Return whether a code can be run on a computer; where that is not known yet, it is."""
+    here = code.computer
+    return here is None or computer is None or here.uuid == computer.uuid

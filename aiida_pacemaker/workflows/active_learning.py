@@ -10,7 +10,7 @@ from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
 from aiida_pacemaker.calculations.datasets import default_baseline, find_candidates, fit_reference_energies
 from aiida_pacemaker.calculations.drawing import set_aside
-from aiida_pacemaker.calculations.validation import options_of
+from aiida_pacemaker.calculations.validation import on_one_computer, options_of
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
@@ -218,9 +218,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     def run_activeset(self) -> ToContext | ExitCode:
         """Build the active set from the data where the training left them, if that is the same computer."""
         inputs = self.prepare(PaceActiveSetBaseWorkChain, 'activeset', 'activeset')
-        folder, computer = self.ctx.training_folder, inputs.pace.code.computer
-        elsewhere = computer is not None and computer.uuid != folder.computer.uuid
-        source = {'dataset': self.ctx.dataset} if elsewhere else {'parent_folder': folder}
+        folder = self.ctx.training_folder
+        there = on_one_computer(inputs.pace.code, folder.computer)
+        source = {'parent_folder': folder} if there else {'dataset': self.ctx.dataset}
         inputs.pace.update(potential=self.ctx.potential, **source)
         return self.launch('activeset', PaceActiveSetBaseWorkChain, inputs)
 
@@ -302,12 +302,15 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             self.ctx.candidates, self.ctx.set_aside = parts['candidates'], parts.get('test')
             left -= 0 if self.ctx.set_aside is None else self.ctx.set_aside.n_frames
         inputs = self.prepare(PaceSelectBaseWorkChain, 'select', 'select')
+        python = self.inputs.evaluate.pace.code
         options = options_of(SelectOptions, inputs.pace)
         options = options.model_copy(update={'max_structures': min(left, options.max_structures or left)})
         inputs.pace.update(
             potential=self.ctx.potential,
             active_set=self.ctx.active_set,
             candidates={'pool': self.ctx.candidates},
+            pool=self.ctx.pool,
+            **given(python=python if on_one_computer(python, inputs.pace.code.computer) else None),
             options=orm.Dict(options.model_dump(mode='json', exclude_none=True)),
         )
         return self.launch('select', PaceSelectBaseWorkChain, inputs)

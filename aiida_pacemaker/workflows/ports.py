@@ -33,6 +33,9 @@ PROVIDED = (
 )
 
 
+#: The same of the selection.
+SELECTED_FROM = ('potential', 'active_set', 'candidates', 'pool', 'python')
+
 #: What to do when a loop has failed.
 GO_ON = 'What there is so far is in the outputs: repair what is wrong and go on with `get_builder_from_run`.'
 
@@ -146,7 +149,7 @@ class LoopPorts:
         spec.expose_inputs(
             PaceSelectBaseWorkChain,
             namespace='select',
-            exclude=('clean_workdir', 'pace.potential', 'pace.active_set', 'pace.candidates'),
+            exclude=('clean_workdir', *(f'pace.{name}' for name in SELECTED_FROM)),
             namespace_options={'help': 'The selection job: code and options.'},
         )
         spec.input_namespace(

@@ -60,6 +60,25 @@ def test_too_few_atoms_for_an_active_set(run_job, pace_codes, trained):
     assert 'Mg' in node.exit_message
 
 
+def test_candidates_taken_from_a_pool_are_selected_like_those_that_are_sent(
+    run_job, pace_codes, trained, linear_set, others
+):
+    """The engine reads what its own Python has put together from the tables of an evaluation."""
+    known = {'potential': trained.outputs.potential, 'active_set': linear_set.outputs.active_set}
+    pool = PaceDatasetData([others.select(range(20)), others.select(range(20, 40))]).store()
+    run_job('pacemaker.evaluate', code=pace_codes['python'], datasets={'pool': pool}, **known)
+    candidates = {'some': PaceDatasetData(others.select([31, *range(2, 30, 3)]).without_labels()).store()}
+    inputs = {'code': pace_codes['select'], 'candidates': candidates, 'options': {'max_structures': 4}, **known}
+    sent = run_job('pacemaker.select', **inputs)
+    taken = run_job('pacemaker.select', pool=pool, python=pace_codes['python'], **inputs)
+    assert taken.is_finished_ok, taken.exit_message
+    assert b'held' in taken.base.repository.get_object_content('stage.list', 'rb')
+    assert 'gather.py' in taken.base.repository.list_object_names()
+    chosen = [node.outputs.indices.get_array('some').tolist() for node in (sent, taken)]
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0]) > 1
+
+
 @pytest.mark.parametrize('with_active_set', [True, False])
 def test_what_is_selected_is_what_the_indices_point_at(
     run_job, pace_codes, trained, linear_set, others, with_active_set

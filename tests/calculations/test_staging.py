@@ -119,6 +119,34 @@ def test_a_generation_sends_only_what_is_new(place, train_inputs, dataset, other
     assert staged(selection) == {'potential.yaml': 'held', 'potential.asi': 'held', candidates: 'held'}
 
 
+def test_candidates_are_taken_from_a_pool_that_is_there(place, train_inputs, dataset, others):
+    """What is selected is the same as if they had been sent, also from several tables, in any order."""
+    here = place()
+    training = here.run('train', **train_inputs())
+    potential = training.outputs.potential
+    pool = PaceDatasetData([others.select(range(20)), others.select(range(20, 40))]).store()
+    here.run('python', potential=potential, datasets={'pool': pool, 'train': dataset})
+    mixed = PaceDatasetData(others.select([35, 3, 21, 7, 39, 0, 20, 12, 30])).store()
+    inputs = {'potential': potential, 'candidates': {'mixed': mixed}, 'options': {'max_structures': 4}}
+    taken = here.run('select', pool=pool, python=here.codes['python'], **inputs)
+    assert set(staged(taken)) == {'potential.yaml', *structure_files(pool).values()}
+    assert set(staged(taken).values()) == {'held'}
+    sent = here.run('select', **inputs)
+    assert staged(sent)[structure_files(mixed)[mixed.shards[0]['name']]] == 'sent'
+    chosen = [node.outputs.indices.get_array('mixed').tolist() for node in (taken, sent)]
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0]) == 4
+
+    # What is not all of the pool, or not where the computer is, is sent.
+    more = PaceDatasetData(others.select(range(30, 60))).store()
+    inputs['candidates'] = {'more': more}
+    assert 'sent' in staged(here.run('select', pool=pool, python=here.codes['python'], **inputs)).values()
+    there = place()
+    assert 'sent' in staged(there.run('select', pool=pool, python=there.codes['python'], **inputs)).values()
+    with pytest.raises(ValueError, match='`python` is on the computer'):
+        there.run('select', pool=pool, python=here.codes['python'], **inputs)
+
+
 def test_what_a_job_reads_is_its_own(place, train_inputs):
     """Neither cleaning the cache nor cleaning the folder of the job that sent a file takes it from another job."""
     here = place()
