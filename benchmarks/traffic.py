@@ -50,8 +50,8 @@ def counted_computer(folder: Path) -> Iterator[tuple[Any, CountingPort]]:
             house.make_profile()
             house.start()
             computer = house.make_computer('core.ssh_async', 'core.direct', {'host': ALIAS, 'backend': 'asyncssh'})
-            # Asking ten times a second how a job is doing, as tests do, sends more than the job.
-            computer.set_minimum_job_poll_interval(5.0)
+            # The default of AiiDA over SSH. Asking ten times a second, as tests do, sends more than the job.
+            computer.set_minimum_job_poll_interval(10.0)
             yield computer, port
         finally:
             house.stop()

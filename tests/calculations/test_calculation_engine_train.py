@@ -56,7 +56,6 @@ def test_fits_that_start_from_a_potential(run_job, pace_codes, train_inputs, tra
     inputs = train_inputs(
         potential=trained.outputs.potential,
         potential_mode=mode,
-        parent_folder=trained.outputs.remote_folder,
         max_epochs=1,
         config={'max_deg': 4} if mode == 'extend' else {},
     )
