@@ -163,7 +163,7 @@ def main() -> None:
     """Print what was sent, and fail if it was too much."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--generations', type=int, default=10)
-    parser.add_argument('--frames', type=int, default=500, help='new ones of each generation')
+    parser.add_argument('--frames', type=int, default=2000, help='new ones of each generation')
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix='traffic_'))
     try:
