@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from aiida import orm
 from aiida.engine import CalcJob
@@ -47,14 +46,12 @@ def setting_of(authinfo: orm.AuthInfo) -> str | None:
     return authinfo.get_metadata().get(SETTING)
 
 
-async def directory_on(authinfo: orm.AuthInfo, transport: Any) -> str:
-    """Return the absolute path of the cache.
+def directory_of(authinfo: orm.AuthInfo, username: str) -> str:
+    """Return the absolute path of the cache of a user.
 
-    :param transport: an open connection.
+    :param username: the name that the user has on the computer.
     """
-    workdir = authinfo.get_workdir()
-    if '{username}' in workdir:
-        workdir = workdir.format(username=await transport.whoami_async())
+    workdir = authinfo.get_workdir().format(username=username)
     return setting_of(authinfo) or f'{workdir.rstrip("/")}/{NAME}'
 
 
@@ -76,7 +73,7 @@ async def _names(process: CalcJob, authinfo: orm.AuthInfo) -> frozenset[str]:
     """Return what is whole in the cache, over the connection by which the job is being uploaded."""
     async with process.runner.transport.request_transport(authinfo) as request:
         transport = await request
-        directory = await directory_on(authinfo, transport)
+        directory = directory_of(authinfo, await transport.whoami_async())
         if not await transport.isdir_async(directory):
             return frozenset()
         listed = set(await transport.listdir_async(directory))

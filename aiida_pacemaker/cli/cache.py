@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiida import orm
-from plumpy import run_until_complete
 
-from aiida_pacemaker.calculations.cache import CHECKSUM, SETTING, directory_on, is_of_cache, setting_of
+from aiida_pacemaker.calculations.cache import CHECKSUM, SETTING, directory_of, is_of_cache, setting_of
 from aiida_pacemaker.cli.problems import SetupError
 
 
@@ -39,13 +38,8 @@ class CacheOf:
         self._computer = computer
         self._transport = transport
         self._authinfo = _authinfo(computer)
-        self.directory = self._directory()
+        self.directory = directory_of(self._authinfo, transport.whoami())
         self._files = self._list()
-
-    def _directory(self) -> str:
-        from aiida.manage import get_manager
-
-        return str(run_until_complete(get_manager().get_runner().loop, directory_on(self._authinfo, self._transport)))
 
     def _list(self) -> dict[str, Any]:
         """Return the attributes of what jobs have put there, by name; nothing else is looked at."""

@@ -214,7 +214,8 @@ def test_the_engine_is_told_of_the_driver_only_where_it_may_be_stopped(prepare, 
     watched = prepare('pacemaker.train', {**inputs, 'monitors': progress})
     assert plain.files['input.yaml'] == watched.files['input.yaml']
     assert 'stop_request.py' not in {*plain.files, *watched.files}
-    assert plain.info.prepend_text is watched.info.prepend_text is None
+    assert 'PYTHONPATH' not in plain.info.prepend_text
+    assert plain.info.prepend_text == watched.info.prepend_text
     loss = {**progress, 'loss': orm.Dict({'entry_point': 'pacemaker.loss'})}
     prepared = prepare('pacemaker.train', {**inputs, 'monitors': loss})
     assert yaml.safe_load(prepared.files['input.yaml'])['fit']['callbacks'] == ['stop_request.stop']
