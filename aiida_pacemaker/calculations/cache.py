@@ -73,7 +73,9 @@ async def _names(process: CalcJob, authinfo: orm.AuthInfo) -> frozenset[str]:
     """Return what is whole in the cache, over the connection by which the job is being uploaded."""
     async with process.runner.transport.request_transport(authinfo) as request:
         transport = await request
-        directory = directory_of(authinfo, await transport.whoami_async())
+        # Each command costs a round trip, or a connection.
+        username = await transport.whoami_async() if '{username}' in authinfo.get_workdir() else ''
+        directory = directory_of(authinfo, username)
         if not await transport.isdir_async(directory):
             return frozenset()
         listed = set(await transport.listdir_async(directory))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import Any
 
 from aiida import orm
@@ -18,15 +17,15 @@ def clean_folders(process: Process) -> None:
     It is done over one connection for each computer, which is opened no sooner than the computer allows. What cannot be
     removed is reported, and tried again with the next call.
     """
-    by_computer = sorted(_folders(process.node), key=lambda folder: str(folder.computer.uuid))
-    for _, folders in groupby(by_computer, key=lambda folder: str(folder.computer.uuid)):
-        of_computer = list(folders)
+    by_computer: dict[str, list[orm.RemoteData]] = {}
+    for folder in _folders(process.node):
+        by_computer.setdefault(folder.computer.label, []).append(folder)
+    for label, folders in by_computer.items():
         try:
-            run_until_complete(process.loop, _clean(process, of_computer))
+            run_until_complete(process.loop, _clean(process, folders))
         # Each transport has exceptions of its own.
         except Exception as exception:
-            label = of_computer[0].computer.label
-            process.report(f'{len(of_computer)} folders on {label} could not be cleaned: {exception!r}')
+            process.report(f'{len(folders)} folders on {label} could not be cleaned: {exception!r}')
 
 
 async def _clean(process: Any, folders: list[orm.RemoteData]) -> None:
@@ -44,7 +43,13 @@ def _folders(node: orm.ProcessNode) -> list[Any]:
     folders = []
     for pks in chunks(called_by(node)):
         query = orm.QueryBuilder().append(orm.CalcJobNode, filters={'id': {'in': pks}}, tag='job')
-        edge = {'label': 'remote_folder'}
-        query.append(orm.RemoteData, with_incoming='job', edge_filters=edge, project='*')
-        folders += [folder for folder in query.all(flat=True) if not folder.is_cleaned]
+        query.append(
+            orm.RemoteData,
+            with_incoming='job',
+            edge_filters={'label': 'remote_folder'},
+            # Those of all earlier generations are not even read.
+            filters={'extras': {'!has_key': orm.RemoteData.KEY_EXTRA_CLEANED}},
+            project='*',
+        )
+        folders += query.all(flat=True)
     return folders
