@@ -137,17 +137,10 @@ class Staging:
 
         :returns: the names of the files, in the order of the dataset.
         """
-        trained = training_files(dataset, baseline) if dataset.labelled else {}
-        names = []
-        for shard, name in structure_files(dataset).items():
-            of_training = trained.get(shard)
-            if of_training is not None and of_training in self._cache.names:
-                self._held(of_training)
-                names.append(of_training)
-            else:
-                self._written(name, partial(_write_structures, dataset, shard))
-                names.append(name)
-        return names
+        names = {**structure_files(dataset), **self._held_tables(dataset, baseline)}
+        for shard, name in names.items():
+            self._written(name, partial(_write_structures, dataset, shard))
+        return list(names.values())
 
     def potential(self, potential: PacePotentialData, name: str) -> None:
         """Provide the B-basis of a potential."""
@@ -165,19 +158,16 @@ class Staging:
         places = _places(dataset.get_hashes(), pool.get_hashes())
         if places is None:
             return None
-        trained = training_files(pool, baseline) if pool.labelled else {}
-        plain = structure_files(pool)
-        starts = np.cumsum([0, *(shard['n_frames'] for shard in pool.shards)])
+        held, shards = self._held_tables(pool, baseline), pool.shards
+        starts = np.cumsum([0, *(shard['n_frames'] for shard in shards)])
         of_place = np.searchsorted(starts, places, side='right') - 1
+        wanted = {index: shards[index]['name'] for index in np.unique(of_place)}
+        if not held.keys() >= set(wanted.values()):
+            return None
         found: dict[str, list[int]] = {}
-        for index in np.unique(of_place):
-            shard = pool.shards[index]['name']
-            name = next((name for name in (plain[shard], trained.get(shard)) if name in self._cache.names), None)
-            if name is None:
-                return None
-            found[name] = (places[of_place == index] - starts[index]).tolist()
-        for name in found:
-            self._held(name)
+        for index, shard in wanted.items():
+            self._held(held[shard])
+            found[held[shard]] = (places[of_place == index] - starts[index]).tolist()
         # Where each of the dataset is among those that are taken, table by table.
         order = np.argsort(np.argsort(of_place, kind='stable'), kind='stable')
         return Rows(found, order.tolist())
@@ -197,6 +187,13 @@ class Staging:
     def keep(self, name: str) -> None:
         """Have a file that the job is going to make kept for later jobs."""
         self._results.append(name)
+
+    def _held_tables(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> dict[str, str]:
+        """Return the file that the computer has of the structures of each shard, that of a training if there is one."""
+        tables = [*structure_files(dataset).items()]
+        if dataset.labelled:
+            tables += training_files(dataset, baseline).items()
+        return {shard: name for shard, name in tables if name in self._cache.names}
 
     def _written(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
         """Provide a file whose name says what it follows from."""
