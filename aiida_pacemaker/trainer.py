@@ -14,6 +14,7 @@ from aiida import orm
 from aiida.engine import run_get_node, submit
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.datasets import default_baseline, fit_reference_energies
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -111,20 +112,16 @@ class PacemakerTrainer(BaseTrainer):
     def active_set(self, potential: PacePotentialData) -> PaceActiveSetData:
         """Return the active set of a potential.
 
-        It is built from what the training left on the computer or, if that has been cleaned, from its dataset.
+        It is built from what the training left on the computer or, if that has been cleaned or is elsewhere, from its
+        dataset.
 
         :raises TrainerError: if the job fails, or if the potential was not trained by AiiDA.
         """
         if potential.creator is None:
             raise TrainerError(f'{potential} has no training job, so there are no data to build an active set from')
-        folder = potential.creator.outputs.remote_folder
-        gone = folder.is_cleaned
-        pace = {
-            'code': self.codes['pace_activeset'],
-            'potential': potential,
-            'metadata': self._metadata,
-            **({'dataset': potential.creator.inputs.dataset} if gone else {'parent_folder': folder}),
-        }
+        training, code = potential.creator, self.codes['pace_activeset']
+        data = data_of_training(training.outputs.remote_folder, training.inputs.dataset, code)
+        pace = {'code': code, 'potential': potential, 'metadata': self._metadata, **data}
         return _run(PaceActiveSetBaseWorkChain, {'pace': pace})['active_set']
 
     @property

@@ -17,6 +17,7 @@ from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.calculations.training_checks import complaint_about_counts
 from aiida_pacemaker.calculations.validation import (
     all_of,
+    on_one_computer,
     options_of,
     validate_labelled,
     validate_parent,
@@ -60,6 +61,16 @@ def _complaint_about_dataset(dataset: PaceDatasetData, potential: PacePotentialD
             'add frames that have it.'
         )
     return complaint_about_counts(potential.n_functions_per_element, dataset, potential.cutoff)
+
+
+def data_of_training(folder: orm.RemoteData, dataset: PaceDatasetData, code: orm.AbstractCode) -> dict[str, orm.Data]:
+    """Return the input by which an active set is built from the data of a training.
+
+    They are read where they are if they are still there, and on the computer of the code; else it is the dataset.
+    """
+    if folder.is_cleaned or not on_one_computer(code, folder.computer):
+        return {'dataset': dataset}
+    return {'parent_folder': folder}
 
 
 class PaceActiveSetCalculation(PaceCalcJob):

@@ -8,6 +8,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
+from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.datasets import default_baseline, find_candidates, fit_reference_energies
 from aiida_pacemaker.calculations.drawing import set_aside
 from aiida_pacemaker.calculations.validation import on_one_computer, options_of
@@ -196,10 +197,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             baseline=self.ctx.baseline,
             reference_energies=self.ctx.reference_energies,
             max_epochs=orm.Int(settings.first_epochs if first else settings.later_epochs),
-            **given(
-                test_dataset=self.ctx.test_dataset,
-                potential=self.ctx.potential,
-            ),
+            **given(test_dataset=self.ctx.test_dataset, potential=self.ctx.potential),
         )
         training = self.launch('train', PaceTrainBaseWorkChain, inputs)
         return training if isinstance(training, ExitCode) else ToContext(**training, **self.member_trainings())
@@ -216,12 +214,10 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Active set.
 
     def run_activeset(self) -> ToContext | ExitCode:
-        """Build the active set from the data where the training left them, if that is the same computer."""
+        """Build the active set from the data of the training, where it left them if possible."""
         inputs = self.prepare(PaceActiveSetBaseWorkChain, 'activeset', 'activeset')
-        folder = self.ctx.training_folder
-        there = on_one_computer(inputs.pace.code, folder.computer)
-        source = {'parent_folder': folder} if there else {'dataset': self.ctx.dataset}
-        inputs.pace.update(potential=self.ctx.potential, **source)
+        data = data_of_training(self.ctx.training_folder, self.ctx.dataset, inputs.pace.code)
+        inputs.pace.update(potential=self.ctx.potential, **data)
         return self.launch('activeset', PaceActiveSetBaseWorkChain, inputs)
 
     def inspect_activeset(self) -> ExitCode | None:

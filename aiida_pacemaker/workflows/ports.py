@@ -31,8 +31,6 @@ PROVIDED = (
     'potential_mode',
     'max_epochs',
 )
-
-
 #: The same of the selection.
 SELECTED_FROM = ('potential', 'active_set', 'candidates', 'pool', 'python')
 
