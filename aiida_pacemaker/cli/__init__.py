@@ -173,13 +173,10 @@ def set_cache(computer: str, directory: str | None, profile: str | None) -> None
 
 def _with_cache(label: str, profile: str | None, action: Callable[[Any, Any], str]) -> None:
     """Do something with the cache of a computer, over a connection to it, and print what is said."""
-    from aiida.manage.configuration import get_profile, load_profile
-
     from aiida_pacemaker.cli.engine import ready, without_broker
     from aiida_pacemaker.cli.problems import SetupError
 
-    if profile is not None or get_profile() is None:
-        load_profile(profile, allow_switch=True)
+    _load(profile)
     try:
         with without_broker():
             computer = ready(label)
@@ -196,12 +193,10 @@ def status(pk: str, profile: str | None) -> None:
     """Tell how a loop, a training or a job goes: its generations, what is running, and what there is to warn of."""
     from aiida import orm
     from aiida.common.exceptions import NotExistent
-    from aiida.manage.configuration import get_profile, load_profile
 
     from aiida_pacemaker.cli.status import status_of
 
-    if profile is not None or get_profile() is None:
-        load_profile(profile, allow_switch=True)
+    _load(profile)
     try:
         node: Any = orm.load_node(pk)
     except (NotExistent, ValueError) as exception:
@@ -209,3 +204,11 @@ def status(pk: str, profile: str | None) -> None:
     if not isinstance(node, orm.ProcessNode):
         raise click.ClickException(f'{node} is no process: give the PK of a loop, a training or a job')
     click.echo(status_of(node))
+
+
+def _load(profile: str | None) -> None:
+    """Load a profile: the one that is named, or the default one if there is none yet."""
+    from aiida.manage.configuration import get_profile, load_profile
+
+    if profile is not None or get_profile() is None:
+        load_profile(profile, allow_switch=True)

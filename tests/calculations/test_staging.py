@@ -50,9 +50,17 @@ class Place:
         authinfo = self.computer.get_authinfo(orm.User.collection.get_default())
         authinfo.set_metadata({**authinfo.get_metadata(), SETTING: str(path)})
 
+    def unlucky_code(self, mark, command):
+        """Return a code of trainings that does something bad, once, before the files of the job are put in place."""
+        return orm.InstalledCode(
+            label='unlucky',
+            computer=self.computer,
+            filepath_executable=str(self.codes['train'].filepath_executable),
+            prepend_text=f'[ -e {mark} ] || {{ {command}; touch {mark}; }}',
+        ).store()
+
     def run(self, code, **inputs):
-        (job,) = [inputs.pop('job', {'train': 'train', 'python': 'evaluate'}.get(code, code))]
-        process = CalculationFactory(f'pacemaker.{job}')
+        process = CalculationFactory('pacemaker.evaluate' if code == 'python' else f'pacemaker.{code}')
         node = run_get_node(process, code=self.codes[code], **inputs).node
         assert node.is_finished_ok, node.exit_message
         return node
@@ -230,14 +238,7 @@ def test_the_worst_moment(place, train_inputs, tmp_path, what, said):
     """The cache is lost when the job has been sent without its files, and waits in the queue."""
     here = place()
     first = here.run('train', **train_inputs())
-    mark = tmp_path / 'done'
-    command = what.format(cache=here.cache)
-    code = orm.InstalledCode(
-        label='unlucky',
-        computer=here.computer,
-        filepath_executable=str(here.codes['train'].filepath_executable),
-        prepend_text=f'[ -e {mark} ] || {{ {command}; touch {mark}; }}',
-    ).store()
+    code = here.unlucky_code(tmp_path / 'done', what.format(cache=here.cache))
     inputs = train_inputs(max_epochs=2)
     chain = run_get_node(WorkflowFactory('pacemaker.train.base'), pace={'code': code, **inputs}).node
     assert chain.is_finished_ok, chain.exit_message
@@ -252,13 +253,7 @@ def test_the_worst_moment(place, train_inputs, tmp_path, what, said):
 
 def test_what_did_not_arrive_as_it_was_sent(place, train_inputs, tmp_path):
     here = place()
-    mark = tmp_path / 'done'
-    code = orm.InstalledCode(
-        label='unlucky',
-        computer=here.computer,
-        filepath_executable=str(here.codes['train'].filepath_executable),
-        prepend_text=f'[ -e {mark} ] || {{ echo cut > "$(ls *.pckl.gzip)"; touch {mark}; }}',
-    ).store()
+    code = here.unlucky_code(tmp_path / 'done', 'echo cut > "$(ls *.pckl.gzip)"')
     chain = run_get_node(WorkflowFactory('pacemaker.train.base'), pace={'code': code, **train_inputs()}).node
     assert chain.is_finished_ok, chain.exit_message
     assert [job.exit_status for job in chain.called] == [424, 0]

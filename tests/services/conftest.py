@@ -75,11 +75,7 @@ class Services:
 
     def _use_postgres(self, request: Request) -> None:
         server = self._get('postgres', Postgres)
-        name = f'aiida_{next(self._databases)}'
-        server.create_database(name)
-        login = {'hostname': server.host, 'port': server.port, 'username': server.username, 'name': name}
-        request['storage'] = {f'database-{key}': value for key, value in login.items()}
-        request['storage']['database-password'] = server.password
+        request['storage'] = server.options(f'aiida_{next(self._databases)}')
         request['versions'].append(server.version())
 
     def _use_rabbitmq(self, request: Request) -> None:

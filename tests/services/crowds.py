@@ -42,10 +42,7 @@ def run(storage: str, request: Mapping[str, Any]) -> dict[str, Any]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         login = None
         if storage == 'psql':
-            server = stack.enter_context(Postgres(folder / 'postgres'))
-            server.create_database('aiida')
-            login = {'hostname': server.host, 'port': server.port, 'username': server.username, 'name': 'aiida'}
-            login = {f'database-{key}': value for key, value in {**login, 'password': server.password}.items()}
+            login = stack.enter_context(Postgres(folder / 'postgres')).options('aiida')
         stack.callback(kill_all, folder / 'house')
         path.write_text(
             json.dumps({**request, 'folder': str(folder / 'house'), 'storage': login, 'wal': storage == 'wal'})

@@ -72,6 +72,13 @@ class Postgres:
             *('-T', 'template0', '-E', 'UTF8', '-l', 'C.UTF-8', name),
         )
 
+    def options(self, database: str) -> dict[str, Any]:
+        """Return the options of `verdi profile setup core.psql_dos` for a new database."""
+        self.create_database(database)
+        login = {'hostname': self.host, 'port': self.port, 'name': database}
+        login |= {'username': self.username, 'password': self.password}
+        return {f'database-{key}': value for key, value in login.items()}
+
     def version(self) -> str:
         """Return what the server says that it is."""
         return 'PostgreSQL ' + call(self._programs / 'postgres', '--version').split()[2]
