@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiida import orm
 from aiida.manage import get_config_option
-from click.testing import CliRunner
+from command_line import call
 
-from aiida_pacemaker.cli import localhost, main
+from aiida_pacemaker.cli import localhost
 from aiida_pacemaker.cli.check import check_options
 from aiida_pacemaker.cli.problems import SetupError
 
@@ -27,7 +27,7 @@ def quiet(home):
 @pytest.fixture
 def setup(aiida_profile, monkeypatch):
     monkeypatch.setattr(localhost, 'ensure_profile', lambda _: 'test')
-    return lambda *arguments: CliRunner().invoke(main, ['setup', *map(str, arguments)])
+    return lambda *arguments: call('setup', *arguments)
 
 
 def test_every_program_is_run(cluster, make_engine, fake_engine, setup):

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from command_line import call
 
-from aiida_pacemaker.cli import environments, main
+from aiida_pacemaker.cli import environments
 from aiida_pacemaker.cli.problems import InstallError
 from aiida_pacemaker.cli.recipes import ENGINE, TENSORPOTENTIAL
 
@@ -34,7 +34,7 @@ def commands(monkeypatch, make_engine):
 
 
 def install(*arguments):
-    return CliRunner().invoke(main, ['engine', 'install', *map(str, arguments)])
+    return call('engine', 'install', *arguments)
 
 
 def test_what_it_installs_and_says(commands, tmp_path):

@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 from aiida import orm
-from click.testing import CliRunner
+from command_line import call
 
 from aiida_pacemaker.calculations.declarations import declared
-from aiida_pacemaker.cli import localhost, main
+from aiida_pacemaker.cli import localhost
 from aiida_pacemaker.cli.engine import PROGRAMS
 
 
@@ -24,7 +24,7 @@ def here(aiida_profile, home, monkeypatch):
 
 
 def setup(*arguments):
-    return CliRunner().invoke(main, ['setup', *arguments])
+    return call('setup', *arguments)
 
 
 def test_engine_beside_this_python_comes_first(here, make_engine, monkeypatch):

@@ -6,10 +6,9 @@ import pytest
 from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState
-from click.testing import CliRunner
+from command_line import call
 
 from aiida_pacemaker.calculations.monitors import PROGRESS
-from aiida_pacemaker.cli import main
 from aiida_pacemaker.cli.status import status_of
 
 
@@ -58,10 +57,10 @@ def test_what_has_ended(training):
 
 def test_the_command(training):
     chain, _ = training
-    ended = CliRunner().invoke(main, ['status', str(chain.pk)])
+    ended = call('status', chain.pk)
     assert ended.exit_code == 0, ended.output
     assert 'PaceTrainBaseWorkChain' in ended.output
     for wrong, said in (('0', 'see `verdi process list -a`'), (str(orm.Int(1).store().pk), 'is no process')):
-        ended = CliRunner().invoke(main, ['status', wrong])
+        ended = call('status', wrong)
         assert ended.exit_code == 1
         assert said in ended.output

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 from aiida import orm
-from click.testing import CliRunner
+from command_line import call
 from servers.sshd import Sshd
 
-from aiida_pacemaker.cli import localhost, main
+from aiida_pacemaker.cli import localhost
 
 pytestmark = [pytest.mark.services, pytest.mark.engine, pytest.mark.slow]
 
@@ -32,6 +32,6 @@ def test_setup_over_ssh(aiida_profile, tmp_path, monkeypatch):
         computer.set_minimum_job_poll_interval(0.2)
         computer.set_default_mpiprocs_per_machine(1)
         computer.configure(host='loopback', backend='asyncssh', use_login_shell=True, safe_interval=0)
-        result = CliRunner().invoke(main, ['setup', computer.label, '--path', str(Path(sys.executable).parent)])
+        result = call('setup', computer.label, '--path', Path(sys.executable).parent)
     assert result.exit_code == 0, result.output
     assert 'check: passed' in result.stdout
