@@ -307,6 +307,8 @@ def without_broker() -> Iterator[None]:
     would wait for it, fail, and be tried again for minutes.
     """
     manager = get_manager()
+    # First, since a runner that makes way closes the event loop that the next one would share with it.
+    manager.reset_runner()
     manager.set_runner(manager.create_runner(communicator=None))
     try:
         yield

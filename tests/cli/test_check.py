@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiida import orm
-from aiida.manage import get_config_option
+from aiida.manage import get_config_option, get_manager
 from command_line import call
 
 from aiida_pacemaker.cli import localhost
@@ -27,6 +27,8 @@ def quiet(home):
 @pytest.fixture
 def setup(aiida_profile, monkeypatch):
     monkeypatch.setattr(localhost, 'ensure_profile', lambda _: 'test')
+    # As in a process that has submitted something before.
+    get_manager().get_runner()
     return lambda *arguments: call('setup', *arguments)
 
 
