@@ -58,6 +58,8 @@ def aiida_profile(aiida_config, aiida_profile_factory, config_sqlite_dos):
         storage_config=config_sqlite_dos(),
         broker_backend='core.zeromq',
     ) as profile:
+        # A daemon that is asked to stop is waited for; two seconds are too few while other tests run beside it.
+        aiida_config.set_option('daemon.timeout', 30, scope=profile.name)
         yield profile
 
 
