@@ -10,7 +10,11 @@ from uuid import uuid4
 
 import pytest
 from aiida import orm
+from aiida.manage import get_manager
+from click.testing import Result
+from command_line import call
 
+from aiida_pacemaker.cli import localhost
 from aiida_pacemaker.cli.engine import PROGRAMS
 
 MakeEngine = Callable[..., Path]
@@ -64,3 +68,12 @@ def cluster(aiida_profile, tmp_path, home) -> orm.Computer:
     computer.set_default_mpiprocs_per_machine(1)
     computer.configure(safe_interval=0)
     return computer
+
+
+@pytest.fixture
+def setup(aiida_profile, monkeypatch) -> Callable[..., Result]:
+    """Return a function that calls `aiida-pacemaker setup` on the profile of the tests."""
+    monkeypatch.setattr(localhost, 'ensure_profile', lambda _: 'test')
+    # As in a process that has submitted something before.
+    get_manager().get_runner()
+    return lambda *arguments: call('setup', *arguments)

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 from aiida import orm
-from aiida.manage import get_config_option, get_manager
-from command_line import call
+from aiida.manage import get_config_option
 
-from aiida_pacemaker.cli import localhost
 from aiida_pacemaker.cli.check import check_options
 from aiida_pacemaker.cli.problems import SetupError
 
@@ -22,14 +20,6 @@ TENSORPOT = os.environ.get('PACEMAKER_TENSORPOT')
 def quiet(home):
     """Have login shells say nothing: the schedulers of AiiDA take a greeting for jobs."""
     (home / '.bash_profile').write_text('PATH=/usr/bin:/bin\n')
-
-
-@pytest.fixture
-def setup(aiida_profile, monkeypatch):
-    monkeypatch.setattr(localhost, 'ensure_profile', lambda _: 'test')
-    # As in a process that has submitted something before.
-    get_manager().get_runner()
-    return lambda *arguments: call('setup', *arguments)
 
 
 def test_every_program_is_run(cluster, make_engine, fake_engine, setup):

@@ -7,19 +7,11 @@ import yaml
 from aiida import orm
 from aiida.common.exceptions import NotExistent
 from click.testing import CliRunner
-from command_line import call
 
 from aiida_pacemaker.calculations.declarations import declared
-from aiida_pacemaker.cli import localhost
 from aiida_pacemaker.cli.codes import ensure_codes
 from aiida_pacemaker.cli.engine import PROGRAMS, Place
 from aiida_pacemaker.cli.problems import SetupError
-
-
-@pytest.fixture
-def setup(aiida_profile, monkeypatch):
-    monkeypatch.setattr(localhost, 'ensure_profile', lambda _: 'test')
-    return lambda *arguments: call('setup', *arguments)
 
 
 def test_codes_are_made_once(cluster, make_engine):

@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 from aiida import orm
-from command_line import call
 
 from aiida_pacemaker.calculations.declarations import declared
 from aiida_pacemaker.cli import localhost
@@ -19,15 +18,10 @@ def here(aiida_profile, home, monkeypatch):
     label = f'localhost-{uuid4().hex[:8]}'
     monkeypatch.setattr(localhost, 'COMPUTER', label)
     monkeypatch.setattr(localhost, 'nearby', tuple)
-    monkeypatch.setattr(localhost, 'ensure_profile', lambda _: 'test')
     return label
 
 
-def setup(*arguments):
-    return call('setup', *arguments)
-
-
-def test_engine_beside_this_python_comes_first(here, make_engine, monkeypatch):
+def test_engine_beside_this_python_comes_first(here, setup, make_engine, monkeypatch):
     folders = make_engine('beside') / 'bin', make_engine('in_path') / 'bin'
     monkeypatch.setattr(localhost, 'nearby', lambda: tuple(map(str, folders)))
     result = setup(here)
@@ -44,13 +38,13 @@ def test_engine_beside_this_python_comes_first(here, make_engine, monkeypatch):
     assert setup(here).stdout == result.stdout
 
 
-def test_environment_that_was_installed_is_found(here, make_engine, home):
+def test_environment_that_was_installed_is_found(here, setup, make_engine, home):
     made = make_engine('home/data/aiida-pacemaker/engine')
     assert setup(here).exit_code == 0
     assert orm.load_code(f'pacemaker@{here}').filepath_executable.parent == made / 'bin'
 
 
-def test_missing_engine(here):
+def test_missing_engine(here, setup):
     result = setup(here)
     assert result.exit_code == 1
     assert f'the program `pacemaker` is not on `{here}`' in result.output

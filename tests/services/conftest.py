@@ -75,7 +75,7 @@ class Services:
 
     def _use_postgres(self, request: Request) -> None:
         server = self._get('postgres', Postgres)
-        request['storage'] = server.options(f'aiida_{next(self._databases)}')
+        request['storage'] = server.create_database(f'aiida_{next(self._databases)}')
         request['versions'].append(server.version())
 
     def _use_rabbitmq(self, request: Request) -> None:

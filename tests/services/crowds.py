@@ -42,7 +42,7 @@ def run(storage: str, request: Mapping[str, Any]) -> dict[str, Any]:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         login = None
         if storage == 'psql':
-            login = stack.enter_context(Postgres(folder / 'postgres')).options('aiida')
+            login = stack.enter_context(Postgres(folder / 'postgres')).create_database('aiida')
         stack.callback(kill_all, folder / 'house')
         path.write_text(
             json.dumps({**request, 'folder': str(folder / 'house'), 'storage': login, 'wal': storage == 'wal'})

@@ -65,17 +65,16 @@ class Postgres:
                 warnings.simplefilter('ignore')
                 self._cluster.close()
 
-    def create_database(self, name: str) -> None:
-        """Create an empty database, in a locale that every machine has."""
+    def create_database(self, name: str) -> dict[str, Any]:
+        """Create an empty database, in a locale that every machine has.
+
+        :returns: the options of `verdi profile setup core.psql_dos` for it.
+        """
         call(
             *(self._programs / 'createdb', '-h', self.host, '-p', str(self.port), '-U', self.username),
             *('-T', 'template0', '-E', 'UTF8', '-l', 'C.UTF-8', name),
         )
-
-    def options(self, database: str) -> dict[str, Any]:
-        """Return the options of `verdi profile setup core.psql_dos` for a new database."""
-        self.create_database(database)
-        login = {'hostname': self.host, 'port': self.port, 'name': database}
+        login = {'hostname': self.host, 'port': self.port, 'name': name}
         login |= {'username': self.username, 'password': self.password}
         return {f'database-{key}': value for key, value in login.items()}
 
