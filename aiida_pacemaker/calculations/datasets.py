@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.merging import MergeOptions, merge_sources
+from aiida_pacemaker.calculations.merge_options import MergeOptions
+from aiida_pacemaker.calculations.merging import merge_sources
 from aiida_pacemaker.calculations.sources import Source, convention_of
 from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData

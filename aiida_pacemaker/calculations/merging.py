@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aiida_pacemaker.calculations.level_checks import LevelBook
-from aiida_pacemaker.calculations.sources import Convention, RawSource, Source, read_source
+from aiida_pacemaker.calculations.merge_options import MergeOptions
+from aiida_pacemaker.calculations.sources import RawSource, Source, read_source
 from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import said_theory
-from aiida_pacemaker.frames.checks import MIN_DISTANCE, Refusal, check, enforce
+from aiida_pacemaker.frames.checks import Refusal, check, enforce
 from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
 from aiida_pacemaker.frames.merging import deduplicate
 from aiida_pacemaker.frames.table import FloatArray, Frames
@@ -22,57 +22,6 @@ from aiida_pacemaker.frames.theory import LevelOfTheory
 
 #: What the dataset that others are merged into is called in reports.
 BASE = 'base'
-
-
-class MergeOptions(BaseModel):
-    """What may join a dataset, and how it is read."""
-
-    model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
-
-    generation: int | None = Field(
-        default=None,
-        ge=0,
-        description='Generation that the new frames join in; without it, those of datasets keep theirs.',
-    )
-    max_failed_fraction: float = Field(
-        default=0.0, ge=0, le=1, description='Fraction of the given frames that may be refused; 0 is strict.'
-    )
-    cutoff: float | None = Field(
-        default=None, gt=0, description='Refuse frames without any neighbours within this distance in angstrom.'
-    )
-    min_distance: float = Field(
-        default=MIN_DISTANCE, gt=0, description='Refuse frames with atoms closer than this in angstrom.'
-    )
-    labelled: bool = Field(
-        default=True, description='False drops all labels, for candidates that are only to be selected from.'
-    )
-    require_stress: bool = Field(default=True, description='Refuse periodic frames without stress.')
-    elements: list[str] | None = Field(default=None, description='Refuse frames with other elements.')
-    conventions: dict[str, Convention] = Field(
-        default_factory=dict, description='Units and signs of each trajectory, by the label of the source.'
-    )
-    levels: dict[str, LevelOfTheory | str] = Field(
-        default_factory=dict,
-        description='Level of theory of each source that does not say it itself, by its label (`base` for the base); '
-        'the label of another source here stands for the same level.',
-    )
-    mixed_levels: Literal['refuse', 'warn'] = Field(
-        default='refuse',
-        description='Whether frames of different levels of theory are refused, or merged with a warning in the report.',
-    )
-
-    @model_validator(mode='after')
-    def _levels_are_there(self) -> MergeOptions:
-        for label, level in self.levels.items():
-            if isinstance(level, str) and not isinstance(self.levels.get(level), LevelOfTheory):
-                raise ValueError(f'`levels` says that {label} has the level of {level}, which is not given')
-        return self
-
-    def level_of(self, label: str) -> LevelOfTheory | None:
-        """Return what is said here of the level of theory of a source."""
-        level = self.levels.get(label)
-        level = self.levels[level] if isinstance(level, str) else level
-        return level if isinstance(level, LevelOfTheory) else None
 
 
 @dataclass
@@ -91,6 +40,8 @@ class Merger:
     book: LevelBook = field(default_factory=LevelBook)
     refusals: list[Refusal] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
+    #: What people have to be told: each says how many frames of which source, and what to do.
+    warnings: list[str] = field(default_factory=list)
     n_given: int = 0
     n_duplicates: int = 0
 
@@ -238,6 +189,7 @@ class Merger:
                 for refusal in self.refusals
             ],
             'conflicts': self.conflicts,
+            'warnings': self.warnings,
         }
 
 
@@ -266,8 +218,9 @@ def merge_sources(
     if options.labelled and options.mixed_levels == 'refuse':
         merger.book.refuse_mixed()
     dataset = merger.dataset()
-    warnings = merger.book.warnings(dataset) if options.labelled else []
-    return dataset, {**merger.report(), 'warnings': warnings}
+    if options.labelled:
+        merger.warnings += merger.book.warnings(dataset)
+    return dataset, merger.report()
 
 
 def _energies(frames: Frames) -> FloatArray:

@@ -22,7 +22,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
 from aiida_pacemaker.calculations.datasets import FilterOptions, SplitOptions
 from aiida_pacemaker.calculations.label_ase import AseCalculator
-from aiida_pacemaker.calculations.merging import MergeOptions
+from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.engine.config import TrainerConfig
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
