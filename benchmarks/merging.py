@@ -80,7 +80,7 @@ def plain_costs(n_merges: int, n_frames: int) -> list[Cost]:
 
     images, energies, forces, costs = [], [], [], []
     for index in range(n_merges):
-        frames = read_source(random_trajectory(n_frames, index))
+        frames = read_source(random_trajectory(n_frames, index)).frames
         images += to_atoms(frames.without_labels())
         energies += frames.energy.tolist()
         forces += [frames.forces[atoms] for atoms in frames.slices()]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aiida_pacemaker.calculations.sources import Convention
 from aiida_pacemaker.frames.checks import MIN_DISTANCE
+from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.theory import LevelOfTheory
 
 
@@ -38,6 +39,15 @@ class MergeOptions(BaseModel):
     conventions: dict[str, Convention] = Field(
         default_factory=dict, description='Units and signs of each trajectory, by the label of the source.'
     )
+    keys: LabelKeys | dict[str, LabelKeys] = Field(
+        default_factory=dict,
+        description='Names of the labels in files, where these are not the usual ones: of all files, or by the label '
+        'of the source.',
+    )
+    allow_unconverged: bool = Field(
+        default=False,
+        description='Accept frames whose calculation ended before it was self-consistent; the report counts them.',
+    )
     levels: dict[str, LevelOfTheory | str] = Field(
         default_factory=dict,
         description='Level of theory of each source that does not say it itself, by its label (`base` for the base); '
@@ -54,6 +64,10 @@ class MergeOptions(BaseModel):
             if isinstance(level, str) and not isinstance(self.levels.get(level), LevelOfTheory):
                 raise ValueError(f'`levels` says that {label} has the level of {level}, which is not given')
         return self
+
+    def keys_of(self, label: str) -> LabelKeys:
+        """Return what is said here of the names of the labels of a source."""
+        return self.keys if isinstance(self.keys, LabelKeys) else self.keys.get(label, LabelKeys())
 
     def level_of(self, label: str) -> LevelOfTheory | None:
         """Return what is said here of the level of theory of a source."""

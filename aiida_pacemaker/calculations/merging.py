@@ -14,7 +14,7 @@ from aiida_pacemaker.calculations.sources import RawSource, Source, read_source
 from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import said_theory
-from aiida_pacemaker.frames.checks import Refusal, check, enforce
+from aiida_pacemaker.frames.checks import Reason, Refusal, check, enforce
 from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
 from aiida_pacemaker.frames.merging import deduplicate
 from aiida_pacemaker.frames.table import FloatArray, Frames
@@ -86,10 +86,12 @@ class Merger:
         by_key: dict[str, tuple[str, RawSource]] = {}
         for label, node in nodes.items():
             try:
-                frames = read_source(node, self.options.conventions.get(label))
+                reading = read_source(node, self.options.conventions.get(label), self.options.keys_of(label))
             except ValueError as exception:
                 raise ValueError(f'{label}, which is {node}, cannot be merged: {exception}') from exception
-            good, origin = self.good_ones(label, frames.with_generation(self.options.generation or 0))
+            self.warnings += [f'{label}: {warning}' for warning in reading.warnings]
+            frames = reading.frames.with_generation(self.options.generation or 0)
+            good, origin = self.good_ones(label, frames, unconverged=reading.unconverged)
             if len(good):
                 parts.append(good)
                 origins += origin
@@ -109,11 +111,14 @@ class Merger:
         """
         return said_theory(node) or self.options.level_of(label) or theory_of(node)
 
-    def good_ones(self, label: str, frames: Frames, first: int = 0) -> tuple[Frames, list[dict[str, Any]]]:
+    def good_ones(
+        self, label: str, frames: Frames, first: int = 0, unconverged: Mapping[int, str] | None = None
+    ) -> tuple[Frames, list[dict[str, Any]]]:
         """Return the frames of one part that are good and where each is from, and remember why the others are not.
 
         :param label: label of the source.
         :param first: position in the source of the first frame.
+        :param unconverged: why the labels of some frames cannot be trusted, by their position among these.
         """
         options = self.options
         self.n_given += len(frames)
@@ -129,6 +134,7 @@ class Merger:
             require_labels=options.labelled,
             require_stress=options.require_stress,
         )
+        refusals += self.unconverged_ones(label, frames, unconverged or {}, {refusal.frame for refusal in refusals})
         self.refusals += [replace(refusal, source=label, frame=first + refusal.frame) for refusal in refusals]
         good = np.ones(len(frames), dtype=np.bool_)
         good[[refusal.frame for refusal in refusals]] = False
@@ -137,6 +143,28 @@ class Merger:
             for row in np.flatnonzero(good).tolist()
         ]
         return frames.select(good), origins
+
+    def unconverged_ones(
+        self, label: str, frames: Frames, unconverged: Mapping[int, str], refused: set[int]
+    ) -> list[Refusal]:
+        """Return a refusal for each frame that is not converged, or say that they are accepted.
+
+        :param refused: positions of the frames that are refused for another reason.
+        """
+        found = {row: reason for row, reason in unconverged.items() if row not in refused}
+        if not found or not self.options.labelled:
+            return []
+        if self.options.allow_unconverged:
+            row, reason = next(iter(found.items()))
+            self.warnings.append(
+                f'{label}: {len(found)} frame(s) whose calculation did not converge are accepted, as '
+                f'`allow_unconverged` says; the first is frame {row}: {reason}'
+            )
+            return []
+        return [
+            Refusal(row, frames.source_of(row), int(frames.step[row]), Reason.UNCONVERGED, reason)
+            for row, reason in found.items()
+        ]
 
     def new_ones(self, frames: Frames, origins: Sequence[dict[str, Any]]) -> Frames:
         """Return the frames that are not there yet, and remember them."""

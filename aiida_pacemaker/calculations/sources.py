@@ -9,7 +9,9 @@ from aiida import orm
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import read
+from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import read_dataset
+from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.trajectory import from_arrays
 
@@ -51,20 +53,23 @@ def read_trajectory(node: orm.TrajectoryData, convention: Convention) -> Frames:
     )
 
 
-def read_file(node: orm.SinglefileData) -> Frames:
-    """Return the frames of a file: a dataset of Pacemaker, or whatever ASE reads (extxyz, ...)."""
+def read_file(node: orm.SinglefileData, keys: LabelKeys | None = None) -> Reading:
+    """Return the frames of a file: a dataset of Pacemaker, or whatever ASE reads (extxyz, ...).
+
+    :param keys: names of its labels, where they are not the usual ones.
+    """
     with node.open(mode='rb') as handle:
         if node.filename.endswith(PICKLES):
-            frames, _ = read_dataset(handle, source_key=source_key(node))
-            return frames
-        return read(handle, name=node.filename, source_key=source_key(node))
+            frames, _ = read_dataset(handle, source_key=source_key(node), keys=keys)
+            return Reading(frames)
+        return Reading(read(handle, name=node.filename, source_key=source_key(node), keys=keys))
 
 
-def read_source(node: RawSource, convention: Convention | None = None) -> Frames:
-    """Return the frames of a trajectory or of a file.
+def read_source(node: RawSource, convention: Convention | None = None, keys: LabelKeys | None = None) -> Reading:
+    """Return the frames of a trajectory or of a file, and what is to be said of them.
 
     :raises ValueError: if it does not hold what it should.
     """
     if isinstance(node, orm.TrajectoryData):
-        return read_trajectory(node, convention or convention_of(node))
-    return read_file(node)
+        return Reading(read_trajectory(node, convention or convention_of(node)))
+    return read_file(node, keys)

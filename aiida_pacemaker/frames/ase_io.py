@@ -17,6 +17,7 @@ from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from .file_errors import FileError
+from .label_keys import LabelKeys
 from .table import FloatArray, Frames
 
 #: The formats of ASE that are read: those of results and structures that its readers take from the file alone. Others
@@ -57,7 +58,9 @@ class UnreadableFile(FileError):  # noqa: N818 - reads as what happened
     """A file holds no structures that ASE can read."""
 
 
-def from_atoms(images: Sequence[Atoms], source_key: str, *, labelled: bool | None = None) -> Frames:
+def from_atoms(
+    images: Sequence[Atoms], source_key: str, *, labelled: bool | None = None, keys: LabelKeys | None = None
+) -> Frames:
     """Return ASE structures as frames of one source.
 
     Labels are taken from the results of an attached calculator, which is never asked to calculate, or else from
@@ -67,9 +70,10 @@ def from_atoms(images: Sequence[Atoms], source_key: str, *, labelled: bool | Non
     :param images: the structures.
     :param source_key: key of the source of all of them.
     :param labelled: whether the frames get labels; by default they do if any structure has an energy or forces.
+    :param keys: names of the labels, where these are not `energy`, `forces` and `stress`.
     :raises ValueError: if a label has the wrong shape.
     """
-    labels = [_labels(image, index) for index, image in enumerate(images)]
+    labels = [_labels(image, index, keys or LabelKeys()) for index, image in enumerate(images)]
     if labelled is None:
         labelled = any(np.isfinite(energy) or np.isfinite(forces).any() for energy, forces, _ in labels)
     steps = len(images)
@@ -113,13 +117,21 @@ def to_atoms(frames: Frames) -> list[Atoms]:
     return images
 
 
-def read(source: str | Path | IO[bytes], *, source_key: str, name: str | None = None, index: str = ':') -> Frames:
+def read(
+    source: str | Path | IO[bytes],
+    *,
+    source_key: str,
+    name: str | None = None,
+    index: str = ':',
+    keys: LabelKeys | None = None,
+) -> Frames:
     """Return the structures of a file that ASE reads (extxyz, ...).
 
     :param source: the path of the file, or the file opened for reading bytes.
     :param source_key: key of the source of all structures.
     :param name: name of the file, from which its format is told, where a file without one is given.
     :param index: which structures, in the syntax of ASE.
+    :param keys: names of the labels, where these are not `energy`, `forces` and `stress`.
     :raises UnreadableFile: if it is of none of the formats in :data:`FORMATS`, if ASE cannot read it, or if there is no
         structure in it.
     :raises ValueError: if a label has the wrong shape.
@@ -153,7 +165,7 @@ def read(source: str | Path | IO[bytes], *, source_key: str, name: str | None = 
     images = [images] if isinstance(images, Atoms) else list(images)
     if not images:
         raise UnreadableFile(f'{name} holds no structures')
-    return from_atoms(images, source_key)
+    return from_atoms(images, source_key, keys=keys)
 
 
 def _check_claims(text: str, file_format: str) -> None:
@@ -225,17 +237,19 @@ def _present_labels(frames: Frames, frame: int, atoms: slice) -> dict[str, Any]:
     return {name: value for name, value in labels.items() if not np.isnan(value).any()}
 
 
-def _labels(image: Atoms, index: int) -> tuple[float, FloatArray, FloatArray]:
+def _labels(image: Atoms, index: int, keys: LabelKeys) -> tuple[float, FloatArray, FloatArray]:
     """Return energy, forces (n, 3) and stress (3, 3) of a structure; NaN for what it does not have."""
     # The results as they are: asking the calculator could start a calculation, and ASE would constrain the forces.
     results = {} if image.calc is None else dict(getattr(image.calc, 'results', {}))
+    values = {**image.arrays, **image.info, **results}
     n_atoms = len(image)
-    energy = _shaped(results.get('energy', image.info.get('energy')), ((),), 'energy', index)
-    forces = _shaped(results.get('forces', image.arrays.get('forces')), ((n_atoms, 3),), 'forces', index)
-    stress = _shaped(results.get('stress', image.info.get('stress')), ((3, 3), (6,), (9,)), 'stress', index)
+    energy = _shaped(values.get(keys.energy or 'energy'), ((),), 'energy', index)
+    forces = _shaped(values.get(keys.forces or 'forces'), ((n_atoms, 3),), 'forces', index)
+    stress = _shaped(values.get(keys.virial or keys.stress or 'stress'), ((3, 3), (6,), (9,)), 'stress', index)
     if stress.shape == (6,):
         stress = np.asarray(voigt_6_to_full_3x3_stress(stress), dtype=np.float64)
-    return float(energy), forces, stress.reshape(3, 3)
+    stress = stress.reshape(3, 3)
+    return float(energy), forces, stress if keys.virial is None else -stress / image.cell.volume
 
 
 def _shaped(value: Any, shapes: tuple[tuple[int, ...], ...], name: str, index: int) -> FloatArray:

@@ -34,6 +34,7 @@ class Reason(str, Enum):
     ENERGY = 'energy_not_finite'
     FORCES = 'forces_not_finite'
     STRESS = 'stress_not_finite'
+    UNCONVERGED = 'not_converged'
 
     def __str__(self) -> str:
         return self.value

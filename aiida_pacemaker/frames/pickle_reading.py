@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from .label_keys import LabelKeys
 from .pickle_objects import ALLOWED, Array, Objects, Structure, array, describe, numbers, split, strings, structures
 from .pickle_opcodes import Call, ForbiddenPickle, UnreadablePickle, decompress, follow
 from .table import FloatArray, Frames, IntArray
@@ -91,7 +92,7 @@ def read_selection(source: Source, *, max_size: int = MAX_SIZE) -> IntArray:
 
 
 def read_dataset(
-    source: Source, source_key: str, *, energy_column: str = 'energy', max_size: int = MAX_SIZE
+    source: Source, source_key: str, *, keys: LabelKeys | None = None, max_size: int = MAX_SIZE
 ) -> tuple[Frames, tuple[str, ...]]:
     """Read structures and labels from a dataset of Pacemaker.
 
@@ -100,12 +101,14 @@ def read_dataset(
 
     :param source: the file, as for :func:`read_table`.
     :param source_key: the key of the source of all frames; their steps are their positions in the table.
-    :param energy_column: the column that holds the total energies in eV.
+    :param keys: names of the columns of labels, where they are not `energy` (total), `forces` and `stress`.
     :param max_size: the most bytes that the file may have when decompressed.
     :returns: the frames, and the names of the columns that were left out.
     :raises UnreadablePickle: as :func:`read_table`, or if a column is missing or a row of one does not fit its
         structure.
     """
+    keys = keys or LabelKeys()
+    energy_column = keys.energy or 'energy'
     table = read_table(source, max_size=max_size)
     columns = table.columns
     if 'ase_atoms' not in columns:
@@ -113,9 +116,15 @@ def read_dataset(
     if energy_column not in columns and (energy_column != 'energy' or 'energy_corrected' in columns):
         raise UnreadablePickle(
             f'there is no column `{energy_column}` among {sorted(columns)}. `energy_corrected` is not taken for it, as '
-            'the energies of single atoms may have been taken off: name a column of total energies by `energy_column`'
+            'the energies of single atoms may have been taken off: name a column of total energies by `keys`, as in '
+            "keys={'energy': 'energy_corrected'}"
         )
-    labels = (energy_column, 'forces', 'stress')
+    labels = (energy_column, keys.forces or 'forces', keys.stress or 'stress')
+    if keys.virial is not None:
+        raise UnreadablePickle(f'a virial (`{keys.virial}`) is not read from a pickle: give a column of stresses')
+    for name in (keys.forces, keys.stress):
+        if name is not None and name not in columns:
+            raise UnreadablePickle(f'there is no column `{name}`, which `keys` names, among {sorted(columns)}')
     with _damage_reported():
         frames = _structures(columns['ase_atoms'], source_key, max_size)
         if any(label in columns for label in labels):

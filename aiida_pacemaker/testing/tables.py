@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import Table, read_dataset, read_table
 from aiida_pacemaker.frames.pickle_writing import Call, Global, opcodes_of, split_by_frame, write_table
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
@@ -48,7 +49,7 @@ def read(path: Path) -> Table:
 
 def structures(path: Path) -> Frames:
     """Read the structures of a table, without labels."""
-    return read_dataset(path, path.name, energy_column=energy_column(read(path)))[0].without_labels()
+    return read_dataset(path, path.name, keys=LabelKeys(energy=energy_column(read(path))))[0].without_labels()
 
 
 def energy_column(table: Table) -> str:

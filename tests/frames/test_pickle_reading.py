@@ -7,6 +7,7 @@ import ase.io
 import numpy as np
 import pytest
 
+from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import (
     ForbiddenPickle,
     Structure,
@@ -140,13 +141,13 @@ def test_labels_may_be_missing():
 
 def test_corrected_energies_are_not_taken_for_energies():
     content = pickled({'ase_atoms': MGO, 'energy_corrected': [1.0, 2.0, 3.0]})
-    with pytest.raises(UnreadablePickle, match=r'no column `energy` among .* by `energy_column`'):
+    with pytest.raises(UnreadablePickle, match=r'no column `energy` among .* by `keys`'):
         read_dataset(content, 'mgo')
-    frames, ignored = read_dataset(content, 'mgo', energy_column='energy_corrected')
+    frames, ignored = read_dataset(content, 'mgo', keys=LabelKeys(energy='energy_corrected'))
     assert frames.energy.tolist() == [1.0, 2.0, 3.0]
     assert ignored == ()
     with pytest.raises(UnreadablePickle, match='no column `energie`'):
-        read_dataset(content, 'mgo', energy_column='energie')
+        read_dataset(content, 'mgo', keys=LabelKeys(energy='energie'))
 
 
 def test_labels_may_be_lists_and_matrices():
