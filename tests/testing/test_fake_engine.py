@@ -24,12 +24,15 @@ from aiida_pacemaker.engine.evaluation_files import read_evaluation
 from aiida_pacemaker.engine.logs import read_log
 from aiida_pacemaker.engine.metrics import TrainingMetrics, read_metrics
 from aiida_pacemaker.engine.potential_files import newest_interim, read_potential
+from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import read_dataset, read_selection
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.testing import physics
 from aiida_pacemaker.testing.stub.pyace import PyACECalculator
 
 FIT = ('input.yaml', '--no-predict')
+#: The column of the fitted energies in what the engine was given.
+CORRECTED = LabelKeys(energy='energy_corrected')
 
 
 def losses(outcome: Outcome) -> np.ndarray:
@@ -156,7 +159,7 @@ def test_tensorpot_follows_the_test_set_and_drops_isolated_frames(fake, rattled,
 
 
 def test_the_fitting_data_are_the_data(fitted, rattled):
-    frames, _ = read_dataset(fitted.folder / 'fitting_data_info.pckl.gzip', 'data', energy_column='energy_corrected')
+    frames, _ = read_dataset(fitted.folder / 'fitting_data_info.pckl.gzip', 'data', keys=CORRECTED)
     np.testing.assert_array_equal(frames.positions, rattled.positions)
     np.testing.assert_array_equal(frames.forces, rattled.forces)
     assert (frames.energy > rattled.energy).all()
@@ -185,7 +188,7 @@ def test_forces_and_stress_are_derivatives_of_the_energy(calculator, rattled, mg
 
 
 def test_the_log_tells_the_errors_of_the_potential(calculator, fitted, rattled):
-    reference, _ = read_dataset(fitted.folder / 'fitting_data_info.pckl.gzip', 'data', energy_column='energy_corrected')
+    reference, _ = read_dataset(fitted.folder / 'fitting_data_info.pckl.gzip', 'data', keys=CORRECTED)
     errors = []
     for index, atoms in enumerate(rattled.slices()):
         copy = structure(rattled, index)
