@@ -96,7 +96,9 @@ def open_archive(source: Source) -> Iterator[Archive]:
             yield archive
         return
     handle: IO[bytes] = io.BytesIO(source) if isinstance(source, bytes) else source
-    size = handle.seek(0, io.SEEK_END)
+    # What `seek` returns is not asked: streams of packed objects of AiiDA's repository return what they were given.
+    handle.seek(0, io.SEEK_END)
+    size = handle.tell()
     _check_end(handle, size)
     try:
         # It has nothing to close: the file is not its own.
@@ -111,7 +113,11 @@ def open_archive(source: Source) -> Iterator[Archive]:
 def _check_end(handle: IO[bytes], size: int) -> None:
     if not size:
         raise ArchiveError('it is empty')
-    handle.seek(max(0, size - _END_BYTES - _LOCATOR_BYTES))
+    # Nor is it moved to before its beginning, where such a stream has another object: `zipfile` looks for the locator,
+    # and with a single member the file is longer than that.
+    if size < _END_BYTES + _LOCATOR_BYTES:
+        raise ArchiveError('it is shorter than an archive of arrays: it is another file, or it is truncated')
+    handle.seek(size - _END_BYTES - _LOCATOR_BYTES)
     tail = handle.read()
     locator, end = tail[:-_END_BYTES], tail[-_END_BYTES:]
     if not end.startswith(_END) or len(end) < _END_BYTES or end[-2:] != b'\0\0':

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+from disk_objectstore.utils import PackedObjectReader
 from frame_cases import assert_equal, random_frames, simple_frame
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,20 @@ def test_what_is_written_is_read(seed, n_frames, labelled):
     content = write_shard(frames)
     assert_equal(read_shard(content), frames)
     assert_equal(read_shard(io.BytesIO(content)), frames)
+
+
+@pytest.mark.parametrize('content', [write_shard(simple_frame()), b'', b'PK', b'PK\x05\x06' + bytes(18)])
+def test_a_stream_that_is_a_part_of_a_file_is_read_as_the_file(content, tmp_path):
+    """Those of packed objects of a repository return from `seek` what they were given, and can be moved out of."""
+    (tmp_path / 'pack').write_bytes(b'before' * 99 + content + b'behind' * 99)
+    with (tmp_path / 'pack').open('rb') as handle:
+        packed = PackedObjectReader(handle, 6 * 99, len(content))
+        if len(content) > 22:
+            assert_equal(read_shard(packed), simple_frame())
+            assert np.array_equal(read_hashes(packed), frame_hashes(simple_frame()))
+        else:
+            with pytest.raises(ShardError, match='empty' if not content else 'truncated'):
+                read_shard(packed)
 
 
 def test_values_that_are_not_numbers_survive():
