@@ -12,6 +12,7 @@ from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
 
 from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import cache_of
+from aiida_pacemaker.calculations.python_environment import clean_python
 from aiida_pacemaker.calculations.staging import Staging
 from aiida_pacemaker.engine.failures import Diagnosis, Failure
 
@@ -149,16 +150,17 @@ class PaceCalcJob(CalcJob):
         for name in names:
             folder.insert_path(Path(drivers.__file__).parent / name, name)
 
-    @classmethod
-    def calc_info(cls, codes: list[CodeInfo], retrieve: list[Any]) -> Any:
+    def calc_info(self, codes: list[CodeInfo], retrieve: list[Any]) -> Any:
         """Return the plan of a job, with nothing in it yet but what is called and retrieved.
 
-        It is a `CalcInfo`, which declares that any of its lists may be missing; here all of them are there.
+        It is a `CalcInfo`, which declares that any of its lists may be missing; here all of them are there. Programs
+        run in the Python environment that was set for them, whatever the daemon has.
         """
         info = CalcInfo()
         info.codes_info = codes
-        info.retrieve_list = [*retrieve, cls.EXIT_STATUS]
-        info.append_text = f'echo $? > {cls.EXIT_STATUS}'
+        info.retrieve_list = [*retrieve, self.EXIT_STATUS]
+        info.prepend_text = clean_python(self.options.get('environment_variables') or {})
+        info.append_text = f'echo $? > {self.EXIT_STATUS}'
         info.retrieve_temporary_list = []
         info.local_copy_list = []
         info.remote_copy_list = []

@@ -263,7 +263,7 @@ class PaceTrainCalculation(PaceCalcJob):
         )
         if watched(self.inputs.get('monitors', {})):
             self.insert_drivers(folder, STOP_DRIVER)
-            info.prepend_text = SEARCH_PATH
+            info.prepend_text = f'{info.prepend_text}\n{SEARCH_PATH}'
         if 'yace_code' in self.inputs:
             convert = self.code_info(self.inputs.yace_code, [self.POTENTIAL, '-o', self.C_TILDE])
             convert.stdout_name, convert.stderr_name = self.YACE_STDOUT, self.YACE_STDERR

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -123,7 +125,7 @@ def _run(
     begun = time.monotonic()
     metadata = {'options': dict(options), 'label': f'check: {what}'}
     runner = get_manager().get_runner()
-    with _soon_discouraged(), disable_caching():
+    with _soon_discouraged(), _as_from_the_daemon(), disable_caching():
         try:
             job = instantiate_process(runner, CalculationFactory(entry_point), **inputs, metadata=metadata)
         except (ValueError, TypeError) as exception:
@@ -176,6 +178,20 @@ class _Watch:
             loop.stop()
             return
         self.begin(loop)
+
+
+@contextmanager
+def _as_from_the_daemon() -> Iterator[None]:
+    """Have jobs inherit what they inherit from the daemon, which exports the search path of its Python."""
+    before = os.environ.get('PYTHONPATH')
+    os.environ['PYTHONPATH'] = os.pathsep.join(sys.path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ['PYTHONPATH']
+        else:
+            os.environ['PYTHONPATH'] = before
 
 
 @contextmanager

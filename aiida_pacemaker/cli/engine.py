@@ -262,7 +262,7 @@ def ask_python(computer: orm.Computer, python: str, prepend: str) -> Answer:
     :raises EngineMissingError: if it does not answer, or has no python-ace.
     """
     # The lines are those of a code, which a job would run as they are.
-    text = f'{prepend}\n{ASK}'
+    text = f'unset PYTHONPATH PYTHONHOME\n{prepend}\n{ASK}'
     printed, _ = ask_computer(computer, [*shell_of(computer), '-c', text, 'ask', python, QUESTION.read_text()])
     candidate = Candidate(str(Path(python).parent), dict.fromkeys(PROGRAMS, ''), python)
     for key, value in _marked(printed.splitlines()):

@@ -8,6 +8,8 @@
 # What it finds is said in lines with a mark, since login shells say things of their own.
 question=$1 path=$2 conda=$3 first=$4
 shift 4
+# As in jobs: an engine that needs them has them from its module or its code.
+unset PYTHONPATH PYTHONHOME
 programs='pacemaker pace_yaml2yace pace_activeset pace_select'
 
 say() { printf '@pace@ %s %s\n' "$1" "$2"; }

@@ -17,6 +17,7 @@ from aiida.plugins import BaseFactory
 from aiida.transports.plugins.local import LocalTransport
 
 from aiida_pacemaker.calculations.monitors import Plateau, progress_of, watch_loss, watch_progress
+from aiida_pacemaker.calculations.train import SEARCH_PATH
 from aiida_pacemaker.engine.metrics import read_metrics
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
@@ -214,13 +215,13 @@ def test_the_engine_is_told_of_the_driver_only_where_it_may_be_stopped(prepare, 
     watched = prepare('pacemaker.train', {**inputs, 'monitors': progress})
     assert plain.files['input.yaml'] == watched.files['input.yaml']
     assert 'stop_request.py' not in {*plain.files, *watched.files}
-    assert 'PYTHONPATH' not in plain.info.prepend_text
+    assert SEARCH_PATH not in plain.info.prepend_text
     assert plain.info.prepend_text == watched.info.prepend_text
     loss = {**progress, 'loss': orm.Dict({'entry_point': 'pacemaker.loss'})}
     prepared = prepare('pacemaker.train', {**inputs, 'monitors': loss})
     assert yaml.safe_load(prepared.files['input.yaml'])['fit']['callbacks'] == ['stop_request.stop']
     assert 'stop_request.py' in prepared.kept
-    assert 'PYTHONPATH' in prepared.info.prepend_text
+    assert SEARCH_PATH in prepared.info.prepend_text
 
 
 # --- whole jobs ---

@@ -42,7 +42,7 @@ class Cell:
 
 #: Those that are run by `pytest -m services`: every kind of service, and the two that are most alike to a cluster.
 CELLS = (
-    Cell('core.psql_dos', 'core.zeromq', 'core.local', 'core.direct', 'same'),
+    Cell('core.psql_dos', 'core.zeromq', 'core.local', 'core.direct', 'other'),
     Cell('core.sqlite_dos', 'core.rabbitmq', 'core.local', 'core.direct', 'same'),
     Cell('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (asyncssh)', 'core.direct', 'other'),
     Cell('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (openssh)', 'core.direct', 'other'),
