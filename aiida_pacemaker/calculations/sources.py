@@ -23,6 +23,8 @@ Convention = Literal['eV-ASE', 'quantumespresso']
 QUANTUM_ESPRESSO_PROCESSES = ('aiida.calculations:quantumespresso.', 'aiida_quantumespresso.')
 #: Arrays that only aiida-quantumespresso writes.
 QUANTUM_ESPRESSO_ARRAYS = {'energy_hartree', 'scf_iterations', 'energy_accuracy', 'energy_ewald'}
+#: Largest `energy_accuracy` of pw.x in eV per atom that a label may have. The error of forces goes with its root.
+MAX_INACCURACY = 1e-4
 #: Endings of the dataset files of Pacemaker; all others are left to ASE.
 PICKLES = ('.pckl.gzip', '.pkl.gz', '.pckl', '.pkl')
 
@@ -71,5 +73,18 @@ def read_source(node: RawSource, convention: Convention | None = None, keys: Lab
     :raises ValueError: if it does not hold what it should.
     """
     if isinstance(node, orm.TrajectoryData):
-        return Reading(read_trajectory(node, convention or convention_of(node)))
+        frames = read_trajectory(node, convention or convention_of(node))
+        return Reading(frames, unconverged=_inaccurate(node, frames))
     return read_file(node, keys)
+
+
+def _inaccurate(node: orm.TrajectoryData, frames: Frames) -> dict[int, str]:
+    """Return the frames whose energy pw.x itself says to be less accurate than a label has to be."""
+    if 'energy_accuracy' not in node.get_arraynames():
+        return {}
+    accuracy = np.abs(np.ravel(node.get_array('energy_accuracy')))[: len(frames)] / frames.n_atoms[0]
+    return {
+        row: f'pw.x estimates the accuracy of its energy as {accuracy[row]:.3g} eV/atom, at most {MAX_INACCURACY:g} is '
+        'needed: converge it, or merge with `allow_unconverged=True`'
+        for row in np.flatnonzero(accuracy > MAX_INACCURACY).tolist()
+    }

@@ -443,3 +443,27 @@ def test_many_small_sources_are_looked_up_at_once(trajectory, arrays, monkeypatc
     dataset, _ = merge_frames(*steps)
     assert dataset.n_frames == len(dataset.sources) == 6
     assert len(calls) == 1
+
+
+@pytest.mark.fault(
+    'an energy that pw.x itself calls inaccurate (`scf_must_converge = .false.`)',
+    engine='fits it like any other',
+    here='refused with the accuracy, or accepted with `allow_unconverged`; candidates need no labels',
+    ends='`RefusedError`, 410',
+)
+def test_inaccurate_energies_are_refused(trajectory, arrays):
+    given = with_quantum_espresso(arrays)
+    n_atoms = arrays['positions'].shape[1]
+    accuracy = np.full(20, 1e-8)
+    accuracy[[2, 7]] = 2e-4 * n_atoms
+    node = trajectory(**given, energy_accuracy=accuracy)
+    with pytest.raises(RefusedError, match=r'frame 2(.|\n)*0\.0002 eV/atom(.|\n)*allow_unconverged'):
+        merge_frames(node)
+    dataset, report = merge_frames(node, max_failed_fraction=0.1)
+    assert dataset.n_frames == 18
+    assert [(entry['frame'], entry['reason']) for entry in report['refused']] == [
+        (2, 'not_converged'),
+        (7, 'not_converged'),
+    ]
+    assert merge_frames(node, allow_unconverged=True)[0].n_frames == 20
+    assert merge_frames(node, labelled=False)[0].n_frames == 20
