@@ -10,7 +10,7 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
-from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
+from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PARENT_FILES_LOST, PaceCalcJob
 from aiida_pacemaker.calculations.memory_checks import complaint_about_active_set_memory
 from aiida_pacemaker.calculations.staging import trained_on
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
@@ -122,6 +122,13 @@ class PaceActiveSetCalculation(PaceCalcJob):
             'ERROR_ACTIVE_SET_INVALID',
             invalidates_cache=True,
             message='The active set cannot be used: {reason}. ' + LOOK_AND_REPEAT,
+        )
+        spec.exit_code(
+            PARENT_FILES_LOST,
+            'ERROR_PARENT_FILES_LOST',
+            invalidates_cache=True,
+            message='The folder of the earlier job does not hold what is needed of it: {files}. Give the dataset '
+            'instead of `parent_folder`.',
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:

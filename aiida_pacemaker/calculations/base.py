@@ -14,10 +14,11 @@ from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import cache_of
 from aiida_pacemaker.calculations.python_environment import clean_python
 from aiida_pacemaker.calculations.staging import Staging
+from aiida_pacemaker.engine.failure_kinds import PROGRAMS
 from aiida_pacemaker.engine.failures import Diagnosis, Failure
 
-#: Exit status of each failure that the engine reports itself. 3xx: the same inputs would fail again; 4xx: something
-#: can be done about it, by a restart chain or on the computer.
+#: Exit status of each failure of a program; a job has those of its own program. 3xx: the same inputs would fail again;
+#: 4xx: something can be done about it, by a restart chain or on the computer.
 STATUS = {
     Failure.ERROR_PROGRAM_NOT_FOUND: 320,
     Failure.ERROR_ENGINE_NOT_IMPORTABLE: 321,
@@ -28,7 +29,6 @@ STATUS = {
     Failure.ERROR_FILE_MISSING: 326,
     Failure.ERROR_POTENTIAL_UNREADABLE: 327,
     Failure.ERROR_PICKLE_UNREADABLE: 328,
-    Failure.ERROR_DATASET_DAMAGED: 329,
     Failure.ERROR_DATASET_EMPTY: 330,
     Failure.ERROR_COLUMN_MISSING: 331,
     Failure.ERROR_ELEMENT_UNKNOWN: 332,
@@ -40,18 +40,25 @@ STATUS = {
     Failure.ERROR_NOTHING_FITTED: 341,
     Failure.ERROR_PROJECTIONS_SINGULAR: 350,
     Failure.ERROR_ELEMENT_ABSENT: 351,
+    Failure.ERROR_CANDIDATES_INSUFFICIENT: 352,
+    Failure.ERROR_CALCULATOR_NOT_IMPORTABLE: 360,
+    Failure.ERROR_CALCULATOR_MISSING: 361,
+    Failure.ERROR_CALCULATOR_FILE_MISSING: 362,
+    Failure.ERROR_CALCULATOR_ELEMENT_MISSING: 363,
     Failure.ERROR_TRACEBACK_UNKNOWN: 390,
     Failure.ERROR_NO_REASON_GIVEN: 391,
     Failure.ERROR_MEMORY_EXHAUSTED: 420,
     Failure.ERROR_DISK_FULL: 421,
     Failure.ERROR_KILLED: 422,
     Failure.ERROR_JOB_DIED: 423,
+    Failure.ERROR_DATASET_DAMAGED: 426,
     Failure.ERROR_ENVIRONMENTS_INSUFFICIENT: 430,
     Failure.ERROR_BATCHES_NEED_ALL_ATOMS: 431,
 }
 
-#: Exit status of a job whose files were not there when it began: those that the computer had, of its cache.
-FILES_LOST = 424
+#: Exit status of a job whose files were not there when it began: those that the computer had, of its cache; or those of
+#: the folder of an earlier job.
+FILES_LOST, PARENT_FILES_LOST = 424, 425
 
 #: Failures that follow from the inputs alone and that a restart chain answers with other inputs. All others may be the
 #: computer's fault, so a repetition is not taken from the cache.
@@ -65,15 +72,17 @@ RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 
 class PaceCalcJob(CalcJob):
-    """Base of the calculation jobs: files, options and exit codes that are the same for all programs."""
+    """Base of the calculation jobs: what their files, options and exit codes have in common."""
 
     STDOUT: ClassVar[str] = 'stdout.txt'
     STDERR: ClassVar[str] = 'stderr.txt'
     #: Written by the script of the job at its end, so that a job that was stopped is told from one that failed.
     EXIT_STATUS: ClassVar[str] = 'exit_status'
 
-    #: The program of the engine, as its failures are known by.
+    #: The program, by the name that its failures are known by.
     PROGRAM: ClassVar[str]
+    #: Whether files are put in place that the computer may have already.
+    STAGED: ClassVar[bool] = True
     #: Entry point of the parser.
     PARSER: ClassVar[str]
 
@@ -85,22 +94,18 @@ class PaceCalcJob(CalcJob):
         options['resources'].default = lambda: dict(RESOURCES)
         options['withmpi'].default = False
         options['parser_name'].default = cls.PARSER
-        for failure, status in STATUS.items():
-            spec.exit_code(status, failure.label, message=failure.message, invalidates_cache=failure not in CACHED)
-        spec.exit_code(
-            FILES_LOST,
-            'ERROR_FILES_LOST',
-            invalidates_cache=True,
-            message='Files of the job were not whole when it began: {files}. They are sent again when the job is run '
-            'again, which a restart chain does by itself.',
-        )
-        spec.exit_code(
-            425,
-            'ERROR_PARENT_FILES_LOST',
-            invalidates_cache=True,
-            message='The folder of the earlier job does not hold what is needed of it: {files}. Give the dataset '
-            'instead of `parent_folder`.',
-        )
+        for failure in sorted(PROGRAMS[cls.PROGRAM], key=STATUS.__getitem__):
+            spec.exit_code(
+                STATUS[failure], failure.label, message=failure.message, invalidates_cache=failure not in CACHED
+            )
+        if cls.STAGED:
+            spec.exit_code(
+                FILES_LOST,
+                'ERROR_FILES_LOST',
+                invalidates_cache=True,
+                message='Files of the job were not whole when it began: {files}. They are sent again when the job is '
+                'run again, which a restart chain does by itself.',
+            )
 
     def parse(self, *arguments: Any, **options: Any) -> ExitCode:
         """Parse the retrieved files; the folder of the job is an output whatever happened to the worker on the way.
@@ -117,7 +122,7 @@ class PaceCalcJob(CalcJob):
 
     @classmethod
     def exit_code_of(cls, diagnosis: Diagnosis) -> ExitCode:
-        """Return the exit code of a failure that the engine reported."""
+        """Return the exit code of a failure of the program."""
         return ExitCode(STATUS[diagnosis.failure], diagnosis.message, diagnosis.failure not in CACHED)
 
     def code_info(self, code: orm.AbstractCode, arguments: list[str]) -> CodeInfo:

@@ -40,7 +40,7 @@ class PaceEvaluateCalculation(PaceCalcJob):
     POTENTIAL: ClassVar[str] = 'potential.yaml'
     ACTIVE_SET: ClassVar[str] = 'potential.asi'
 
-    PROGRAM = 'python'
+    PROGRAM = 'evaluate.py'
     PARSER = 'pacemaker.evaluate'
 
     @classmethod

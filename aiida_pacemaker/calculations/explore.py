@@ -172,7 +172,7 @@ class PaceExploreCalculation(ExplorationJob):
     POTENTIAL: ClassVar[str] = 'potential.yaml'
     ACTIVE_SET: ClassVar[str] = 'potential.asi'
 
-    PROGRAM = 'python'
+    PROGRAM = 'explore.py'
     PARSER = 'pacemaker.explore'
 
     @staticmethod

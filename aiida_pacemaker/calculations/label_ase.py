@@ -73,6 +73,7 @@ class AseLabelCalculation(PaceCalcJob):
     SUMMARY: ClassVar[str] = 'labels.json'
 
     PROGRAM = 'python'
+    STAGED = False
     PARSER = 'pacemaker.label.ase'
 
     @classmethod
@@ -112,8 +113,7 @@ class AseLabelCalculation(PaceCalcJob):
             510,
             'ERROR_ALL_LABELS_FAILED',
             invalidates_cache=True,
-            message='None of {count} frames could be labelled. Repair the calculator or its arguments; of the first '
-            'frame it said "{reason}".',
+            message='None of {count} frames could be labelled; of the first it was said "{reason}". {advice}',
         )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:

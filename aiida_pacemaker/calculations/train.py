@@ -227,7 +227,7 @@ class PaceTrainCalculation(PaceCalcJob):
             'none; `PaceTrainBaseWorkChain` does it by itself.',
         )
         spec.exit_code(
-            342,
+            411,
             'ERROR_FIT_DIVERGED',
             invalidates_cache=True,
             message='The fit has diverged: {problem}. Look for extreme energies, forces and short distances in the '

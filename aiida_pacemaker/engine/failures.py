@@ -1,153 +1,17 @@
-"""Why a program of the engine failed, told from what it left behind, and what to do next."""
+"""Why a program failed, told from what it left behind."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
+from ase.data import chemical_symbols
+
+from aiida_pacemaker.engine.failure_kinds import PROGRAMS, Failure
 from aiida_pacemaker.frames.file_errors import printable
 
-
-class Failure(Enum):
-    """The ways in which the engine is known to fail.
-
-    The name of a member is its label; its value says what happened and what to do next, with placeholders.
-    """
-
-    # The job's environment.
-    ERROR_PROGRAM_NOT_FOUND = (
-        'The program {program} was not found on the computer.',
-        'Check the executable of the code and its `prepend_text`, which has to activate the environment of python-ace.',
-    )
-    ERROR_ENGINE_NOT_IMPORTABLE = (
-        'The program {program} could not import the Python module {module}.',
-        'Repair the environment of python-ace on the computer, or let the `prepend_text` of the code activate another.',
-    )
-    ERROR_EVALUATOR_MISSING = (
-        'The evaluator `tensorpot` needs the Python module {module}, which is not installed on the computer.',
-        'Install tensorpotential and TensorFlow beside python-ace, or set `backend: {{evaluator: pyace}}`.',
-    )
-    ERROR_MEMORY_EXHAUSTED = (
-        'The program {program} ran out of memory.',
-        'Ask for more memory, or lower the `batch_size` (of a fit in `backend`, else in the options).',
-    )
-    ERROR_DISK_FULL = (
-        'The program {program} could not write: no space, or no quota, is left on the disk of the computer.',
-        'Free space in the working directory of the computer, and run again.',
-    )
-    # What the program was given.
-    ERROR_ARGUMENTS_NOT_RECOGNIZED = (
-        'The program {program} does not accept its command line: "{problem}".',
-        'Check that the code runs {program} of python-ace 0.3 or later, and not a program of another package.',
-    )
-    ERROR_INPUT_ILLEGAL = (
-        'The input file is not YAML that the engine can read: "{problem}".',
-        'Check the values that were passed on as they are, such as file names and metadata.',
-    )
-    ERROR_INPUT_INCOMPLETE = (
-        'The input file lacks one of the sections `data`, `potential` and `backend`.',
-        'Give the section that is missing.',
-    )
-    ERROR_FILE_MISSING = (
-        'The file {path} was not found on the computer.',
-        'If it came from an earlier job, check that its working directory still exists, or upload the file again.',
-    )
-    ERROR_POTENTIAL_UNREADABLE = (
-        'The engine could not read a potential: "{problem}".',
-        'Use a B-basis potential (.yaml) that was written completely.',
-    )
-    ERROR_PICKLE_UNREADABLE = (
-        'A dataset was written with other versions of pandas or NumPy than the engine has: "{problem}".',
-        'Write it with this package, whose datasets all versions can read, or with the versions that the engine has.',
-    )
-    ERROR_DATASET_DAMAGED = (
-        'A dataset could not be read, it is not a whole gzip-compressed pickle: "{problem}".',
-        'Transfer the dataset again, and check the space on the disk of the computer.',
-    )
-    # The structures and their labels.
-    ERROR_DATASET_EMPTY = (
-        'A dataset holds no structures.',
-        'Check what was left of the dataset after filters, and after its test set was split off.',
-    )
-    ERROR_COLUMN_MISSING = (
-        'A dataset lacks what the engine needs: "{problem}".',
-        'Label the structures, or give `data: {{reference_energy}}`.',
-    )
-    ERROR_ELEMENT_UNKNOWN = (
-        'The element {element} occurs in the structures but is not known to the potential or the reference energies.',
-        'Take the structures with {element} out, or train a potential and give reference energies that include it.',
-    )
-    ERROR_DISTANCE_TOO_SMALL = (
-        'Two atoms of a structure are (almost) at the same place.',
-        'Find the structure by its shortest distance and take it out of the dataset.',
-    )
-    ERROR_LABELS_NOT_FINITE = (
-        'The column `{column}` of a dataset holds NaN.',
-        'Find the structures whose labels are not finite and take them out, or label them again.',
-    )
-    ERROR_FORCES_MISSHAPEN = (
-        'The forces of a structure do not have one vector for each atom.',
-        'Find the structure whose forces have the wrong shape and label it again.',
-    )
-    ERROR_PERIODICITY_MIXED = (
-        'A structure is periodic along some directions but not along others.',
-        'Make it periodic along all three with vacuum, or along none.',
-    )
-    # The fit.
-    ERROR_LADDER_RESTART = (
-        'A ladder fit was given its best potential as the target (`-p`), took it for finished and fitted nothing.',
-        'Continue from `interim_potential_ladder_step_N.yaml` with `potential_mode` `extend` (`-ip` instead of `-p`).',
-    )
-    ERROR_NOTHING_FITTED = (
-        'The engine skipped the fit: its initial potential says that {done} of {cycles} fit cycles are done.',
-        'Remove `_fit_cycles` from the metadata of the potential, or continue from another interim potential.',
-    )
-    # The active set.
-    ERROR_ENVIRONMENTS_INSUFFICIENT = (
-        'There are {n_atoms} atoms of {element} for {n_functions} functions; at least as many atoms are needed.',
-        'Add structures with {element}, take all atoms (option `all_atoms`), or use a potential with fewer functions.',
-    )
-    ERROR_ELEMENT_ABSENT = (
-        'The element {element} of the potential does not occur in the structures.',
-        'Add structures with {element}.',
-    )
-    ERROR_BATCHES_NEED_ALL_ATOMS = (
-        'The active set was to be made in batches, where atoms cannot be left out by their force error.',
-        'Take all atoms (option `all_atoms`, `--all-atoms`), or ask for enough memory to need no batches.',
-    )
-    ERROR_PROJECTIONS_SINGULAR = (
-        'The structures do not tell the basis functions apart: the matrix of projections is singular.',
-        'Add structures that differ more, or use a potential with fewer functions.',
-    )
-    # Everything else.
-    ERROR_KILLED = (
-        'The program {program} was killed by signal {signal}.',
-        'Look at the report of the scheduler for the reason: walltime, memory, or a cancelled job.',
-    )
-    ERROR_JOB_DIED = (
-        'The job came to its end before the program {program} did, and nobody says why.',
-        'Look at the report of the scheduler: the job was killed, or its node died. The restart chains run it again.',
-    )
-    ERROR_TRACEBACK_UNKNOWN = (
-        'The program {program} stopped with an error that is not known: "{problem}".',
-        'Look at the standard error of the job for the whole traceback.',
-    )
-    ERROR_NO_REASON_GIVEN = (
-        'The program {program} stopped with exit status {exit_status} and gave no reason.',
-        'Look at the standard output and error of the job, and at the report of the scheduler.',
-    )
-
-    @property
-    def label(self) -> str:
-        """The name, in the style of an exit code."""
-        return self.name
-
-    @property
-    def message(self) -> str:
-        """What happened and what to do next, with placeholders for ``str.format``."""
-        return ' '.join(self.value)
+__all__ = ['Diagnosis', 'Failure', 'diagnose']
 
 
 @dataclass(frozen=True)
@@ -170,12 +34,12 @@ class Diagnosis:
 def diagnose(
     program: str, stdout: str = '', stderr: str = '', log: str = '', exit_status: int | None = None
 ) -> Diagnosis | None:
-    """Tell why a program of the engine failed.
+    """Tell why a program failed, of the ways in which it can.
 
     A fit that was skipped counts as a failure although its exit status is 0. Finding nothing to select does not.
     Where the exit status is not known, ask only if the output is missing: a job can complain and succeed all the same.
 
-    :param program: ``pacemaker``, ``pace_activeset``, ``pace_select`` or ``pace_yaml2yace``.
+    :param program: a name in :data:`~aiida_pacemaker.engine.failure_kinds.PROGRAMS`.
     :param stdout: what it wrote to its standard output.
     :param stderr: what it wrote to its standard error.
     :param log: ``log.txt``, where there is one.
@@ -185,17 +49,18 @@ def diagnose(
     # Reasons stand at the end; before them an output can hold a hundred megabytes of progress.
     text = '\n'.join(part[-_TAIL:] for part in (stderr, stdout, log))
     values: dict[str, str | int] = {'program': program}
+    possible = PROGRAMS[program]
     for failure, pattern, said in _RULES:
-        if exit_status == 0 and failure is not Failure.ERROR_NOTHING_FITTED:
+        if failure not in possible or (exit_status == 0 and failure is not Failure.ERROR_NOTHING_FITTED):
             continue
         match = next((found for found in pattern.finditer(text) if _comes_after(said, found)), None)
-        if match is not None:
+        if match is not None and match.groupdict().get('element', 'X') in chemical_symbols:
             values.update({name: ' '.join(value.split()) for name, value in match.groupdict().items()})
             values.update(_elements(text, failure, values))
             return Diagnosis(failure, values)
     if exit_status == 0:
         return None
-    problem = _last_line_of_traceback(text)
+    problem = _last_line_of_traceback(text) if Failure.ERROR_TRACEBACK_UNKNOWN in possible else None
     if problem is not None:
         return Diagnosis(Failure.ERROR_TRACEBACK_UNKNOWN, {**values, 'problem': problem})
     if exit_status is None:
@@ -210,15 +75,40 @@ _SKIPPED = re.compile(
     r'Number of finished fit cycles \((?P<done>\d{1,6})\) >= number of expected fit cycles \((?P<cycles>\d{1,6})\)'
 )
 
+_INSUFFICIENT = (
+    r'Insufficient atomic environments .{0,80}species type (?P<species>\d{1,3}), .{0,80}'
+    r'projections shape=\((?P<n_atoms>\d{1,12}), (?P<n_functions>\d{1,12})\)'
+)
+# As text or bytes, of Python or NumPy, depending on versions.
+_KEY_OF_ELEMENT = r"^KeyError: (?:np\.\w{1,8}\()?b?'(?P<element>[A-Z][a-z]?)'\)?$"
+
+# What launches programs names the one that is missing, which need not be that of the code: `apptainer`, `mpirun`, the
+# interpreter of a script.
+_NOT_FOUND = (
+    # Shells, which may give a line number and the script that was to be interpreted.
+    r'^(?:\S{0,200}: (?:line )?\d{1,6}: |\S{0,200}sh: )(?:\S{1,200}: )??(?P<missing>[^:\n]{1,400}): '
+    r'(?:command not found|not found|No such file or directory|cannot execute: required file not found|'
+    r'bad interpreter: No such file or directory)$',
+    r'^\S{0,200}: command not found: (?P<missing>\S{1,400})$',
+    r'^(?P<missing>[^\s:]{1,400}): Command not found\.$',
+    r"^\S{0,100}env: ['\u2018]?(?P<missing>[^'\u2018\u2019:\n]{1,400})['\u2019]?: No such file or directory$",
+    # Slurm, Open MPI and MPICH.
+    r'execve(?:\(\))?: (?P<missing>[^:\n]{1,400}): No such file or directory$',
+    r'executable(?: file)?[^:]{0,200}:\s{0,20}(?:Node: {1,20}\S{1,200}\s{1,20})?'
+    r'Executable: {1,4}(?P<missing>\S{1,400})$',
+    r'execvp error on file (?P<missing>[^(\n]{1,400}?) \(No such file',
+    # Containers: what was to run in them, and their images.
+    r'"(?P<missing>[^"\n]{1,400})": (?:executable file not found|stat [^:\n]{1,400}: no such file)',
+    r'^FATAL: {1,4}could not open image (?P<missing>[^:\n]{1,400}): ',
+    r'pull access denied for (?P<missing>[^,\n]{1,200}),',
+)
+
 # Lines can be very long, so repetitions are bounded. The more particular a pattern is, the earlier it stands. Some are
 # meant only if something else was said not long before.
 _PATTERNS: tuple[tuple[Failure, str] | tuple[Failure, str, str], ...] = (
     (Failure.ERROR_BATCHES_NEED_ALL_ATOMS, r'Error-based selection of atoms in batch mode is not implemented'),
-    (
-        Failure.ERROR_ENVIRONMENTS_INSUFFICIENT,
-        r'Insufficient atomic environments .{0,80}species type (?P<species>\d{1,3}), .{0,80}'
-        r'projections shape=\((?P<n_atoms>\d{1,12}), (?P<n_functions>\d{1,12})\)',
-    ),
+    (Failure.ERROR_ENVIRONMENTS_INSUFFICIENT, _INSUFFICIENT),
+    (Failure.ERROR_CANDIDATES_INSUFFICIENT, _INSUFFICIENT),
     (Failure.ERROR_PROJECTIONS_SINGULAR, r'Input matrix must not be singular|LinAlgError: Singular matrix'),
     # The engine takes quantiles of the force errors of an element without atoms.
     (Failure.ERROR_ELEMENT_ABSENT, r'^IndexError: index -1 is out of bounds', 'np.quantile('),
@@ -237,13 +127,12 @@ _PATTERNS: tuple[tuple[Failure, str] | tuple[Failure, str, str], ...] = (
     (Failure.ERROR_DATASET_EMPTY, r' 0 structures in candidate list'),
     (
         Failure.ERROR_ELEMENT_UNKNOWN,
-        # As text or bytes, of Python or NumPy, depending on versions.
-        r"^KeyError: (?:np\.\w{1,8}\()?b?'(?P<element>[A-Z][a-z]?)'\)?$",
+        _KEY_OF_ELEMENT,
     ),
     (Failure.ERROR_MEMORY_EXHAUSTED, r'^(?:numpy[\w.]{0,60}\.)?(?:_Array)?MemoryError\b'),
     (
         Failure.ERROR_MEMORY_EXHAUSTED,
-        r'^[\w.]{0,150}ResourceExhaustedError: |^(?:.{0,200}\s)?Killed$|oom-kill|std::bad_alloc|'
+        r'^[\w.]{0,150}(?:ResourceExhaustedError|OutOfMemoryError): |^(?:.{0,200}\s)?Killed$|oom-kill|std::bad_alloc|'
         # Said of a library that is loaded, and of one thread too many of those that calculate.
         r'failed to map segment from shared object',
     ),
@@ -286,11 +175,23 @@ _PATTERNS: tuple[tuple[Failure, str] | tuple[Failure, str, str], ...] = (
         'Number of finished fit cycles (',
     ),
     (Failure.ERROR_NOTHING_FITTED, _SKIPPED.pattern),
-    # Said by a shell or by the launcher of Slurm. Last, for the script of a job can miss other programs without harm.
+    # The same words mean something else where a calculator says them.
     (
-        Failure.ERROR_PROGRAM_NOT_FOUND,
-        r'^(?:\S{0,200}sh: |srun: .{0,80}execve).{0,400}: (?:command not found|not found|No such file or directory)$',
+        Failure.ERROR_CALCULATOR_NOT_IMPORTABLE,
+        r"^ModuleNotFoundError: No module named '(?P<module>[^'\n]{1,100})'",
     ),
+    (
+        Failure.ERROR_CALCULATOR_MISSING,
+        r'^(?P<problem>ImportError: [^\n]{1,400}|'
+        r"AttributeError: module '[^'\n]{1,100}' has no attribute [^\n]{1,200})$",
+    ),
+    (Failure.ERROR_CALCULATOR_ELEMENT_MISSING, _KEY_OF_ELEMENT),
+    (
+        Failure.ERROR_CALCULATOR_FILE_MISSING,
+        r"^FileNotFoundError: (?:\[Errno 2\] [^:\n]{0,80}: )?(?P<quote>['\"]?)(?P<path>[^'\"\n]{1,400})(?P=quote)$",
+    ),
+    # Last, for the script of a job can miss other programs without harm.
+    *((Failure.ERROR_PROGRAM_NOT_FOUND, pattern) for pattern in _NOT_FOUND),
 )
 #: How long before, in characters.
 _NEAR = 8000
@@ -314,7 +215,7 @@ def _elements(text: str, failure: Failure, values: Mapping[str, str | int]) -> d
     listed = re.findall(r'Element: (\w{1,3}), # atoms', text)
     if failure is Failure.ERROR_ELEMENT_ABSENT:
         return {'element': ', '.join(sorted(set(known) - set(listed))) or '(not named)'}
-    if failure is Failure.ERROR_ENVIRONMENTS_INSUFFICIENT:
+    if failure in {Failure.ERROR_ENVIRONMENTS_INSUFFICIENT, Failure.ERROR_CANDIDATES_INSUFFICIENT}:
         # The engine numbers its species types in alphabetical order.
         symbols = sorted(set(known) or set(listed))
         species = int(values['species'])

@@ -10,6 +10,7 @@ from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.label_ase import INTERRUPTED, RUNNING, AseCalculator, AseLabelCalculation
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
+from aiida_pacemaker.engine.failures import diagnose
 from aiida_pacemaker.engine.label_files import Labels, read_labels, read_versions
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.table import BoolArray, Frames
@@ -44,7 +45,8 @@ class AseLabelParser(PaceParser):
             return self.verdict(self.exit_codes.ERROR_LABELS_INTERRUPTED.format(missing=missing, count=len(frames)))
         if not good.any():
             reason = ': '.join(failures[0])
-            return self.verdict(self.exit_codes.ERROR_ALL_LABELS_FAILED.format(count=len(frames), reason=reason))
+            code = self.exit_codes.ERROR_ALL_LABELS_FAILED
+            return self.verdict(code.format(count=len(frames), reason=reason, advice=_advice(reason)))
         return self.verdict()
 
     def theory(self, versions: dict[str, str]) -> LevelOfTheory:
@@ -64,6 +66,12 @@ def _failures(labels: Labels, good: BoolArray, whole: bool) -> dict[int, Failure
     if not whole and labels.running in failures:
         failures[labels.running] = (RUNNING, 'the job was stopped while it labelled this frame')
     return failures
+
+
+def _advice(reason: str) -> str:
+    """Return what to do about what a calculator said of a frame."""
+    diagnosis = diagnose(AseLabelCalculation.PROGRAM, stderr=reason)
+    return 'Repair the calculator or its arguments.' if diagnosis is None else diagnosis.message
 
 
 def _listed(frames: Frames, failures: dict[int, Failure]) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from aiida_pacemaker.calculations.label_ase import AseCalculator
 from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.engine.config import TrainerConfig
 from aiida_pacemaker.engine.exploration import ExploreOptions
+from aiida_pacemaker.engine.failure_kinds import ENVIRONMENT
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.workflows.settings import LoopSettings
 
@@ -76,9 +77,15 @@ def _processes() -> str:
         if group == 'aiida.workflows':
             blocks += [
                 '## Exit codes of all jobs',
-                'The jobs of the engine have these in common; each also has its own, listed with it.',
+                'What can become of any program on a computer. Each job also has those of its own program, listed with '
+                'it.',
                 _table(
-                    CODE_HEAD, [_code(status, failure.label, failure.message) for failure, status in STATUS.items()]
+                    CODE_HEAD,
+                    [
+                        _code(status, failure.label, failure.message)
+                        for failure, status in sorted(STATUS.items(), key=lambda item: item[1])
+                        if failure in ENVIRONMENT
+                    ],
                 ),
             ]
     return _page(blocks)
@@ -95,7 +102,7 @@ def _process(name: str, process: Any) -> Iterator[str]:
     yield _table(('Output', 'Type', 'Meaning'), outputs)
     if issubclass(process, PaceCalcJob):
         yield '**Exit codes**, besides those of all jobs'
-        yield _exit_codes(process, CalcJob, set(STATUS.values()))
+        yield _exit_codes(process, CalcJob, {STATUS[failure] for failure in ENVIRONMENT})
     else:
         yield '**Exit codes**'
         yield _exit_codes(process, BaseRestartWorkChain, set())

@@ -102,11 +102,18 @@ def test_a_calculator_that_cannot_be_made_fails_for_all_frames(run_job, pace_cod
     assert len(node.outputs.failures['failures']) == 4
 
 
+@pytest.mark.fault(
+    'the Python of a labeller does not have the module of its calculator',
+    engine='a traceback',
+    here='says which module is to be installed in the environment of that Python; nothing is said of the engine',
+    ends='AseLabelCalculation.ERROR_CALCULATOR_NOT_IMPORTABLE',
+)
 def test_a_calculator_that_is_not_installed(run_job, pace_codes_fake, copper):
     calculator = {'calculator': 'no_such_module:Calculator'}
     node = run_job('pacemaker.label.ase', code=pace_codes_fake['python'], dataset=copper, calculator=calculator)
-    assert node.exit_status == node.process_class.exit_codes.ERROR_ENGINE_NOT_IMPORTABLE.status
-    assert 'no_such_module' in node.exit_message
+    assert node.exit_status == node.process_class.exit_codes.ERROR_CALCULATOR_NOT_IMPORTABLE.status
+    assert 'Install no_such_module in the environment of that Python' in node.exit_message
+    assert 'python-ace' not in node.exit_message
 
 
 #: EMT without its stress, as in a calculator that never had one.

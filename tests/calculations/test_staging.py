@@ -274,7 +274,7 @@ def test_after_the_job_has_begun(place, train_inputs, what):
     ).node
     assert node.is_finished_ok == (what == LOSS)
     if what == DAMAGE:
-        assert node.exit_status == 329
+        assert node.exit_status == node.process_class.exit_codes.ERROR_DATASET_DAMAGED.status
 
 
 @pytest.mark.fault(

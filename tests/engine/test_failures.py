@@ -5,6 +5,7 @@ from string import Formatter
 
 import pytest
 
+from aiida_pacemaker.engine.failure_kinds import PROGRAMS as PROGRAMS_OF_JOBS
 from aiida_pacemaker.engine.failures import Failure, diagnose
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
@@ -99,6 +100,57 @@ SPOKEN = [
 ]
 
 
+#: What launches programs says of one that is missing, and its name.
+NOT_FOUND = [
+    ('/bin/bash: line 1: pacemaker: command not found', 'pacemaker'),
+    ('/scratch/ab/_aiidasubmit.sh: line 8: apptainer: command not found', 'apptainer'),
+    ('/bin/sh: 8: singularity: not found', 'singularity'),
+    ('/home/me/run_pace: line 3: docker: command not found', 'docker'),
+    ('zsh:1: command not found: srun', 'srun'),
+    ('mpirun: Command not found.', 'mpirun'),
+    (
+        '/bin/bash: line 4: /env/bin/pacemaker: /old/bin/python: bad interpreter: No such file or directory',
+        '/old/bin/python',
+    ),
+    ('/bin/bash: line 1: /env/bin/pacemaker: cannot execute: required file not found', '/env/bin/pacemaker'),
+    ('/usr/bin/env: \u2018python\u2019: No such file or directory', 'python'),
+    ('slurmstepd: error: execve(): pacemaker: No such file or directory', 'pacemaker'),
+    (
+        'mpirun was unable to find the specified executable file, and therefore\ndid not launch the job.  This error '
+        'was first reported for process\nrank 0; it may have occurred for others:\n\nNode:       node1\n'
+        'Executable: pacemaker\n',
+        'pacemaker',
+    ),
+    ('[proxy:0:0@node1] create_process: execvp error on file pacemaker (No such file or directory)', 'pacemaker'),
+    ('FATAL:   "pacemaker": executable file not found in $PATH', 'pacemaker'),
+    ('FATAL:   could not open image /home/me/pace.sif: failed to retrieve path', '/home/me/pace.sif'),
+    ('docker: Error response from daemon: pull access denied for pace, repository does not exist', 'pace'),
+]
+
+#: What a calculator of ASE stops with, and what has to be told of it.
+CALCULATORS = [
+    ("ModuleNotFoundError: No module named 'mace'", Failure.ERROR_CALCULATOR_NOT_IMPORTABLE, 'Install mace'),
+    (
+        "ModuleNotFoundError: No module named 'tensorflow'",
+        Failure.ERROR_CALCULATOR_NOT_IMPORTABLE,
+        'Install tensorflow',
+    ),
+    ("ImportError: cannot import name 'MACE' from 'mace'", Failure.ERROR_CALCULATOR_MISSING, "'MACE' from 'mace'"),
+    ('ImportError: libcudart.so.12: cannot open shared object file', Failure.ERROR_CALCULATOR_MISSING, 'libcudart'),
+    ("AttributeError: module 'ase.calculators.emt' has no attribute 'E'", Failure.ERROR_CALCULATOR_MISSING, "'E'"),
+    ("KeyError: 'Cu'", Failure.ERROR_CALCULATOR_ELEMENT_MISSING, 'nothing for the element Cu'),
+    ("KeyError: 'Zz'", Failure.ERROR_TRACEBACK_UNKNOWN, "KeyError: 'Zz'"),
+    ('FileNotFoundError: pw.x', Failure.ERROR_CALCULATOR_FILE_MISSING, 'program or file pw.x'),
+    (
+        "FileNotFoundError: [Errno 2] No such file or directory: 'pw.x'",
+        Failure.ERROR_CALCULATOR_FILE_MISSING,
+        'program or file pw.x',
+    ),
+    ('sh: 1: pw.x: not found', Failure.ERROR_PROGRAM_NOT_FOUND, 'Not found on the computer: pw.x'),
+    ('torch.OutOfMemoryError: CUDA out of memory.', Failure.ERROR_MEMORY_EXHAUSTED, 'more memory'),
+]
+
+
 def run_of(case):
     folder = FIXTURES / case
     texts = {
@@ -142,8 +194,40 @@ def test_what_other_versions_and_computers_say(line, failure, named):
     assert named in diagnosis.message
 
 
+@pytest.mark.parametrize(('line', 'missing'), NOT_FOUND, ids=[missing for _, missing in NOT_FOUND])
+@pytest.mark.parametrize('program', PROGRAMS_OF_JOBS)
+def test_a_program_that_is_not_found_is_named(program, line, missing):
+    diagnosis = diagnose(program, stderr=f'{line}\n', exit_status=127)
+    assert diagnosis is not None
+    assert diagnosis.failure is Failure.ERROR_PROGRAM_NOT_FOUND
+    assert diagnosis.message.startswith(f'Not found on the computer: {missing}. ')
+
+
+@pytest.mark.parametrize(('line', 'failure', 'named'), CALCULATORS)
+def test_what_calculators_say(line, failure, named):
+    diagnosis = diagnose('python', stderr=f'Traceback (most recent call last):\n  File "x.py"\n{line}\n')
+    assert diagnosis is not None
+    assert diagnosis.failure is failure
+    assert named in diagnosis.message
+    assert 'python-ace' not in diagnosis.message
+
+
+@pytest.mark.parametrize('case', RECORDED)
+def test_a_program_can_fail_in_all_ways_that_were_recorded(case):
+    assert RECORDED[case][0] in PROGRAMS_OF_JOBS[PROGRAMS[case.partition('/')[0]]]
+
+
+def test_too_few_candidates():
+    _, spoken, exit_status = run_of('activeset/insufficient')
+    diagnosis = diagnose('pace_select', **spoken, exit_status=exit_status)
+    assert diagnosis.failure is Failure.ERROR_CANDIDATES_INSUFFICIENT
+    assert '4 atoms of Mg' in diagnosis.message
+    assert 'all_atoms' not in diagnosis.message
+
+
 def test_every_failure_has_a_run_that_shows_it():
-    shown = {failure for failure, _ in RECORDED.values()} | {failure for _, failure, _ in SPOKEN}
+    shown = {failure for failure, _ in RECORDED.values()} | {failure for _, failure, _ in [*SPOKEN, *CALCULATORS]}
+    shown |= {Failure.ERROR_CANDIDATES_INSUFFICIENT}
     # These two are told from the absence of any word.
     assert set(Failure) - shown == {Failure.ERROR_NO_REASON_GIVEN, Failure.ERROR_JOB_DIED}
     assert set(RECORDED) <= set(CASES)

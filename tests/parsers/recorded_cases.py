@@ -109,6 +109,11 @@ RECORDED = {'train': TRAIN, 'activeset': ACTIVE_SET, 'select': SELECT, 'yaml2yac
 NOT_RECORDED = {
     'ERROR_NO_REASON_GIVEN': 'there is nothing to record: see test_silence',
     'ERROR_KILLED': 'killed fits are ERROR_FIT_INTERRUPTED: see test_killed',
+    'ERROR_CANDIDATES_INSUFFICIENT': 'as for an active set: see test_too_few_candidates',
+    'ERROR_CALCULATOR_NOT_IMPORTABLE': 'no program of the engine: see test_what_calculators_say',
+    'ERROR_CALCULATOR_MISSING': 'no program of the engine: see test_what_calculators_say',
+    'ERROR_CALCULATOR_FILE_MISSING': 'no program of the engine: see test_what_calculators_say',
+    'ERROR_CALCULATOR_ELEMENT_MISSING': 'no program of the engine: see test_what_calculators_say',
     'ERROR_JOB_DIED': 'the script of a job says it by saying nothing: see test_a_job_that_died',
 }
 

@@ -41,9 +41,9 @@ def damages(content):
     }
 
 
-def check(parsed, allowed):
-    """Check that there is an exit code; that all outputs can be stored was seen by the fixture."""
-    assert parsed.label == 'OK' or parsed.code.status in allowed
+def check(parsed, *allowed):
+    """Check how a job has ended; that all outputs can be stored was seen by the fixture."""
+    assert parsed.label in allowed
     assert parsed.code.message is None or '{{' not in parsed.code.message
     for node in parsed.outputs.values():
         if hasattr(node, 'get_dict'):
@@ -51,22 +51,24 @@ def check(parsed, allowed):
 
 
 KINDS = ['empty', 'cut', 'end only', 'flipped', 'binary']
-STATUSES = {*STATUS.values(), 310, 311, 312, 342, 410, 510}
+#: What becomes of a fit one of whose files is damaged. Half a table of metrics is a table.
+FIT = {
+    'log.txt': {'OK'},
+    'metrics.txt': {'ERROR_METRICS_INVALID', 'ERROR_NOTHING_FITTED', 'OK'},
+    'test_metrics.txt': {'OK'},
+    'output_potential.yaml': {'ERROR_POTENTIAL_INVALID'},
+    'output_potential.yace': {'OK'},
+    'train_pred.pckl.gzip': {'OK'},
+}
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize(
-    'name',
-    [
-        *('log.txt', 'metrics.txt', 'test_metrics.txt', 'output_potential.yaml', 'output_potential.yace'),
-        'train_pred.pckl.gzip',
-    ],
-)
+@pytest.mark.parametrize('name', FIT)
 def test_damaged_files_of_a_fit(parse_train, name, kind):
     files = recorded('train', 'default')
     prediction = FIXTURES / 'pickles' / 'engine-pandas-3.1.1-test_pred.pckl.gzip'
     files['train_pred.pckl.gzip'] = prediction.read_bytes()
-    check(parse_train({**files, name: damages(files[name])[kind]}, predict=orm.Bool(True)), STATUSES)
+    check(parse_train({**files, name: damages(files[name])[kind]}, predict=orm.Bool(True)), *FIT[name])
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -74,8 +76,7 @@ def test_damaged_files_of_a_fit(parse_train, name, kind):
 def test_damaged_files_of_a_fit_that_was_killed(parse_train, name, kind):
     files = recorded('train', 'killed_interim')
     parsed = parse_train({**files, name: damages(files[name])[kind]})
-    check(parsed, STATUSES)
-    assert parsed.code.status != 0
+    check(parsed, 'ERROR_FIT_INTERRUPTED')
     assert 'potential' not in parsed.outputs
 
 
@@ -84,9 +85,7 @@ def test_damaged_files_of_a_fit_that_was_killed(parse_train, name, kind):
 def test_damaged_files_of_an_active_set(parse_active_set, name, kind):
     files = recorded('activeset', 'linear')
     parsed = parse_active_set({**files, name: damages(files[name])[kind]})
-    check(parsed, STATUSES)
-    if name == 'potential.asi':
-        assert parsed.label == 'ERROR_ACTIVE_SET_INVALID'
+    check(parsed, 'ERROR_ACTIVE_SET_INVALID' if name == 'potential.asi' else 'OK')
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -94,6 +93,4 @@ def test_damaged_files_of_an_active_set(parse_active_set, name, kind):
 def test_damaged_files_of_a_selection(parse_selection, name, kind):
     files = recorded('select', 'default')
     parsed = parse_selection({**files, name: damages(files[name])[kind]})
-    check(parsed, STATUSES)
-    if name == 'selected.pkl.gz':
-        assert parsed.label == 'ERROR_SELECTION_INVALID'
+    check(parsed, 'ERROR_SELECTION_INVALID' if name == 'selected.pkl.gz' else 'OK')

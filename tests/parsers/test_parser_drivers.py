@@ -193,6 +193,23 @@ def test_all_labels_failed(parse_labels, frames):
     assert len(parsed.outputs['failures']['failures']) == 3
 
 
+@pytest.mark.parametrize(
+    ('said', 'advice'),
+    [
+        ({'reason': 'ModuleNotFoundError', 'message': "No module named 'torch'"}, 'Install torch'),
+        ({'reason': 'KeyError', 'message': "'Mg'"}, 'for Mg in its `arguments`'),
+        ({'reason': 'FileNotFoundError', 'message': "[Errno 2] No such file or directory: 'pw.x'"}, 'file pw.x'),
+        ({'reason': 'ValueError', 'message': 'unlucky'}, 'Repair the calculator or its arguments.'),
+    ],
+)
+def test_what_to_do_about_a_calculator_that_fails_for_all_frames(parse_labels, said, advice):
+    lines = ''.join(json.dumps({'frame': frame, **said}) + '\n' for frame in range(3))
+    parsed = parse_labels({'labels.jsonl': lines, 'labels.json': LABELS_SUMMARY})
+    assert parsed.label == 'ERROR_ALL_LABELS_FAILED'
+    assert said['message'] in parsed.code.message
+    assert advice in parsed.code.message
+
+
 @pytest.mark.parametrize('cut', [1, 20, 400])
 def test_a_job_that_was_stopped_keeps_what_it_has(parse_labels, frames, cut):
     """It may have been stopped within a line."""
