@@ -15,6 +15,7 @@ from aiida.orm.pydantic import OrmMetadataField
 from aiida.repository import Repository
 
 from aiida_pacemaker.baseline.targets import write_targets
+from aiida_pacemaker.data.shard_files import SettledFiles, SharingSandbox
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import to_atoms, write_extxyz
 from aiida_pacemaker.frames.hashing import HashArray
@@ -31,6 +32,7 @@ from aiida_pacemaker.frames.table import FloatArray, Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
 
 if TYPE_CHECKING:
+    from aiida.repository.backend import AbstractRepositoryBackend
     from ase import Atoms
 
     from aiida_pacemaker.baseline.model import DeltaBaseline
@@ -149,6 +151,7 @@ class PaceDatasetData(orm.Data):
         """Refer to the shards of the parents without reading them, and return their summaries by name."""
         shards: dict[str, dict[str, Any]] = {}
         objects: dict[str, Any] = {}
+        shared_keys: dict[str, AbstractRepositoryBackend] = {}
         for parent in parents:
             if not parent.is_stored:
                 raise ValueError(f'{parent} is not stored: only shards of stored datasets can be shared')
@@ -156,14 +159,31 @@ class PaceDatasetData(orm.Data):
             files = parent.base.repository.metadata['o'][self.FOLDER]['o']
             shards |= {name: summary for name, summary in shared.items() if name not in shards}
             objects |= {name: files[name] for name in shared}
+            shared_keys |= {files[name]['k']: parent.backend.get_repository() for name in shared}
         if objects:
-            # A node that is not stored keeps its files in a sandbox, and storing would feed each of them to the object
-            # store again. Its repository is put on the store itself instead, as is done for nodes taken from the cache:
-            # objects that are there already are then only referred to.
+            # The files of a node that is not stored are copied when it is: that would feed all of them to the object
+            # store again.
             self.base.repository._repository = Repository.from_serialized(
-                backend=self.backend.get_repository(), serialized={'o': {self.FOLDER: {'o': objects}}}
+                backend=SharingSandbox(shared_keys), serialized={'o': {self.FOLDER: {'o': objects}}}
             )
         return shards
+
+    def _store(self, clean: bool = True) -> PaceDatasetData:
+        """Store the node: its shards are in the repository afterwards, even if the storage is maintained meanwhile.
+
+        :raises StoringNotAllowed: if a shard that is shared with another dataset is not there any more.
+        """
+        repository = self.base.repository
+        waiting = repository._repository
+        files = SettledFiles(waiting, self.backend.get_repository())
+        repository._repository = files.put()
+        try:
+            super()._store(clean=clean)
+        except BaseException:
+            repository._repository = waiting
+            raise
+        files.put_again()
+        return self
 
     def __str__(self) -> str:
         kind = 'labelled' if self.labelled else 'unlabelled'
