@@ -55,7 +55,7 @@ def to_lammps(
     numbers = [atomic_number(symbol) for symbol in elements]
     style, arguments = _pace(elements, potential_file, active_set, algorithm)
     header = HEADER.format(types=', '.join(f'{type_} {symbol}' for type_, symbol in enumerate(elements, start=1)))
-    if baseline.mode != 'delta':
+    if baseline.mode in ('core', 'both'):
         header += CORE_NOTE
     if not baseline.subtracted():
         return f'{header}pair_style {style}\npair_coeff * * {arguments}\n'

@@ -25,7 +25,7 @@ def _alphabetical(elements: tuple[str, str]) -> tuple[str, str]:
 
 Element = Annotated[str, AfterValidator(_element)]
 Positive = Annotated[float, Field(gt=0)]
-Mode = Literal['delta', 'core', 'both']
+Mode = Literal['delta', 'core', 'both', 'none']
 
 
 class _Parameters(BaseModel):
@@ -120,11 +120,21 @@ class DeltaBaseline(_Parameters):
       Its cutoffs are not used and it is not subtracted.
     * ``both``: we do, as in ``delta``, and the engine also switches ACE off there (``engine_inner_cutoff``), so
       that nothing but the baseline is left where atoms collide.
+    * ``none``: nobody does, and there is no LJ either. For potentials that were fitted elsewhere without any repulsion
+      (``import_potential``) and for what continues from them; no fit of our own begins without ZBL.
     """
 
     mode: Mode = Field(default='delta', description='Who provides the ZBL repulsion.')
-    zbl: ZBLBaseline = Field(description='The ZBL repulsion; mandatory.')
+    zbl: ZBLBaseline | None = Field(default=None, description='The ZBL repulsion; mandatory but for the mode `none`.')
     lj: LJBaseline | None = Field(default=None, description='A Lennard-Jones potential, subtracted in every mode.')
+
+    @model_validator(mode='after')
+    def _zbl_is_mandatory(self) -> DeltaBaseline:
+        if self.mode == 'none' and (self.zbl, self.lj) != (None, None):
+            raise ValueError('the mode none is for potentials without any baseline; leave out zbl and lj')
+        if self.mode != 'none' and self.zbl is None:
+            raise ValueError('zbl is needed: give its cutoffs, or use DeltaBaseline.for_elements')
+        return self
 
     @classmethod
     def for_elements(cls, elements: Iterable[str], *, lj: bool = False, mode: Mode = 'delta') -> DeltaBaseline:
@@ -136,6 +146,8 @@ class DeltaBaseline(_Parameters):
         :raises ValueError: if there are no elements, or if the covalent radius of one is not known.
         """
         symbols = sorted(set(elements))
+        if mode == 'none':
+            return cls(mode=mode)
         inner, outer = default_cutoffs(symbols)
         pairs = [
             dict(zip(('elements', 'epsilon', 'sigma', 'cutoff'), (key, *default_pair(*key)), strict=True))
@@ -150,7 +162,7 @@ class DeltaBaseline(_Parameters):
     def subtracted(self) -> tuple[ZBLBaseline | LJBaseline, ...]:
         """Return the terms that are subtracted from the labels and added again to the potential."""
         terms: list[ZBLBaseline | LJBaseline] = []
-        if self.mode != 'core':
+        if self.zbl is not None and self.mode != 'core':
             terms.append(self.zbl)
         if self.lj is not None:
             terms.append(self.lj)
@@ -172,7 +184,7 @@ class DeltaBaseline(_Parameters):
 
         ACE fades out over the very distances over which the ZBL repulsion fades in.
         """
-        if self.mode != 'both':
+        if self.zbl is None or self.mode != 'both':
             return None
         return {
             'r_in': self.zbl.outer,

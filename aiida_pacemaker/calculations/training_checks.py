@@ -62,6 +62,17 @@ def _check_reference_energies(inputs: Any) -> str | None:
     return None
 
 
+def _check_repulsion(inputs: Any) -> str | None:
+    """Refuse a fit of our own without any repulsion at short range."""
+    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    if baseline.mode != 'none' or ('potential' in inputs and inputs['potential'].baseline.mode == 'none'):
+        return None
+    return (
+        'a baseline of the mode `none` is for potentials from elsewhere and what continues from them: without ZBL '
+        'nothing keeps atoms apart at distances that the dataset does not have. Use `default_baseline`.'
+    )
+
+
 def _check_lj(inputs: Any) -> str | None:
     for term in DeltaBaseline.model_validate(inputs['baseline'].get_dict()).subtracted():
         if isinstance(term, LJBaseline):
@@ -207,6 +218,7 @@ def _check_memory(inputs: Any) -> str | None:
 CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('dataset', 'config'), _check_elements),
     (('dataset', 'reference_energies'), _check_reference_energies),
+    (('baseline',), _check_repulsion),
     (('dataset', 'baseline'), _check_lj),
     (('dataset', 'baseline', 'reference_energies'), _check_potential),
     (('dataset', 'test_dataset'), _check_test_set),

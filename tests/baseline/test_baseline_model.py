@@ -83,14 +83,14 @@ def test_default_lj_has_its_minimum_at_the_sum_of_the_covalent_radii():
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({}, r'zbl\n.*Field required'),
-        ({'zbl': None}, r'zbl\n.*valid dictionary'),
+        ({}, 'zbl is needed'),
+        ({'zbl': None}, 'zbl is needed'),
         ({'zbl': {'inner': 2, 'outer': 1}}, 'between inner=2 and outer=1 angstrom; inner must be the smaller one'),
         ({'zbl': {'inner': 2, 'outer': 2}}, 'inner must be the smaller one'),
         ({'zbl': {'inner': 0, 'outer': 2}}, 'greater than 0'),
         ({'zbl': {'inner': 1, 'outer': math.inf}}, 'finite'),
         ({'zbl': {'inner': 1, 'outer': 2}, 'modus': 'delta'}, r'modus\n.*not permitted'),
-        ({'zbl': {'inner': 1, 'outer': 2}, 'mode': 'off'}, "'delta', 'core' or 'both'"),
+        ({'zbl': {'inner': 1, 'outer': 2}, 'mode': 'off'}, "'core', 'both' or 'none'"),
         ({'zbl': {'inner': 1, 'outer': 2}, 'lj': {'pairs': []}}, 'at least 1 item'),
         ({'zbl': {'inner': 1, 'outer': 2}, 'lj': {'pairs': [{**PAIR, 'sigma': -1}]}}, 'greater than 0'),
         (
@@ -162,3 +162,14 @@ def test_in_mode_both_the_engine_switches_ace_off_where_the_repulsion_is_on():
     ]
     assert energies[:2] == [0, 0]
     assert all(abs(energy) > 1e-6 for energy in energies[2:])
+
+
+def test_a_potential_from_elsewhere_can_have_no_baseline():
+    none = DeltaBaseline(mode='none')
+    assert none == DeltaBaseline.for_elements(['Cu'], mode='none')
+    assert none.subtracted() == ()
+    assert not none.engine_repulsion
+    with pytest.raises(ValueError, match='leave out zbl and lj'):
+        DeltaBaseline(mode='none', zbl=ZBLBaseline(inner=1.0, outer=2.0))
+    with pytest.raises(ValueError, match='zbl is needed'):
+        DeltaBaseline(mode='delta')

@@ -55,6 +55,10 @@ def test_nothing_to_say_of_good_inputs(complaint):
     assert complaint() is None
 
 
+def test_no_fit_of_our_own_is_without_repulsion(complaint):
+    assert 'a baseline of the mode `none` is for potentials from elsewhere' in complaint(baseline={'mode': 'none'})
+
+
 def test_what_is_not_known_yet_is_not_checked(train_inputs):
     assert complaint_about_training({}) is None
     assert complaint_about_training({'dataset': train_inputs()['dataset']}) is None
