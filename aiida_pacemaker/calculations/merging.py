@@ -17,6 +17,7 @@ from aiida_pacemaker.data.theory import said_theory
 from aiida_pacemaker.frames.checks import Reason, Refusal, check, enforce
 from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
 from aiida_pacemaker.frames.merging import deduplicate
+from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import FloatArray, Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
 
@@ -86,12 +87,12 @@ class Merger:
         by_key: dict[str, tuple[str, RawSource]] = {}
         for label, node in nodes.items():
             try:
-                reading = read_source(node, self.options.conventions.get(label), self.options.keys_of(label))
+                reading = self.read(label, node)
             except ValueError as exception:
                 raise ValueError(f'{label}, which is {node}, cannot be merged: {exception}') from exception
             self.warnings += [f'{label}: {warning}' for warning in reading.warnings]
             frames = reading.frames.with_generation(self.options.generation or 0)
-            good, origin = self.good_ones(label, frames, unconverged=reading.unconverged)
+            good, origin = self.good_ones(label, frames, reading=reading)
             if len(good):
                 parts.append(good)
                 origins += origin
@@ -104,6 +105,16 @@ class Merger:
                 self.book.enter(label, [key], {}, self.level_of(label, node))
             self.new.append(frames)
 
+    def read(self, label: str, node: RawSource) -> Reading:
+        """Return the frames of a trajectory or of a file, read as the options say."""
+        options = self.options
+        return read_source(
+            node,
+            options.conventions.get(label),
+            options.keys_of(label),
+            labelled=None if options.labelled else False,
+        )
+
     def level_of(self, label: str, node: RawSource) -> LevelOfTheory | None:
         """Return the level of theory of a trajectory or of a file: what it says itself comes first.
 
@@ -112,13 +123,13 @@ class Merger:
         return said_theory(node) or self.options.level_of(label) or theory_of(node)
 
     def good_ones(
-        self, label: str, frames: Frames, first: int = 0, unconverged: Mapping[int, str] | None = None
+        self, label: str, frames: Frames, first: int = 0, reading: Reading | None = None
     ) -> tuple[Frames, list[dict[str, Any]]]:
         """Return the frames of one part that are good and where each is from, and remember why the others are not.
 
         :param label: label of the source.
         :param first: position in the source of the first frame.
-        :param unconverged: why the labels of some frames cannot be trusted, by their position among these.
+        :param reading: what else is known of these frames.
         """
         options = self.options
         self.n_given += len(frames)
@@ -134,7 +145,10 @@ class Merger:
             require_labels=options.labelled,
             require_stress=options.require_stress,
         )
-        refusals += self.unconverged_ones(label, frames, unconverged or {}, {refusal.frame for refusal in refusals})
+        if reading is not None:
+            refusals = [_with_what_is_there(refusal, reading.missing) for refusal in refusals]
+            refused = {refusal.frame for refusal in refusals}
+            refusals += self.unconverged_ones(label, frames, reading.unconverged, refused)
         self.refusals += [replace(refusal, source=label, frame=first + refusal.frame) for refusal in refusals]
         good = np.ones(len(frames), dtype=np.bool_)
         good[[refusal.frame for refusal in refusals]] = False
@@ -253,3 +267,11 @@ def merge_sources(
 
 def _energies(frames: Frames) -> FloatArray:
     return np.full(len(frames), np.nan) if frames.energy is None else frames.energy
+
+
+def _with_what_is_there(refusal: Refusal, missing: Mapping[int, str]) -> Refusal:
+    """Return a refusal for want of a label with what the frame has instead."""
+    found = missing.get(refusal.frame)
+    if found is None or refusal.reason not in (Reason.ENERGY, Reason.FORCES, Reason.STRESS):
+        return refusal
+    return replace(refusal, message=f'{refusal.message}; {found}')

@@ -8,7 +8,8 @@ import numpy as np
 from aiida import orm
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.frames.ase_io import read
+from aiida_pacemaker.data.trajectories import REMARKS
+from aiida_pacemaker.frames.ase_io import read_all
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import read_dataset
 from aiida_pacemaker.frames.reading import Reading
@@ -55,27 +56,36 @@ def read_trajectory(node: orm.TrajectoryData, convention: Convention) -> Frames:
     )
 
 
-def read_file(node: orm.SinglefileData, keys: LabelKeys | None = None) -> Reading:
+def read_file(node: orm.SinglefileData, keys: LabelKeys | None = None, *, labelled: bool | None = None) -> Reading:
     """Return the frames of a file: a dataset of Pacemaker, or whatever ASE reads (extxyz, ...).
 
     :param keys: names of its labels, where they are not the usual ones.
+    :param labelled: False if its labels are not wanted.
     """
     with node.open(mode='rb') as handle:
         if node.filename.endswith(PICKLES):
             frames, _ = read_dataset(handle, source_key=source_key(node), keys=keys)
             return Reading(frames)
-        return Reading(read(handle, name=node.filename, source_key=source_key(node), keys=keys))
+        return read_all(handle, name=node.filename, source_key=source_key(node), keys=keys, labelled=labelled)
 
 
-def read_source(node: RawSource, convention: Convention | None = None, keys: LabelKeys | None = None) -> Reading:
+def read_source(
+    node: RawSource,
+    convention: Convention | None = None,
+    keys: LabelKeys | None = None,
+    *,
+    labelled: bool | None = None,
+) -> Reading:
     """Return the frames of a trajectory or of a file, and what is to be said of them.
 
     :raises ValueError: if it does not hold what it should.
     """
     if isinstance(node, orm.TrajectoryData):
         frames = read_trajectory(node, convention or convention_of(node))
-        return Reading(frames, unconverged=_inaccurate(node, frames))
-    return read_file(node, keys)
+        return Reading(
+            frames, warnings=tuple(node.base.attributes.get(REMARKS, None) or ()), unconverged=_inaccurate(node, frames)
+        )
+    return read_file(node, keys, labelled=labelled)
 
 
 def _inaccurate(node: orm.TrajectoryData, frames: Frames) -> dict[int, str]:

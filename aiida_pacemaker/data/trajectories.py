@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aiida import orm
 
 from aiida_pacemaker.data.theory import Theory, say_theory
-from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.frames.ase_io import reading_of
+from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.trajectory import to_arrays
 
@@ -16,15 +17,30 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-def trajectories_from_atoms(images: Sequence[Atoms], *, theory: Theory | None = None) -> list[orm.TrajectoryData]:
+#: Attribute of a trajectory with what was to be said of its labels when it was made, for the report of a merge.
+REMARKS = 'remarks'
+
+
+def trajectories_from_atoms(
+    images: Sequence[Atoms], *, theory: Theory | None = None, keys: LabelKeys | Mapping[str, str] | None = None
+) -> list[orm.TrajectoryData]:
     """Return structures of ASE as trajectories, one per composition and periodicity, with the labels that they have.
 
-    The arrays are `energy` (eV), `forces` (eV/angstrom) and `stress` (eV/angstrom^3, sign of ASE).
+    The arrays are `energy` (eV), `forces` (eV/angstrom) and `stress` (eV/angstrom^3, sign of ASE). The energy is
+    `free_energy` where the calculator has one, since the forces are its derivatives.
 
     :param images: the structures; either all have labels or none.
     :param theory: level of theory of the labels, or its fields; labels of different levels are not merged.
+    :param keys: names of the labels, where these are not the usual ones: `{'energy': 'REF_energy', ...}`.
+    :raises ValueError: if the results of a calculator are those of another structure (it was used for several, or the
+        atoms were moved), if a label has the wrong shape, or if it cannot be told which of two labels is meant.
     """
-    return trajectories_from_frames(from_atoms(images, 'given'), theory=theory)
+    reading = reading_of(images, 'given', keys=None if keys is None else LabelKeys.model_validate(keys))
+    nodes = trajectories_from_frames(reading.frames, theory=theory)
+    if reading.warnings:
+        for node in nodes:
+            node.base.attributes.set(REMARKS, list(reading.warnings))
+    return nodes
 
 
 def trajectories_from_frames(frames: Frames, *, theory: Theory | None = None) -> list[orm.TrajectoryData]:

@@ -16,8 +16,10 @@ class Reading:
     :param warnings: what was left out or is in doubt, and what to do about it; sentences for people.
     :param unconverged: why the labels of some frames cannot be trusted, by the position of the frame: the calculation
         ended before it was self-consistent.
+    :param missing: what frames that lack labels have instead, by their position, for the message of a refusal.
     """
 
     frames: Frames
     warnings: tuple[str, ...] = ()
     unconverged: Mapping[int, str] = field(default_factory=dict)
+    missing: Mapping[int, str] = field(default_factory=dict)

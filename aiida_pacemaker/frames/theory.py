@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
@@ -63,6 +63,11 @@ class LevelOfTheory(_Record):
     )
     smearing: Smearing | None = Field(default=None, description='Smearing of the occupations.')
     spin: str | None = Field(default=None, description='`none`, `collinear`, `non-collinear` or `spin-orbit`.')
+    energy: Literal['free', 'extrapolated'] | None = Field(
+        default=None,
+        description='Which energy: `free`, whose derivatives the forces are and which is read wherever a code tells '
+        'the two apart, or `extrapolated` to zero smearing, which is another level.',
+    )
     arguments: dict[str, Any] = Field(
         default_factory=dict, description='Whatever else decides about energies: arguments of a calculator, keywords.'
     )
@@ -70,6 +75,9 @@ class LevelOfTheory(_Record):
     def deciding(self) -> dict[str, Any]:
         """Return what decides about energies, in a form that is the same wherever that is the same."""
         record = self.model_dump(mode='json', exclude={'version', 'pseudopotentials'}, exclude_none=True)
+        if record.get('energy') == 'free':
+            # What is meant where nothing is said.
+            del record['energy']
         record['pseudopotentials'] = {element: pseudo.md5 for element, pseudo in self.pseudopotentials.items()}
         return {key: _canonical(value) for key, value in record.items() if value != {}}
 

@@ -54,7 +54,12 @@ class AseLabelParser(PaceParser):
         made = AseCalculator.model_validate(self.node.inputs.calculator.get_dict())
         packages = dict.fromkeys((made.calculator.partition(':')[0].partition('.')[0], 'ase'))
         named = [f'{package} {versions[package]}' for package in packages if package in versions]
-        return LevelOfTheory(code=f'ase:{made.calculator}', version=', '.join(named) or None, arguments=made.deciding())
+        return LevelOfTheory(
+            code=f'ase:{made.calculator}',
+            version=', '.join(named) or None,
+            energy='free',
+            arguments=made.deciding(),
+        )
 
 
 def _failures(labels: Labels, good: BoolArray, whole: bool) -> dict[int, Failure]:

@@ -182,6 +182,11 @@ def test_a_stress_by_finite_differences_is_that_of_the_calculator(stressless, al
         for trajectory in node.outputs.trajectories.values()
         if 'stress' in trajectory.get_arraynames()
     ]
+    # The forces are the derivatives of the free energy, whatever the calculator calls its energy.
+    energies = [float(trajectory.get_array('energy')[0]) for trajectory in node.outputs.trajectories.values()]
+    assert any(np.isclose(energy, sheared.get_potential_energy(), rtol=0, atol=1e-12) for energy in energies)
+    for trajectory in node.outputs.trajectories.values():
+        assert trajectory.base.attributes.get('level_of_theory')['energy'] == 'free'
     found = [stress for stress in stresses if np.isfinite(stress).all()]
     # The cluster has none.
     assert len(found) == 1

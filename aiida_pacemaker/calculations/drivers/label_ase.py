@@ -14,6 +14,7 @@ import traceback
 
 import ase
 import numpy as np
+from ase.calculators.calculator import PropertyNotImplementedError
 from journal import begin, write
 from structures import read_structures
 
@@ -29,7 +30,7 @@ class StressMissingError(Exception):
 def label(atoms, calculator, with_stress, numerical_stress=False):
     """Return energy, forces (n, 3) and stress (3, 3) of one structure; the stress is None where it has no meaning."""
     atoms.calc = calculator
-    energy = float(atoms.get_potential_energy())
+    energy = float(consistent_energy(atoms))
     forces = np.array(atoms.get_forces(), dtype=float)
     stress = None
     if with_stress and atoms.pbc.all():
@@ -68,10 +69,13 @@ def stress_of(atoms, numerical):
 
 def consistent_energy(atoms):
     """Return the energy whose derivatives the forces are: the free energy, if the calculator tells it apart."""
-    try:
-        return atoms.get_potential_energy(force_consistent=True)
-    except NotImplementedError:
-        return atoms.get_potential_energy()
+    if 'free_energy' in getattr(atoms.calc, 'implemented_properties', ()):
+        try:
+            return atoms.get_potential_energy(force_consistent=True)
+        except PropertyNotImplementedError:
+            # It could have had one, but not for this structure.
+            pass
+    return atoms.get_potential_energy()
 
 
 def versions_of(module):

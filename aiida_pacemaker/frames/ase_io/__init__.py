@@ -1,0 +1,16 @@
+"""Frames from and to ASE and the files that it reads."""
+
+from .files import FORMATS, UnreadableFile, read, read_all
+from .structures import from_atoms, reading_of, to_atoms
+from .writing import write_extxyz
+
+__all__ = [
+    'FORMATS',
+    'UnreadableFile',
+    'from_atoms',
+    'read',
+    'read_all',
+    'reading_of',
+    'to_atoms',
+    'write_extxyz',
+]
