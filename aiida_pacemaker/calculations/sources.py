@@ -11,7 +11,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import REMARKS
 from aiida_pacemaker.frames.ase_io import read_all
 from aiida_pacemaker.frames.label_keys import LabelKeys
-from aiida_pacemaker.frames.pickle_reading import read_dataset
+from aiida_pacemaker.frames.pickle_reading import read_dataset, said_of_columns
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.trajectory import from_arrays
@@ -64,8 +64,8 @@ def read_file(node: orm.SinglefileData, keys: LabelKeys | None = None, *, labell
     """
     with node.open(mode='rb') as handle:
         if node.filename.endswith(PICKLES):
-            frames, _ = read_dataset(handle, source_key=source_key(node), keys=keys)
-            return Reading(frames)
+            frames, left_out = read_dataset(handle, source_key=source_key(node), keys=keys)
+            return Reading(frames, said_of_columns(left_out))
         return read_all(handle, name=node.filename, source_key=source_key(node), keys=keys, labelled=labelled)
 
 

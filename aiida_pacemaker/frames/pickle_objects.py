@@ -1,6 +1,6 @@
 """What the calls in a pickled table mean: arrays, columns and structures, made from the bytes that the pickle holds.
 
-The forms are those that pandas 1.5 to 3.1 (with and without pyarrow), numpy 1.2x and 2.x and ASE 3.22 to 3.29 write,
+The forms are those that pandas 0.25 to 3.1 (with and without pyarrow), numpy 1.x and 2.x and ASE 3.17 to 3.29 write,
 and those of :mod:`.pickle_writing`. None of these libraries is asked to load anything: all sizes that a file claims are
 held against the bytes it has, and every object is made once however often the file refers to it.
 """
@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .pickle_opcodes import Call, Symbol, UnreadablePickle
+from .pickle_limits import UnreadablePickle
+from .pickle_opcodes import OTHER_KEYS, Call, Foreign, Symbol
 from .table import BoolArray, FloatArray, IntArray
 
 Array = npt.NDArray[Any]
@@ -29,7 +30,9 @@ _ARROW_OFFSET = {'string': 'i4', 'large_string': 'i8'}
 _SYMBOLS = {
     'DataFrame': ['pandas.DataFrame', 'pandas.core.frame.DataFrame', 'pyace.preparedata.DataFrameWithMetadata'],
     'BlockManager': ['pandas.core.internals.managers.BlockManager'],
-    'block': ['pandas._libs.internals._unpickle_block'],
+    'block': ['pandas._libs.internals._unpickle_block', 'pandas.core.internals.blocks.new_block'],
+    # Around the function that makes a block, by pandas 1.3.
+    'partial': ['functools.partial'],
     'new_index': ['pandas.core.indexes.base._new_Index'],
     'Index': ['pandas.Index', 'pandas.core.indexes.base.Index', 'pandas.core.indexes.numeric.Int64Index'],
     'RangeIndex': ['pandas.RangeIndex', 'pandas.core.indexes.range.RangeIndex'],
@@ -61,6 +64,8 @@ _SYMBOLS = {
     'map': ['builtins.map'],
     'bytearray': ['builtins.bytearray'],
     'repeat': ['itertools.repeat'],
+    # How protocols up to 2 write bytes.
+    'encode': ['_codecs.encode'],
 }
 #: All that a pickled table may refer to.
 ALLOWED = {path: Symbol(symbol) for symbol, paths in _SYMBOLS.items() for path in paths}
@@ -93,6 +98,7 @@ class Objects:
 
         :returns: a number, a string, None, an array of numbers, a :class:`Structure`, or tuples, lists and dictionaries
             of these.
+        :raises ForbiddenPickle: if it is something foreign, or holds something that is.
         :raises UnreadablePickle: if it is anything else.
         """
         if node is None or (isinstance(node, bool | int | float | str) and not isinstance(node, Symbol)):
@@ -105,11 +111,15 @@ class Objects:
 
     def _make(self, node: Any, depth: int) -> Any:
         match node:
-            case Call('scalar', (dtype, bytes() as content)):
+            case Foreign():
+                raise node.refusal()
+            case Call('scalar', (dtype, content)):
                 return _from_buffer(content, _dtype(dtype), (1,))[0].item()
             case Call('Atoms'):
                 return _pickled_structure(node)
             case Call('Counter', (dict() as items,)) | (dict() as items):
+                if isinstance(items.get(OTHER_KEYS), Foreign):
+                    raise items[OTHER_KEYS].refusal()
                 return {key: self.value(item, depth + 1) for key, item in items.items()}
             case tuple():
                 return tuple(self.value(item, depth + 1) for item in node)
@@ -239,8 +249,10 @@ def _pickled_structure(node: Call) -> Structure:
             match cell:
                 case Call('Cell', (), {'array': vectors}):
                     return _structure(numbers(species), numbers(positions), numbers(vectors), numbers(pbc))
+        case {'arrays': {'numbers': species, 'positions': positions}, '_cell': vectors, '_pbc': pbc}:
+            return _structure(numbers(species), numbers(positions), numbers(vectors), numbers(pbc))
     raise UnreadablePickle(
-        'a structure is not pickled in the way of ASE 3.22 to 3.29: write the table with one of these'
+        'a structure is not pickled in the way of ASE 3.17 to 3.29: write the table with one of these'
     )
 
 
@@ -261,8 +273,16 @@ def _structure(species: Array, positions: Array, cell: Array, pbc: Array) -> Str
 
 
 def describe(node: Any) -> str:
-    """Return a short description of what the pickle holds in a place, for messages."""
+    """Return a short description of what the pickle holds in a place, for messages.
+
+    :raises ForbiddenPickle: if it is something foreign, which then is the reason that there is a message.
+    """
+    if isinstance(node, Foreign):
+        raise node.refusal()
     if isinstance(node, Call):
+        for argument in node.arguments:
+            if isinstance(argument, Foreign):
+                raise argument.refusal()
         return f'a call of `{node.function}`'
     return f'`{node}`' if isinstance(node, Symbol) else type(node).__name__
 
@@ -275,6 +295,8 @@ def _content(node: Any) -> bytes | bytearray:
             return b''
         case Call('bytearray', (bytes() as content,)):
             return content
+        case Call('encode', (str() as text, 'latin1')):
+            return text.encode('latin-1')
     raise UnreadablePickle(f'bytes are needed, the pickle holds {describe(node)}')
 
 

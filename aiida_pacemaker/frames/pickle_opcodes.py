@@ -3,6 +3,8 @@
 A pickle is a program that may call anything that can be imported. :func:`follow` runs the stack machine that
 :mod:`pickletools` documents, but a call only leaves a :class:`Call` behind: nothing is imported, nothing is called, and
 nothing is allocated that the file does not hold itself. What the calls mean is for the reader of the result to say.
+Where the pickle refers to something that no table of structures needs, there is a :class:`Foreign`, whatever is done to
+it: a column of such objects can be passed over, and the rest of the table be read.
 
 This is stricter than a :class:`pickle.Unpickler` with its own ``find_class``. That one still fills the memory if a file
 names a far memo slot, overflows the C stack in hashing a deeply nested key, and must let a ``getattr`` be called, which
@@ -11,30 +13,37 @@ ASE writes for each calculator.
 
 from __future__ import annotations
 
-import gzip
+import io
 import pickletools
-import zlib
+import sys
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any
 
-from .file_errors import FileError
-
-GZIP_MAGIC = b'\x1f\x8b'
-#: One opcode of a single byte may make an object of 64 bytes. Files of pandas take about 150 opcodes for a structure.
-MAX_OPCODES = 20_000_000
-_CHUNK = 1 << 20
+from .pickle_limits import MAX_BITS, MAX_KEYS, MAX_NAMES, MAX_TUPLE_KEYS, Limits, UnreadablePickle
 
 #: Opcodes that push their own argument.
 # fmt: off
 _LITERALS = (
-    'INT', 'LONG', 'FLOAT', 'BININT', 'BININT1', 'BININT2', 'LONG1', 'LONG4', 'BINFLOAT', 'UNICODE', 'SHORT_BINUNICODE',
-    'BINUNICODE', 'BINUNICODE8', 'SHORT_BINBYTES', 'BINBYTES', 'BINBYTES8', 'BYTEARRAY8',
+    'FLOAT', 'BININT', 'BININT1', 'BININT2', 'BINFLOAT', 'UNICODE', 'SHORT_BINUNICODE', 'BINUNICODE', 'BINUNICODE8',
+    'SHORT_BINBYTES', 'BINBYTES', 'BINBYTES8', 'BYTEARRAY8',
 )
+#: Opcodes that leave an object in memory that is larger than they are.
+_MAKERS = frozenset((
+    'BINFLOAT', 'FLOAT', 'EMPTY_LIST', 'EMPTY_DICT', 'EMPTY_SET', 'MARK', 'TUPLE', 'TUPLE1', 'TUPLE2', 'TUPLE3', 'LIST',
+    'DICT', 'INST', 'REDUCE', 'NEWOBJ', 'NEWOBJ_EX', 'FROZENSET', 'GLOBAL', 'STACK_GLOBAL',
+))
+#: Of the standard library, what columns of a table may well hold. Whatever else comes from there is no object of a
+#: table but a function, and the file is refused whole.
+_COLUMNS = frozenset((
+    'collections', 'copyreg', 'copy_reg', 'datetime', 'decimal', 'enum', 'fractions', 'functools', 'pathlib', 'uuid',
+    'zoneinfo', '_codecs',
+))
+_BUILTINS = frozenset((
+    'bool', 'bytearray', 'bytes', 'complex', 'dict', 'float', 'frozenset', 'getattr', 'int', 'list', 'object', 'range',
+    'set', 'slice', 'str', 'tuple',
+))
 # fmt: on
-
-
-class UnreadablePickle(FileError):  # noqa: N818 - it is the file that is wrong
-    """A file is not a pickle, is damaged or too large, or does not hold the kind of table that was expected."""
+_MAX_KEY_LENGTH = 8
 
 
 class ForbiddenPickle(UnreadablePickle):
@@ -55,57 +64,60 @@ class Call:
     """
 
     __match_args__ = ('function', 'arguments', 'state')
-    __slots__ = ('arguments', 'function', 'items', 'state')
+    __slots__ = ('arguments', 'function', 'state')
 
     def __init__(self, function: Symbol, arguments: tuple[Any, ...]) -> None:
         self.function = function
         self.arguments = arguments
         #: What would be handed to ``__setstate__``.
         self.state: Any = None
-        #: What would be set as items.
-        self.items: dict[Any, Any] = {}
 
 
-def decompress(handle: IO[bytes], max_size: int) -> bytes:
-    """Return the rest of a file, decompressed if it is gzipped.
+class Foreign:
+    """Stands for whatever a pickle would make of something that tables of structures do not need.
 
-    :param handle: a seekable file open for reading bytes.
-    :param max_size: the most bytes that the content may have.
-    :raises UnreadablePickle: if the file is empty, truncated, damaged or too large.
+    :param path: what the pickle refers to.
     """
-    start = handle.read(len(GZIP_MAGIC))
-    if not start:
-        raise UnreadablePickle('the file is empty')
-    handle.seek(-len(start), 1)
-    stream = gzip.GzipFile(fileobj=handle, mode='rb') if start == GZIP_MAGIC else handle
-    content = bytearray()
-    try:
-        while chunk := stream.read(_CHUNK):
-            content += chunk
-            if len(content) > max_size:
-                raise UnreadablePickle(
-                    f'the content is larger than {max_size:,} bytes: allow more with `max_size` if you trust it'
-                )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UnreadablePickle(f'the gzip stream is truncated or damaged ({error}): get the file again') from error
-    return bytes(content)
+
+    __slots__ = ('path',)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def refusal(self) -> ForbiddenPickle:
+        """Return the error for a place where nothing can be passed over."""
+        return ForbiddenPickle(
+            f'the pickle refers to `{self.path}`, which does not belong in a table of structures. Nothing was run. If '
+            'you trust the source, load the file with pandas where it was made, and write a table of plain columns '
+            '(`ase_atoms`, `energy`, `forces`, ...) instead'
+        )
 
 
-def follow(content: bytes, allowed: Mapping[str, Symbol]) -> Any:
-    """Return what a pickle would build: plain Python values, with a :class:`Call` in place of each object.
+#: The key under which a dictionary says that it has other keys than are read.
+OTHER_KEYS = Symbol('other keys')
+
+
+def follow(content: bytes, allowed: Mapping[str, Symbol], limits: Limits) -> Any:
+    """Return what a pickle would build: plain Python values, with a :class:`Call` or a :class:`Foreign` for an object.
 
     Lists, dictionaries and calls may contain themselves, so look only as deep as needed.
 
     :param content: the pickle, not compressed.
     :param allowed: what the pickle may refer to as ``module.name``, and the symbol to put there.
-    :raises ForbiddenPickle: if it refers to anything else.
-    :raises UnreadablePickle: if it is not a pickle, is truncated or damaged, or has too many opcodes.
+    :param limits: what it may hold.
+    :raises ForbiddenPickle: if it refers to a function of the standard library that is not allowed.
+    :raises UnreadablePickle: if it is not a pickle, is truncated or damaged, or holds more than it may.
     """
     machine = _Machine(allowed)
+    objects = 0
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-            if count > MAX_OPCODES:
-                raise UnreadablePickle(f'the pickle has more than {MAX_OPCODES:,} opcodes: split the table')
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(content)), start=1):
+            if count > limits.opcodes:
+                limits.check('opcodes', count)
+            if opcode.name in _MAKERS:
+                objects += 1
+                if objects > limits.objects:
+                    limits.check('objects', objects)
             machine.step(opcode.name, argument)
         return machine.result()
     except UnreadablePickle:
@@ -121,10 +133,13 @@ class _Machine:
         self._allowed = allowed
         self._stack: list[Any] = []
         self._outer_stacks: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+        self._names = 0
+        # Those who write pickles number the slots one after the other.
+        self._memo: list[Any] = []
         push = self._push
         self._steps: dict[str, Callable[[Any], None]] = {
             **dict.fromkeys(_LITERALS, push),
+            **dict.fromkeys(['INT', 'LONG', 'LONG1', 'LONG4'], self._push_integer),
             **dict.fromkeys(['PUT', 'BINPUT', 'LONG_BINPUT'], self._memoize),
             **dict.fromkeys(['GET', 'BINGET', 'LONG_BINGET'], lambda slot: push(self._memo[slot])),
             **dict.fromkeys(['PROTO', 'FRAME', 'STOP'], lambda _: None),
@@ -135,6 +150,7 @@ class _Machine:
             'EMPTY_TUPLE': lambda _: push(()),
             'EMPTY_LIST': lambda _: push([]),
             'EMPTY_DICT': lambda _: push({}),
+            'EMPTY_SET': lambda _: push(Foreign('a set')),
             'TUPLE1': lambda _: push(tuple(self._pop(1))),
             'TUPLE2': lambda _: push(tuple(self._pop(2))),
             'TUPLE3': lambda _: push(tuple(self._pop(3))),
@@ -142,18 +158,21 @@ class _Machine:
             'TUPLE': lambda _: push(tuple(self._pop_mark())),
             'LIST': lambda _: push(self._pop_mark()),
             'DICT': self._dict,
+            'FROZENSET': self._frozenset,
             'POP': lambda _: self._discard(),
             'POP_MARK': lambda _: self._discard_mark(),
             'DUP': lambda _: push(self._stack[-1]),
             'APPEND': lambda _: self._append(self._pop(1)),
             'APPENDS': lambda _: self._append(self._pop_mark()),
+            'ADDITEMS': lambda _: self._add(self._pop_mark()),
             'SETITEM': lambda _: self._set_items(self._pop(2)),
             'SETITEMS': lambda _: self._set_items(self._pop_mark()),
             'GLOBAL': lambda path: push(self._symbol(*path.split(' ', 1))),
             'STACK_GLOBAL': lambda _: push(self._symbol(*self._pop(2))),
-            'INST': lambda path: push(Call(self._symbol(*path.split(' ', 1)), tuple(self._pop_mark()))),
-            'REDUCE': self._call,
-            'NEWOBJ': self._call,
+            'INST': lambda path: self._call(self._symbol(*path.split(' ', 1)), tuple(self._pop_mark())),
+            'REDUCE': lambda _: self._call(*self._pop(2)),
+            'NEWOBJ': lambda _: self._call(*self._pop(2)),
+            'NEWOBJ_EX': self._call_with_keywords,
             'BUILD': self._build,
         }
 
@@ -168,6 +187,11 @@ class _Machine:
         return self._pop(1)[0]
 
     def _push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def _push_integer(self, value: int) -> None:
+        if value.bit_length() > MAX_BITS:
+            raise UnreadablePickle(f'the pickle holds a whole number of {value.bit_length():,} bits')
         self._stack.append(value)
 
     def _pop(self, count: int) -> list[Any]:
@@ -196,12 +220,24 @@ class _Machine:
         self._pop_mark()
 
     def _memoize(self, slot: int) -> None:
-        self._memo[slot] = self._stack[-1]
+        if slot > len(self._memo):
+            raise UnreadablePickle(f'the pickle uses slot {slot} of its memo before slot {len(self._memo)}')
+        self._memo[slot : slot + 1] = [self._stack[-1]]
 
     def _append(self, values: list[Any]) -> None:
+        if isinstance(self._stack[-1], Foreign):
+            return
         if not isinstance(self._stack[-1], list):
             raise UnreadablePickle('the pickle appends to something that is not a list')
         self._stack[-1].extend(values)
+
+    def _add(self, _: list[Any]) -> None:
+        if not isinstance(self._stack[-1], Foreign):
+            raise UnreadablePickle('the pickle adds to something that is not a set')
+
+    def _frozenset(self, _: Any) -> None:
+        self._pop_mark()
+        self._push(Foreign('a set'))
 
     def _dict(self, _: Any) -> None:
         values = self._pop_mark()
@@ -209,33 +245,75 @@ class _Machine:
         self._set_items(values)
 
     def _set_items(self, values: list[Any]) -> None:
-        target = self._stack[-1]
-        items = target.items if isinstance(target, Call) else target
+        items = self._stack[-1]
+        # Items of other objects, such as the parameters of calculators, are read by nobody.
+        if isinstance(items, Foreign | Call):
+            return
         if not isinstance(items, dict) or len(values) % 2:
             raise UnreadablePickle('the pickle sets items of something that has none')
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, str | int | float | None):
-                raise UnreadablePickle(f'the pickle holds a dictionary with a key of type {type(key).__name__}')
-            items[key] = value
+            if _is_key(key):
+                items[key] = value
+            else:
+                items[OTHER_KEYS] = Foreign(f'a dictionary with a key of type {type(key).__name__}')
+            if len(items) > (MAX_TUPLE_KEYS if isinstance(key, tuple) else MAX_KEYS):
+                raise UnreadablePickle(f'the pickle holds a dictionary with more than {len(items) - 1} keys')
 
-    def _symbol(self, module: Any, name: Any) -> Symbol:
-        path = f'{module}.{name}' if isinstance(module, str) and isinstance(name, str) else 'something without a name'
-        if path not in self._allowed:
-            raise ForbiddenPickle(
-                f'the pickle refers to `{path[:100]}`, which does not belong in a table of structures. Nothing was '
-                'run. If you trust the source, load the file with pandas where it was made, and write a table of plain '
-                'columns (`ase_atoms`, `energy`, `forces`, ...) instead'
-            )
-        return self._allowed[path]
+    def _symbol(self, module: Any, name: Any) -> Symbol | Foreign:
+        self._names += 1
+        if self._names > MAX_NAMES:
+            raise UnreadablePickle(f'the pickle refers to functions and classes more than {MAX_NAMES} times')
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise Foreign('something without a name').refusal()
+        # What protocols up to 2 call it, so that Python 2 could read them.
+        module = 'builtins' if module == '__builtin__' else module
+        path = f'{module}.{name}'
+        if path in self._allowed:
+            return self._allowed[path]
+        foreign = Foreign(path[:100])
+        package = module.partition('.')[0]
+        harmless = name in _BUILTINS if package == 'builtins' else package in _COLUMNS or package not in _STANDARD
+        if not harmless:
+            raise foreign.refusal()
+        return foreign
 
-    def _call(self, _: Any) -> None:
-        function, arguments = self._pop(2)
-        if not isinstance(function, Symbol) or not isinstance(arguments, tuple):
-            raise ForbiddenPickle('the pickle calls something that is not named in it. Nothing was run')
-        self._push(Call(function, arguments))
+    def _call(self, function: Any, arguments: Any) -> None:
+        if not isinstance(arguments, tuple):
+            raise ForbiddenPickle('the pickle calls something without arguments. Nothing was run')
+        match function:
+            case Foreign():
+                self._push(function)
+            case Symbol('getattr') if arguments and isinstance(arguments[0], Foreign):
+                self._push(arguments[0])
+            case Symbol():
+                self._push(Call(function, arguments))
+            # How pandas 1.3 writes a block of a table.
+            case Call('partial', (Symbol('block') as block,), (Symbol('block'), (), {'ndim': ndim}, *_)):
+                self._push(Call(block, (*arguments, ndim)))
+            case _:
+                raise ForbiddenPickle('the pickle calls something that is not named in it. Nothing was run')
+
+    def _call_with_keywords(self, _: Any) -> None:
+        function, arguments, _keywords = self._pop(3)
+        if not isinstance(function, Foreign):
+            raise UnreadablePickle('the pickle makes an object of a table with named arguments, which none needs')
+        self._call(function, arguments)
 
     def _build(self, _: Any) -> None:
         target, state = self._stack[-2], self._pop(1)[0]
+        if isinstance(target, Foreign):
+            return
         if not isinstance(target, Call) or target.state is not None:
             raise UnreadablePickle('the pickle sets the state of something that has none')
         target.state = state
+
+
+#: `posix` and the like are where the functions of `os` are from.
+_STANDARD = frozenset(sys.stdlib_module_names) | {'commands', 'nt', 'popen2', 'posix', 'urllib2'}
+
+
+def _is_key(key: Any) -> bool:
+    """Return whether a key is of a kind whose hash costs next to nothing and that few others can share."""
+    if isinstance(key, tuple):
+        return len(key) <= _MAX_KEY_LENGTH and all(not isinstance(part, tuple) and _is_key(part) for part in key)
+    return isinstance(key, str) or (isinstance(key, int) and key.bit_length() <= 63)

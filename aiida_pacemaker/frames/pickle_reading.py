@@ -1,27 +1,32 @@
-"""Reading the pickled tables that the engine and its users write, without running what is in them.
+"""Reading the datasets and selections that the engine and its users write.
 
-Neither pandas nor pyarrow is needed: :mod:`.pickle_opcodes` follows the pickle and :mod:`.pickle_objects` knows the
-forms that the objects take. Whatever is wrong with a file, the error is an :class:`UnreadablePickle`.
+Neither pandas nor pyarrow is needed: :mod:`.pickle_opcodes` follows the pickle, :mod:`.pickle_objects` knows the forms
+that the objects take, and :mod:`.pickle_tables` those of tables. Whatever is wrong with a file, the error is an
+:class:`UnreadablePickle`.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
+from .hashing import frame_hashes, hex_hashes
 from .label_keys import LabelKeys
-from .pickle_objects import ALLOWED, Array, Objects, Structure, array, describe, numbers, split, strings, structures
-from .pickle_opcodes import Call, ForbiddenPickle, UnreadablePickle, decompress, follow
+from .pickle_limits import UnreadablePickle
+from .pickle_objects import Structure
+from .pickle_opcodes import ForbiddenPickle
+from .pickle_tables import MAX_SIZE, Column, Source, Table, damage_reported, read_table
+from .pickle_writing import RESERVED_PREFIX
 from .table import FloatArray, Frames, IntArray
+from .weights import WEIGHTS, check_weights
 
 __all__ = [
+    'MAX_SIZE',
     'ForbiddenPickle',
     'Structure',
     'Table',
@@ -31,49 +36,11 @@ __all__ = [
     'read_table',
 ]
 
-Source = bytes | Path | IO[bytes]
-Column = Array | list[Any]
-
-#: Most bytes of a table, decompressed, unless the caller allows more: 100,000 labelled frames of 150 atoms.
-MAX_SIZE = 1 << 30
+#: A factor on both weights of a frame, and the name of a frame.
+_FACTOR, _NAME = 'w_factor', 'name'
+_HASH = re.compile('[0-9a-f]{32}')
 # Where Voigt's order xx, yy, zz, yz, xz, xy goes in a matrix.
 _VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """A pickled ``pandas.DataFrame``.
-
-    :param columns: the columns by name, each with F rows: an array of numbers, or a list. The elements of lists are
-        numbers, strings, None, arrays of numbers, instances of :class:`Structure`, or tuples, lists and dictionaries of
-        these. Arrays are read-only.
-    :param index: the labels of the rows, shape (F,).
-    """
-
-    columns: dict[str, Column]
-    index: Array
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-
-def read_table(source: Source, *, max_size: int = MAX_SIZE) -> Table:
-    """Read a pickled ``pandas.DataFrame``, gzipped or not.
-
-    :param source: the content of the file, its path, or the file itself, open for reading bytes.
-    :param max_size: the most bytes that the file may have when decompressed.
-    :raises ForbiddenPickle: if the pickle refers to anything that does not belong in a table of structures.
-    :raises UnreadablePickle: if the file is damaged or too large, or does not hold such a table.
-    :raises OSError: if the file cannot be opened.
-    """
-    if isinstance(source, Path):
-        with source.open('rb') as handle:
-            content = decompress(handle, max_size)
-    else:
-        content = decompress(io.BytesIO(source) if isinstance(source, bytes) else source, max_size)
-    tree = follow(content, ALLOWED)
-    with _damage_reported():
-        return _table(tree, len(content))
 
 
 def read_selection(source: Source, *, max_size: int = MAX_SIZE) -> IntArray:
@@ -85,7 +52,7 @@ def read_selection(source: Source, *, max_size: int = MAX_SIZE) -> IntArray:
         the most atoms in the active set comes first. Nothing was chosen if there are none.
     :raises UnreadablePickle: as :func:`read_table`, or if the rows are not numbered by distinct positions.
     """
-    index = read_table(source, max_size=max_size).index
+    index = read_table(source, columns=(), max_size=max_size).index
     if index.dtype.kind not in 'iu' or (index < 0).any() or len(np.unique(index)) != len(index):
         raise UnreadablePickle('the rows are not numbered by distinct positions: `pace_select` did not write this file')
     return index.astype(np.int64)
@@ -94,53 +61,144 @@ def read_selection(source: Source, *, max_size: int = MAX_SIZE) -> IntArray:
 def read_dataset(
     source: Source, source_key: str, *, keys: LabelKeys | None = None, max_size: int = MAX_SIZE
 ) -> tuple[Frames, tuple[str, ...]]:
-    """Read structures and labels from a dataset of Pacemaker.
+    """Read structures, labels and weights from a dataset of Pacemaker.
 
     Only its columns are read, not what calculators within its structures hold. If one label is there, those that are
-    missing become NaN; if none is there, the frames are not labelled.
+    missing become NaN; if none is there, the frames are not labelled. Weights are read where there are both of
+    `w_energy` and `w_forces`, as the engine does, multiplied by `w_factor` if that is there too.
 
     :param source: the file, as for :func:`read_table`.
     :param source_key: the key of the source of all frames; their steps are their positions in the table.
     :param keys: names of the columns of labels, where they are not `energy` (total), `forces` and `stress`.
     :param max_size: the most bytes that the file may have when decompressed.
-    :returns: the frames, and the names of the columns that were left out.
-    :raises UnreadablePickle: as :func:`read_table`, or if a column is missing or a row of one does not fit its
-        structure.
+    :returns: the frames, and the names of the columns that were left out; names that only repeat the content hashes of
+        the frames, as this package writes them, are not counted.
+    :raises UnreadablePickle: as :func:`read_table`, if a column is missing or a row of one does not fit its structure,
+        or if the engine would treat frames specially because of their names.
     """
     keys = keys or LabelKeys()
-    energy_column = keys.energy or 'energy'
-    table = read_table(source, max_size=max_size)
+    energy, forces = keys.energy or 'energy', keys.forces or 'forces'
+    stress = keys.virial or keys.stress or 'stress'
+    labels = (energy, forces, stress)
+    table = read_table(source, columns={'ase_atoms', *labels, *WEIGHTS, _FACTOR, _NAME}, max_size=max_size)
+    _check_columns(table, keys)
     columns = table.columns
-    if 'ase_atoms' not in columns:
-        raise UnreadablePickle(f'there is no column `ase_atoms` among {sorted(columns)}, so this is not a dataset')
-    if energy_column not in columns and (energy_column != 'energy' or 'energy_corrected' in columns):
+    used = {'ase_atoms', *labels}
+    with damage_reported():
+        frames = _structures(_needed(table, 'ase_atoms'), source_key, table)
+        if any(label in columns for label in labels):
+            missing = [None] * len(table)
+            frames = _with_labels(frames, *(columns.get(label, missing) for label in labels))
+            if keys.virial is not None:
+                frames = _with_stress_of_virial(frames)
+            if set(columns) >= set(WEIGHTS):
+                frames = _with_weights(frames, columns[WEIGHTS[0]], columns[WEIGHTS[1]], columns.get(_FACTOR))
+                used |= {*WEIGHTS, _FACTOR}
+        names = columns.get(_NAME, ())
+        _check_names(names)
+        frames = _as_named(frames, names)
+        if len(names) and list(names) == hex_hashes(frame_hashes(frames)):
+            used.add(_NAME)
+    return frames, tuple(sorted(name for name in table.names if name not in used))
+
+
+def said_of_columns(left_out: Sequence[str]) -> tuple[str, ...]:
+    """Return what people have to be told of the columns that :func:`read_dataset` left out."""
+    texts = []
+    alone = [name for name in WEIGHTS if name in left_out]
+    if len(alone) == 1:
+        texts.append(
+            f'the weights in `{alone[0]}` were left out: the engine uses weights only where both of '
+            f'{_quoted(WEIGHTS)} are there. Give both, or set weights with the option `weights`'
+        )
+    if _FACTOR in left_out:
+        texts.append(
+            f'the factors in `{_FACTOR}` were left out: they need the weights {_quoted(WEIGHTS)} that they multiply'
+        )
+    others = [name for name in left_out if name not in (*WEIGHTS, _FACTOR)]
+    if others:
+        texts.append(f'the columns {_quoted(others)} were left out: a dataset has no place for them')
+    return tuple(texts)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ', '.join(f'`{name[:60]}`' for name in names[:20]) + (' and more' if len(names) > 20 else '')
+
+
+def _needed(table: Table, name: str) -> Column:
+    """Return a column without which nothing can be done.
+
+    :raises UnreadablePickle: if it could not be read, saying why.
+    """
+    reason = table.skipped.get(name)
+    if reason is not None:
+        raise type(reason)(f'the column `{name}` cannot be read: {reason}') from reason
+    return table.columns[name]
+
+
+def _check_columns(table: Table, keys: LabelKeys) -> None:
+    """Look whether the columns are there, and could be read.
+
+    :raises UnreadablePickle: if not.
+    """
+    names = sorted(table.names)
+    if 'ase_atoms' not in names:
+        raise UnreadablePickle(f'there is no column `ase_atoms` among {_quoted(names)}, so this is not a dataset')
+    energy = keys.energy or 'energy'
+    if energy not in names and (energy != 'energy' or 'energy_corrected' in names):
         raise UnreadablePickle(
-            f'there is no column `{energy_column}` among {sorted(columns)}. `energy_corrected` is not taken for it, as '
-            'the energies of single atoms may have been taken off: name a column of total energies by `keys`, as in '
+            f'there is no column `{energy}` among {_quoted(names)}. `energy_corrected` is not taken for it, as the '
+            'energies of single atoms may have been taken off: name a column of total energies by `keys`, as in '
             "keys={'energy': 'energy_corrected'}"
         )
-    labels = (energy_column, keys.forces or 'forces', keys.stress or 'stress')
-    if keys.virial is not None:
-        raise UnreadablePickle(f'a virial (`{keys.virial}`) is not read from a pickle: give a column of stresses')
-    for name in (keys.forces, keys.stress):
-        if name is not None and name not in columns:
-            raise UnreadablePickle(f'there is no column `{name}`, which `keys` names, among {sorted(columns)}')
-    with _damage_reported():
-        frames = _structures(columns['ase_atoms'], source_key, max_size)
-        if any(label in columns for label in labels):
-            frames = _with_labels(frames, *(columns.get(label, [None] * len(table)) for label in labels))
-    return frames, tuple(name for name in columns if name not in {'ase_atoms', *labels})
+    for name in (keys.forces, keys.stress, keys.virial):
+        if name is not None and name not in names:
+            raise UnreadablePickle(f'there is no column `{name}`, which `keys` names, among {_quoted(names)}')
+    for name in (energy, keys.forces or 'forces', keys.virial or keys.stress or 'stress', *WEIGHTS, _NAME):
+        if name in names:
+            _needed(table, name)
 
 
-def _structures(column: Column, source_key: str, max_size: int) -> Frames:
+def _check_names(names: Column | Sequence[str]) -> None:
+    """Look for names that mean something to the engine.
+
+    :raises UnreadablePickle: if there are any.
+    """
+    rows = [row for row, name in enumerate(names) if isinstance(name, str) and name.startswith(RESERVED_PREFIX)]
+    if rows:
+        raise UnreadablePickle(
+            f'{len(rows)} rows have names that begin with `{RESERVED_PREFIX}`, the first is row {rows[0]} with '
+            f'`{names[rows[0]][:60]}`: the engine scales the weights of such frames down by 1e-4 and keeps them out of '
+            'active sets, which a dataset cannot carry, so they would count as much as all others. Leave these rows '
+            'out, or give them other names and, in `w_energy` and `w_forces`, the weights that they are to have'
+        )
+
+
+def _as_named(frames: Frames, names: Column | Sequence[str]) -> Frames:
+    """Return frames with the cells that they had where this package wrote them with two vectors exchanged.
+
+    The engine stops at left-handed cells. The name of a frame is the hash that it has with the vectors in their order.
+    """
+    hashes = hex_hashes(frame_hashes(frames))
+    rows = [row for row, name in enumerate(names) if name != hashes[row] and _HASH.fullmatch(str(name))]
+    if not rows:
+        return frames
+    cells = frames.cells.copy()
+    cells[rows] = cells[rows][:, [1, 0, 2]]
+    exchanged = replace(frames, cells=cells)
+    found = np.array([name == hash_ for name, hash_ in zip(names, hex_hashes(frame_hashes(exchanged)), strict=True)])
+    cells = np.where(found[:, None, None], cells, frames.cells)
+    return replace(frames, cells=cells)
+
+
+def _structures(column: Column, source_key: str, table: Table) -> Frames:
     for row, structure in enumerate(column):
         if not isinstance(structure, Structure):
             raise UnreadablePickle(f'row {row} of `ase_atoms` holds {type(structure).__name__}, a structure is needed')
     n_frames = len(column)
     n_atoms = np.array([len(structure.numbers) for structure in column], dtype=np.int64)
     # A few bytes of a pickle can repeat one large structure many times.
-    if int(n_atoms.sum()) * 3 * 8 > max_size:
-        raise UnreadablePickle(f'the structures have {int(n_atoms.sum()):,} atoms in all: split the table')
+    table.limits.check('atoms', int(n_atoms.sum()))
     species = np.concatenate([np.empty(0, np.int64), *(structure.numbers for structure in column)])
     if ((species < 0) | (species >= len(chemical_symbols))).any():
         raise UnreadablePickle('`ase_atoms` holds atomic numbers of no element')
@@ -171,6 +229,35 @@ def _with_labels(frames: Frames, energy: Column, forces: Column, stress: Column)
     )
 
 
+def _with_stress_of_virial(frames: Frames) -> Frames:
+    """Return frames whose stress is -virial/volume, where the virial stands in its place."""
+    if frames.energy is None or frames.forces is None or frames.stress is None:
+        return frames
+    volumes = np.abs(np.linalg.det(frames.cells))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        stress = np.where(volumes[:, None, None] > 0, -frames.stress / volumes[:, None, None], np.nan)
+    return frames.with_labels(frames.energy, frames.forces, stress)
+
+
+def _with_weights(frames: Frames, energy: Column, forces: Column, factors: Column | None) -> Frames:
+    """Return frames with weights, the NaN of missing ones included, which is refused."""
+    atoms = zip(forces, frames.n_atoms.tolist(), strict=True)
+    per_atom = [
+        _label(value, [(n_atoms,), (n_atoms, 1)], f'`w_forces` in row {i}').reshape(-1)
+        for i, (value, n_atoms) in enumerate(atoms)
+    ]
+    w_energy = np.array([_label(value, [()], f'`w_energy` in row {i}') for i, value in enumerate(energy)], dtype=float)
+    w_forces = np.concatenate([np.empty(0), *per_atom])
+    if factors is not None:
+        factor = np.array([_label(value, [()], f'`{_FACTOR}` in row {i}') for i, value in enumerate(factors)])
+        w_energy, w_forces = w_energy * factor, w_forces * np.repeat(factor, frames.n_atoms)
+    try:
+        check_weights(w_energy, w_forces, frames.n_atoms)
+    except ValueError as error:
+        raise UnreadablePickle(str(error)) from error
+    return frames.with_weights(w_energy, w_forces)
+
+
 def _label(value: Any, shapes: Sequence[tuple[int, ...]], what: str) -> FloatArray:
     """Return a label as an array of one of the given shapes; where there is none, of the first one and NaN."""
     match value:
@@ -198,120 +285,3 @@ def _is_number_or_row(item: Any) -> bool:
 
 def _alternatives(shapes: Sequence[tuple[int, ...]]) -> str:
     return ' or '.join(map(str, shapes))
-
-
-@contextmanager
-def _damage_reported() -> Iterator[None]:
-    try:
-        yield
-    except UnreadablePickle:
-        raise
-    except (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError) as error:
-        raise UnreadablePickle(f'the table is damaged ({error}): get the file again') from error
-
-
-def _table(tree: Any, size: int) -> Table:
-    match tree:
-        case Call('DataFrame', (dict() as nodes,)):
-            table = _plain_table(nodes, size)
-        case Call('DataFrame', (), {'_mgr': Call('BlockManager', (tuple() | list() as blocks, [names, rows]))}):
-            table = _managed_table(blocks, names, rows, size)
-        case _:
-            raise UnreadablePickle(f'a table of pandas 1.5 or newer is needed, the pickle holds {describe(tree)}')
-    for name, column in table.columns.items():
-        if not isinstance(name, str):
-            raise UnreadablePickle('the names of the columns are not all strings')
-        if len(column) != len(table):
-            raise UnreadablePickle(f'column `{name}` has {len(column)} rows, the table has {len(table)}')
-    return table
-
-
-def _plain_table(nodes: dict[str, Any], size: int) -> Table:
-    """Return the table that would be made from a dictionary of columns, as written by this package."""
-    objects = Objects()
-    columns: dict[str, Column] = {}
-    for name, node in nodes.items():
-        match node:
-            case Call('list'):
-                columns[name] = structures(node)
-            case Call('split'):
-                columns[name] = split(node)
-            case list():
-                columns[name] = [objects.value(item) for item in node]
-            case _:
-                columns[name] = _one_dimensional(numbers(node))
-        _check_cells(len(columns[name]), len(nodes), size)
-    n_rows = len(next(iter(columns.values()), ()))
-    return Table(columns, np.arange(n_rows, dtype=np.int64))
-
-
-def _managed_table(blocks: Sequence[Any], names: Any, rows: Any, size: int) -> Table:
-    """Return the table that pandas keeps as blocks: columns of one type, stacked."""
-    labels, index = _index(names, size).tolist(), _index(rows, size)
-    _check_cells(len(index), len(labels), size)
-    objects = Objects()
-    columns: dict[str, Column] = {}
-    for block in blocks:
-        match block:
-            case Call('block', (values, placement, _)):
-                positions = _placement(placement, len(labels))
-            case _:
-                raise UnreadablePickle(f'a block of a table is needed, the pickle holds {describe(block)}')
-        for position, column in zip(
-            positions, _block_columns(values, (len(positions), len(index)), objects), strict=True
-        ):
-            if labels[position] in columns:
-                raise UnreadablePickle('the table holds a column twice')
-            columns[labels[position]] = column
-    if len(columns) != len(labels):
-        raise UnreadablePickle(f'the table has {len(labels)} columns and the values of {len(columns)}')
-    return Table({name: columns[name] for name in labels}, index)
-
-
-def _check_cells(n_rows: int, n_columns: int, size: int) -> None:
-    # Each cell takes a byte at the very least, unless the same few are referred to many times.
-    if n_rows * n_columns > size:
-        raise UnreadablePickle(f'the table claims {n_rows} rows and {n_columns} columns in {size} bytes')
-
-
-def _index(node: Any, size: int) -> Array:
-    match node:
-        case Call('new_index', ('RangeIndex', {'start': start, 'stop': stop, 'step': step})):
-            labels = range(start, stop, step)
-            _check_cells(len(labels), 1, size)
-            return np.array(labels, dtype=np.int64)
-        case Call('new_index', ('Index', {'data': data})):
-            text = strings(data)
-            values = array(data) if text is None else np.array(text, dtype=object)
-            if not all(isinstance(label, int | float | str | None) for label in values.tolist()):
-                raise UnreadablePickle('the rows or columns are labelled by something else than numbers or strings')
-            return _one_dimensional(values)
-    raise UnreadablePickle(f'the labels of rows or columns are needed, the pickle holds {describe(node)}')
-
-
-def _placement(node: Any, n_columns: int) -> list[int]:
-    match node:
-        case Call('slice', (start, stop, step)):
-            return list(range(n_columns)[start:stop:step])
-    positions: list[int] = numbers(node).tolist()
-    if not all(0 <= position < n_columns for position in positions):
-        raise UnreadablePickle('a block of the table lies outside of its columns')
-    return positions
-
-
-def _block_columns(node: Any, shape: tuple[int, int], objects: Objects) -> list[Column]:
-    text = strings(node)
-    if text is not None:
-        return [text]
-    values = array(node)
-    if values.shape != shape:
-        raise UnreadablePickle(f'a block of the table has the shape {values.shape}, {shape} is needed')
-    if values.dtype.kind != 'O':
-        return list(values)
-    return [[objects.value(item) for item in row] for row in values.tolist()]
-
-
-def _one_dimensional(values: Array) -> Array:
-    if values.ndim != 1:
-        raise UnreadablePickle(f'a column or index has the shape {values.shape}')
-    return values

@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from .table import FloatArray, Frames
+from .weights import check_weights
 
 #: The engine drops frames whose name begins so from active sets, and scales their weight down.
 RESERVED_PREFIX = 'augmented'
@@ -35,6 +36,8 @@ def write_dataset(
     energy: FloatArray,
     forces: FloatArray,
     energy_corrected: FloatArray | None = None,
+    stress: FloatArray | None = None,
+    weights: tuple[FloatArray, FloatArray] | None = None,
     names: Sequence[str] | None = None,
     level: int = 1,
 ) -> None:
@@ -48,6 +51,10 @@ def write_dataset(
     :param forces: forces to fit in eV/angstrom, shape (A, 3).
     :param energy_corrected: total energies without the reference energies of the atoms in eV, shape (F,); the engine
         needs them where its input has no ``reference_energy``, and replaces them where it has one.
+    :param stress: stress in eV/angstrom^3 with the sign of ASE, shape (F, 3, 3), NaN where there is none; the engine
+        carries it and fits nothing to it.
+    :param weights: weight of the energy of each frame, shape (F,), and of the force on each atom, shape (A,); the
+        engine then applies no weighting policy and only normalises these.
     :param names: a name for each frame, by which the reports of the engine refer to it.
     :param level: gzip level from 0 (fastest) to 9 (smallest).
     :raises ValueError: if there are no frames, if a column has the wrong shape or holds values that are not finite, or
@@ -59,6 +66,15 @@ def write_dataset(
         columns['energy_corrected'] = _column('energy_corrected', energy_corrected, (n_frames,))
     # A copy, because arrays over a buffer in a pickle are read-only and the engine is free to change its forces.
     columns['forces'] = split_by_frame(Call('numpy', 'array', _column('forces', forces, (n_atoms, 3))), frames)
+    if stress is not None:
+        if stress.shape != (n_frames, 3, 3):
+            raise ValueError(f'`stress` has shape {stress.shape}, the frames need {(n_frames, 3, 3)}')
+        columns['stress'] = Call('builtins', 'list', Call('numpy', 'array', stress))
+    if weights is not None:
+        check_weights(*weights, frames.n_atoms)
+        columns['w_energy'] = _column('w_energy', weights[0], (n_frames,))
+        per_atom = Call('numpy', 'array', _column('w_forces', weights[1], (n_atoms,)))
+        columns['w_forces'] = split_by_frame(per_atom, frames)
     write_table(frames, handle, columns, names, level)
 
 

@@ -6,6 +6,9 @@ A shard is a zip archive of uncompressed ``.npy`` members, which ``numpy.load`` 
 * ``hashes``: the content hash of each frame;
 * one member for each column of :class:`~aiida_pacemaker.frames.table.Frames`, without ``energy``, ``forces`` and
   ``stress`` where the frames are not labelled.
+
+Format 2 has ``w_energy`` and ``w_forces`` besides, the weights of frames and atoms in a fit; frames without weights are
+written in format 1.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ from .archives import Archive, ArchiveError, open_archive
 from .file_errors import FileError
 from .hashing import HASH_DTYPE, HashArray, frame_hashes
 from .table import COLUMNS, LABELS, Frames
+from .weights import WEIGHTS, check_weights
 
-FORMAT = 1
+FORMAT, WEIGHTED_FORMAT = 1, 2
 
 #: How each column is stored: the smallest type that holds every sane value.
 STORED: dict[str, np.dtype[Any]] = {
@@ -45,6 +49,8 @@ STORED: dict[str, np.dtype[Any]] = {
     'source': np.dtype('<i4'),
     'step': np.dtype('<i8'),
     'generation': np.dtype('<i4'),
+    'w_energy': np.dtype('<f8'),
+    'w_forces': np.dtype('<f8'),
 }
 
 #: What a column is in memory, where that is not its stored type.
@@ -52,7 +58,7 @@ IN_MEMORY = {name: np.dtype(np.int64) for name in ('n_atoms', 'numbers', 'source
     'pbc': np.dtype(np.bool_)
 }
 
-#: Stored bytes of a frame and of an atom.
+#: Stored bytes of a frame and of an atom, without weights.
 FRAME_BYTES = 16 + 4 + 72 + 3 + 8 + 72 + 4 + 8 + 4
 ATOM_BYTES = 1 + 24 + 24
 
@@ -71,7 +77,7 @@ def write_shard(frames: Frames) -> bytes:
     # Which sources are unused, and in which order they come, must not show in the bytes.
     frames = _with_canonical_sources(frames)
     columns: dict[str, npt.NDArray[Any]] = {
-        'format': np.array(FORMAT),
+        'format': np.array(WEIGHTED_FORMAT if frames.weighted else FORMAT),
         'source_keys': np.frombuffer(json.dumps(frames.source_keys).encode(), dtype=np.uint8),
         'hashes': frame_hashes(frames),
     }
@@ -107,10 +113,12 @@ def read_shard(source: Source) -> Frames:
     keys = _source_keys(columns.pop('source_keys'))
     hashes = columns.pop('hashes')
     del columns['format']
-    in_memory: dict[str, Any] = dict.fromkeys(LABELS)
+    in_memory: dict[str, Any] = dict.fromkeys((*LABELS, *WEIGHTS))
     in_memory |= {name: column.astype(IN_MEMORY.get(name, column.dtype)) for name, column in columns.items()}
     try:
         frames = Frames(source_keys=keys, **in_memory)
+        if frames.w_energy is not None and frames.w_forces is not None:
+            check_weights(frames.w_energy, frames.w_forces, frames.n_atoms)
     except ValueError as error:
         raise ShardError(f'the columns of the shard do not fit together: {error}') from error
     if hashes.shape != (len(frames),) or (hashes != frame_hashes(frames)).any():
@@ -216,11 +224,14 @@ def _check_members(archive: Archive) -> None:
     if 'format' not in archive.names:
         raise ShardError('the file is not a shard: it has no member `format.npy`')
     version = _read_member(archive, 'format')
-    if version.shape != () or version != FORMAT:
-        raise ShardError(f'the shard is of format {version.tolist()}, this version reads format {FORMAT}')
-    found, bare = sorted(archive.names), sorted(name for name in STORED if name not in LABELS)
-    if found not in (bare, sorted(STORED)):
-        raise ShardError(f'the shard has the members {found}, those of {list(STORED)} are needed')
+    if version.shape != () or version not in (FORMAT, WEIGHTED_FORMAT):
+        raise ShardError(
+            f'the shard is of format {version.tolist()}, this version reads formats {FORMAT} and {WEIGHTED_FORMAT}'
+        )
+    weights = set(WEIGHTS) if version == WEIGHTED_FORMAT else set()
+    found, full = set(archive.names), set(STORED) - set(WEIGHTS) | weights
+    if found not in (full, full - set(LABELS)):
+        raise ShardError(f'the shard has the members {sorted(found)}, those of {sorted(full)} are needed')
 
 
 def _read_member(archive: Archive, name: str) -> npt.NDArray[Any]:

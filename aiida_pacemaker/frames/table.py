@@ -16,7 +16,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 #: The columns with one row per atom; all others have one row per frame.
-ATOM_COLUMNS = ('numbers', 'positions', 'forces')
+ATOM_COLUMNS = ('numbers', 'positions', 'forces', 'w_forces')
 #: The labels: what a reference calculation adds to a structure.
 LABELS = ('energy', 'forces', 'stress')
 
@@ -42,6 +42,8 @@ class Frames:
     :param source: position in ``source_keys`` of the source of each frame, int64, shape (F,).
     :param step: position of each frame in its source, counted from zero, int64, shape (F,).
     :param generation: generation in which each frame joined its dataset, int64, shape (F,).
+    :param w_energy: weight of the energy of each frame in a fit, shape (F,), or None where the frames have no weights.
+    :param w_forces: weight of the force on each atom in a fit, shape (A,), or None where the frames have no weights.
     :raises ValueError: if the columns do not fit together.
     """
 
@@ -57,6 +59,8 @@ class Frames:
     source: IntArray
     step: IntArray
     generation: IntArray
+    w_energy: FloatArray | None = None
+    w_forces: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n_frames, n_atoms = len(self.n_atoms), int(self.n_atoms.sum())
@@ -72,6 +76,8 @@ class Frames:
             'source': (n_frames,),
             'step': (n_frames,),
             'generation': (n_frames,),
+            'w_energy': (n_frames,),
+            'w_forces': (n_atoms,),
         }
         for name, shape in shapes.items():
             column = getattr(self, name)
@@ -80,6 +86,8 @@ class Frames:
         given = [name for name in LABELS if getattr(self, name) is not None]
         if given and len(given) < len(LABELS):
             raise ValueError(f'labels {given} are given without the others of {list(LABELS)}')
+        if (self.w_energy is None) != (self.w_forces is None):
+            raise ValueError('weights of energies and of forces are given one without the other')
         if n_frames and (self.source.min() < 0 or self.source.max() >= len(self.source_keys)):
             raise ValueError('column `source` points outside `source_keys`')
 
@@ -90,6 +98,11 @@ class Frames:
     def labelled(self) -> bool:
         """Whether the frames carry energies, forces and stresses."""
         return self.energy is not None
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the frames carry weights."""
+        return self.w_energy is not None
 
     @property
     def offsets(self) -> IntArray:
@@ -139,8 +152,20 @@ class Frames:
         return replace(self, energy=energy, forces=forces, stress=stress)
 
     def without_labels(self) -> Frames:
-        """Return the same structures without labels."""
-        return replace(self, energy=None, forces=None, stress=None)
+        """Return the same structures without labels, and without the weights that these would have in a fit."""
+        return replace(self, energy=None, forces=None, stress=None, w_energy=None, w_forces=None)
+
+    def with_weights(self, w_energy: FloatArray | float, w_forces: FloatArray | float) -> Frames:
+        """Return the same frames with these weights: an array as above, or one number for all."""
+        return replace(
+            self,
+            w_energy=np.full(len(self), w_energy) if isinstance(w_energy, float) else w_energy,
+            w_forces=np.full(len(self.numbers), w_forces) if isinstance(w_forces, float) else w_forces,
+        )
+
+    def without_weights(self) -> Frames:
+        """Return the same frames without weights."""
+        return replace(self, w_energy=None, w_forces=None)
 
     def with_generation(self, generation: int) -> Frames:
         """Return the same frames as members of one generation."""
@@ -150,12 +175,16 @@ class Frames:
     def concatenate(parts: Sequence[Frames]) -> Frames:
         """Return the frames of all parts, one after the other.
 
+        Where some have weights, all others get those that they count with: 1 for each frame and each atom.
+
         :raises ValueError: if there is no part, or if some are labelled and others are not.
         """
         if not parts:
             raise ValueError('there are no frames to concatenate')
         if len({part.labelled for part in parts}) > 1:
             raise ValueError('labelled and unlabelled frames cannot be in one table')
+        if any(part.weighted for part in parts):
+            parts = [part if part.weighted else part.with_weights(1.0, 1.0) for part in parts]
         keys = tuple(dict.fromkeys(key for part in parts for key in part.source_keys))
         position = {key: index for index, key in enumerate(keys)}
         columns: dict[str, Any] = {

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiida_pacemaker.frames import pickle_opcodes
+from aiida_pacemaker.frames import pickle_limits
 from aiida_pacemaker.frames.pickle_reading import (
     ForbiddenPickle,
     Table,
@@ -49,6 +49,10 @@ def number(value: int) -> bytes:
     return b'\x8a\x08' + value.to_bytes(8, 'little', signed=True)
 
 
+def number_of(size: int) -> bytes:
+    return b'\x8b' + size.to_bytes(4, 'little') + b'\xff' * (size - 1) + b'\x7f'
+
+
 def text(value: str) -> bytes:
     return b'X' + len(value).to_bytes(4, 'little') + value.encode()
 
@@ -76,7 +80,7 @@ def array(shape: tuple[int, ...], dtype: str, content: bytes) -> bytes:
         (subprocess.Popen, '(subprocess|commands).Popen'),
         (builtins.eval, 'eval'),
         (builtins.exec, 'exec'),
-        (functools.partial(os.system), 'functools.partial'),
+        (functools.partial(os.system), 'posix.system'),
         (np.load, r'numpy(\.lib\.[a-z_.]+)?\.load'),
     ],
 )
@@ -220,8 +224,24 @@ def test_repeated_structures_are_not_copied_without_limit():
     atoms = b'case.atoms\nAtoms\n)\x81}(' + b''.join(text(key) + value for key, value in state.items()) + b'ub\x94'
     content = table(ase_atoms=b'](' + atoms + b'h\x00' * 50_000 + b'e')
     assert len(read_table(content)) == 50_001
-    with pytest.raises(UnreadablePickle, match='50,001,000 atoms in all'):
+    with pytest.raises(UnreadablePickle, match=r'50,001,000 atoms or more in 132,443 bytes.* than 54,727: split'):
         read_dataset(content, 'zeros')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        # Python would hash the number anew for each of the 2000 times.
+        (number_of(10**7) + b'\x940' + b'}(' + b'h\x00N' * 2000 + b'u', 'a whole number of 79,999,9.. bits'),
+        (b'}(' + b''.join(number(n) + b'N' for n in range(5000)) + b'u', 'a dictionary with more than 4096 keys'),
+        (b'}(' + b''.join(number(n) + b'\x85N' for n in range(600)) + b'u', 'a dictionary with more than 512 keys'),
+        (b']\x94r\x05\x00\x00\x000.', 'uses slot 5 of its memo before slot 1'),
+    ],
+    ids=['long number', 'many keys', 'many tuples', 'far slot'],
+)
+def test_keys_are_few_and_short(content, message):
+    with pytest.raises(UnreadablePickle, match=message):
+        read_table(b'\x80\x04' + content + b'.')
 
 
 def test_decompression_stops_at_the_allowed_size():
@@ -236,8 +256,8 @@ def test_decompression_stops_at_the_allowed_size():
 
 
 def test_opcodes_are_counted(monkeypatch):
-    monkeypatch.setattr(pickle_opcodes, 'MAX_OPCODES', 100)
-    with pytest.raises(UnreadablePickle, match='more than 100 opcodes'):
+    monkeypatch.setattr(pickle_limits, 'MAX_OPCODES', 100)
+    with pytest.raises(UnreadablePickle, match='has 101 opcodes or more'):
         read_table(ANY)
 
 

@@ -1,3 +1,4 @@
+import datetime
 import gzip
 import io
 import pickle
@@ -15,14 +16,19 @@ from aiida_pacemaker.frames.pickle_reading import (
     read_dataset,
     read_selection,
     read_table,
+    said_of_columns,
 )
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / 'tests' / 'fixtures' / 'pickles'
 MGO = ase.io.read(ROOT / 'examples' / 'mgo-lda.extxyz', index=':3')
+OLD = ['pandas-0.25.3', 'pandas-1.2.5', 'pandas-1.3.5']
 PANDAS = ['pandas-1.5.3', 'pandas-2.0.3', 'pandas-2.2.2', 'pandas-3.1.1', 'pandas-3.1.1-pyarrow']
 ENGINES = ['engine-pandas-2.2.2', 'engine-pandas-3.1.1']
-LABELS = ['protocol-4.pckl.gzip', 'protocol-5.pckl.gzip']
+LABELS = [
+    *[(tag, f'protocol-{number}.pckl.gzip') for tag in OLD for number in (2, 4)],
+    *[(tag, f'protocol-{number}.pckl.gzip') for tag in PANDAS for number in (4, 5)],
+]
 
 
 def pickled(columns: dict, **arguments) -> bytes:
@@ -33,11 +39,12 @@ def pickled(columns: dict, **arguments) -> bytes:
     return handle.getvalue()
 
 
-@pytest.mark.parametrize('kind', LABELS)
-@pytest.mark.parametrize('tag', PANDAS)
+@pytest.mark.parametrize(('tag', 'kind'), LABELS)
 def test_dataset_of_any_version(tag, kind):
     frames, ignored = read_dataset(RECORDED / f'{tag}-{kind}', 'mgo')
-    assert ignored == ('name', 'w_energy', 'w_forces', 'step', 'converged', 'remark')
+    assert ignored == ('converged', 'name', 'remark', 'step')
+    assert frames.w_energy.tolist() == [1.0, 2.0, 4.0]
+    assert frames.w_forces.tolist() == [0.5] * len(frames.numbers)
     assert frames.source_keys == ('mgo',)
     assert frames.step.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(frames.energy, [image.get_potential_energy() for image in MGO])
@@ -50,8 +57,7 @@ def test_dataset_of_any_version(tag, kind):
         np.testing.assert_array_equal(frames.forces[rows], image.get_forces())
 
 
-@pytest.mark.parametrize('kind', LABELS)
-@pytest.mark.parametrize('tag', PANDAS)
+@pytest.mark.parametrize(('tag', 'kind'), LABELS)
 def test_table_of_any_version(tag, kind):
     table = read_table(RECORDED / f'{tag}-{kind}')
     assert table.index.tolist() == [0, 1, 2]
@@ -65,7 +71,7 @@ def test_table_of_any_version(tag, kind):
     assert [weights.tolist() for weights in table.columns['w_forces']] == [[0.5] * len(image) for image in MGO]
 
 
-@pytest.mark.parametrize('tag', PANDAS)
+@pytest.mark.parametrize('tag', [*OLD, *PANDAS])
 def test_selection_of_any_version(tag):
     selection = read_selection(RECORDED / f'{tag}-selected.pkl.gz')
     assert selection.dtype == np.int64
@@ -84,7 +90,9 @@ def test_outputs_of_the_engine(tag):
     fitted, ignored = read_dataset(RECORDED / f'{tag}-fitting_data_info.pckl.gzip', 'mgo')
     assert len(fitted) == 8
     assert fitted.labelled
-    assert {'energy_corrected', 'w_energy', 'w_forces', 'comp_dict'} < set(ignored)
+    assert {'energy_corrected', 'comp_dict'} < set(ignored)
+    assert fitted.weighted
+    assert fitted.w_energy.sum() == pytest.approx(1)
 
     predicted = read_table(RECORDED / f'{tag}-test_pred.pckl.gzip').columns
     assert predicted['name'] == ['test-0', 'test-1', 'test-2']
@@ -109,8 +117,10 @@ def test_recorded_files_agree_with_pandas(path):
             if isinstance(value, Structure):
                 np.testing.assert_array_equal(value.numbers, expected.numbers)
                 np.testing.assert_array_equal(value.positions, expected.positions)
-                np.testing.assert_array_equal(value.cell, expected.cell)
-                np.testing.assert_array_equal(value.pbc, expected.pbc)
+                # ASE of today cannot say the cell of a structure that 3.17 has pickled.
+                kept = vars(expected)
+                np.testing.assert_array_equal(value.cell, kept['_cellobj' if '_cellobj' in kept else '_cell'])
+                np.testing.assert_array_equal(value.pbc, kept['_pbc'])
             else:
                 np.testing.assert_array_equal(value, expected)
 
@@ -209,8 +219,90 @@ def test_structures_may_carry_what_is_not_read():
 
 def test_tables_of_other_things_are_refused():
     with pytest.raises(ForbiddenPickle, match=r'`datetime.date`, which does not belong in a table .* Nothing was run'):
-        read_table(pickle.dumps({'day': __import__('datetime').date(2020, 1, 1)}))
-    with pytest.raises(UnreadablePickle, match=r'a table of pandas 1\.5 or newer is needed, the pickle holds dict'):
+        read_table(pickle.dumps(datetime.date(2020, 1, 1)))
+    with pytest.raises(UnreadablePickle, match=r'a table of pandas 0\.25 or newer is needed, the pickle holds dict'):
         read_table(pickle.dumps({'ase_atoms': []}))
     with pytest.raises(UnreadablePickle, match='names of the columns are not all strings'):
         read_table(pickled({'energy': [1.0], 5: [2.0]}))
+
+
+def test_columns_of_foreign_objects_are_passed_over():
+    """What engines of old kept beside the structures: compiled neighbour lists and the like."""
+    content = pickled(
+        {
+            'ase_atoms': MGO,
+            'energy': [1.0, 2.0, 3.0],
+            'atomic_env': [image.symbols for image in MGO],
+            'made': [datetime.datetime(2020, 1, day, tzinfo=datetime.timezone.utc) for day in (1, 2, 3)],
+            'numbers': [{1, 2}, {3}, frozenset()],
+            'bonds': [{(1.5, 2): 3}] * 3,
+        }
+    )
+    frames, left_out = read_dataset(content, 'mgo')
+    assert frames.energy.tolist() == [1.0, 2.0, 3.0]
+    assert left_out == ('atomic_env', 'bonds', 'made', 'numbers')
+    assert said_of_columns(left_out) == (
+        'the columns `atomic_env`, `bonds`, `made`, `numbers` were left out: a dataset has no place for them',
+    )
+    table = read_table(content)
+    assert list(table.columns) == ['ase_atoms', 'energy']
+    assert 'ase.symbols.Symbols' in str(table.skipped['atomic_env'])
+    with pytest.raises(ForbiddenPickle, match=r'column `atomic_env` cannot be read: .*Symbols.*Nothing was run'):
+        read_dataset(content, 'mgo', keys=LabelKeys(energy='atomic_env'))
+
+
+def test_weights_need_both_columns_and_every_row():
+    per_atom = [np.arange(len(image)) + 0.5 for image in MGO]
+    energy = {'energy': [1.0, 2.0, 3.0]}
+    frames, left_out = read_dataset(pickled({'ase_atoms': MGO, **energy, 'w_energy': [1.0, 0.0, 3.0]}), 'mgo')
+    assert not frames.weighted
+    assert left_out == ('w_energy',)
+    assert 'only where both of `w_energy`, `w_forces` are there' in said_of_columns(left_out)[0]
+    both = {'ase_atoms': MGO, **energy, 'w_energy': [1.0, 0.0, 3.0], 'w_forces': per_atom}
+    frames, left_out = read_dataset(pickled(both), 'mgo')
+    assert (frames.w_energy.tolist(), frames.w_forces.tolist()) == ([1.0, 0.0, 3.0], np.concatenate(per_atom).tolist())
+    assert left_out == ()
+    # The engine multiplies both.
+    frames, left_out = read_dataset(pickled({**both, 'w_factor': [2.0, 1.0, 0.5]}), 'mgo')
+    assert frames.w_energy.tolist() == [2.0, 0.0, 1.5]
+    assert frames.w_forces[: len(MGO[0])].tolist() == (2 * per_atom[0]).tolist()
+    for column, change in (
+        ('w_energy', [1.0, None, 1.0]),
+        ('w_energy', [1.0, -1.0, 1.0]),
+        ('w_forces', [*per_atom[:2], None]),
+    ):
+        with pytest.raises(UnreadablePickle, match=r'1 frames have a weight .* missing, negative or not finite'):
+            read_dataset(pickled({**both, column: change}), 'mgo')
+    with pytest.raises(UnreadablePickle, match='`w_forces` in row 0 has the shape'):
+        read_dataset(pickled({**both, 'w_forces': [np.ones(1), *per_atom[1:]]}), 'mgo')
+
+
+def test_names_that_mean_something_to_the_engine_are_refused():
+    columns = {'ase_atoms': MGO, 'energy': [1.0, 2.0, 3.0]}
+    with pytest.raises(
+        UnreadablePickle, match='1 rows have names that begin with `augmented`, the first is row 1 with'
+    ):
+        read_dataset(pickled({**columns, 'name': ['bulk', 'augmented/zbl', 'not augmented']}), 'mgo')
+
+
+def test_a_virial_is_read_where_it_is_named():
+    virial = [np.diag([1.0, 2.0, 3.0]) for _ in MGO]
+    content = pickled({'ase_atoms': MGO, 'energy': [1.0, 2.0, 3.0], 'virials': virial})
+    frames, _ = read_dataset(content, 'mgo', keys=LabelKeys(virial='virials'))
+    np.testing.assert_allclose(frames.stress[0], -virial[0] / MGO[0].get_volume())
+
+
+@pytest.mark.parametrize('level', [1, 9])
+def test_honest_tables_stay_below_all_limits(level):
+    """500 structures that compress well: scaled cells, no forces, and energies on a line."""
+    images = [MGO[0].copy() for _ in range(500)]
+    for step, image in enumerate(images):
+        image.set_cell(image.cell * (1 + 1e-4 * step), scale_atoms=True)
+    columns = {
+        'ase_atoms': images,
+        'energy': np.arange(500.0),
+        'forces': [np.zeros((len(image), 3)) for image in images],
+    }
+    pandas = pytest.importorskip('pandas')
+    content = gzip.compress(pickle.dumps(pandas.DataFrame(columns)), level)
+    assert len(read_dataset(content, 'mgo')[0]) == 500

@@ -47,6 +47,17 @@ def test_a_stream_that_is_a_part_of_a_file_is_read_as_the_file(content, tmp_path
                 read_shard(packed)
 
 
+@given(seed=st.integers(0, 10**6), n_frames=st.integers(0, 9))
+def test_weights_are_read(seed, n_frames):
+    frames = random_frames(seed, n_frames, n_sources=3)
+    weighted = frames.with_weights(np.abs(frames.energy), np.abs(frames.forces[:, 0]))
+    content = write_shard(weighted)
+    assert_equal(read_shard(content), weighted)
+    # Whoever knows no weights says that the format is unknown, and drops nothing.
+    assert read_columns(content, ['w_energy'])['w_energy'].tolist() == weighted.w_energy.tolist()
+    assert write_shard(weighted.without_weights()) == write_shard(frames)
+
+
 def test_values_that_are_not_numbers_survive():
     frames = random_frames(0, 3)
     frames = replace(frames, stress=np.full((3, 3, 3), np.nan), energy=np.array([np.inf, -0.0, np.nan]))
@@ -152,7 +163,9 @@ ENERGY = random_frames(7, 3).energy
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'format.npy': npy(np.array(2, dtype='<i4'))}, 'the shard is of format 2, this version reads format 1'),
+        ({'format.npy': npy(np.array(3, dtype='<i4'))}, 'the shard is of format 3, this version reads formats 1 and 2'),
+        ({'format.npy': npy(np.array(2, dtype='<i4'))}, 'the shard has the members'),
+        ({'w_energy.npy': npy(ENERGY)}, 'the shard has the members'),
         ({'format.npy': None}, 'has no member `format.npy`'),
         ({'positions.npy': None}, 'the shard has the members'),
         ({'energy.npy': None}, 'the shard has the members'),

@@ -244,6 +244,45 @@ def test_pickles(name, kind, zipped):
     assert outcome.verdict == 'refused', outcome
 
 
+#: A few kilobytes each, as far as gzip brings them.
+SMALL = {
+    'lists': b'\x80\x04' + b']' * 4_000_000 + b'.',
+    'dictionaries': b'\x80\x04' + b'}' * 2_000_000 + b'.',
+    'marks': b'\x80\x04' + b'(' * 2_000_000 + b'.',
+    'slots': b'\x80\x04]' + b'\x94' * 2_000_000 + b'.',
+    'references': b'\x80\x04]\x94(' + b'h\x00' * 2_000_000 + b'e.',
+    'instances': b'\x80\x04' + b'(ipandas\nDataFrame\n' * 20_000 + b'.',
+    'foreign instances': b'\x80\x04' + b'(ia\nb\n' * 200_000 + b'.',
+    'symbols': b'\x80\x04' + b'cpandas\nDataFrame\n' * 20_000 + b'.',
+    'zeros': b'\x80\x04\x8e' + (100 * MEGABYTE).to_bytes(8, 'little') + bytes(100 * MEGABYTE) + b'.',
+    'keys of one hash': b'\x80\x04}('
+    + b''.join(b'\x8a\x0a' + ((2**61 - 1) * n).to_bytes(10, 'little') + b'N' for n in range(1, 40_001))
+    + b'u.',
+    'a long key': b'\x80\x04\x8b'
+    + (10 * MEGABYTE).to_bytes(4, 'little')
+    + b'\x7f' * (10 * MEGABYTE)
+    + b'\x94}('
+    + b'h\x00N' * 2000
+    + b'u.',
+}
+
+
+@pytest.mark.fault(
+    'a small pickle that unpacks to a large one, or makes many objects or costly keys',
+    engine='fills the memory, or takes minutes',
+    here='what it may hold and cost follows from its size',
+    ends='refused',
+)
+@pytest.mark.parametrize('kind', SMALL)
+def test_small_pickles_cost_little(kind):
+    content = gzip.compress(SMALL[kind], 6)
+    reader = READERS['read_dataset']
+    outcome = examine(lambda: reader.read(content), reader.refusals)
+    assert outcome.verdict == 'refused', outcome
+    assert outcome.seconds < 4
+    assert outcome.memory < 250 * MEGABYTE
+
+
 LABELS = {
     'nested': '[' * 1_000_000,
     'digits': '{"frame": 0, "energy": ' + '9' * 100_000 + '}',
