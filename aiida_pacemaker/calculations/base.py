@@ -12,8 +12,10 @@ from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
 
 from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import cache_of
+from aiida_pacemaker.calculations.mpi_checks import complaint_about_mpi
 from aiida_pacemaker.calculations.python_environment import clean_python
 from aiida_pacemaker.calculations.staging import Staging
+from aiida_pacemaker.calculations.validation import all_of
 from aiida_pacemaker.engine.failure_kinds import PROGRAMS
 from aiida_pacemaker.engine.failures import Diagnosis, Failure
 
@@ -67,7 +69,7 @@ CACHED = {Failure.ERROR_ENVIRONMENTS_INSUFFICIENT, Failure.ERROR_BATCHES_NEED_AL
 #: What to do with a result that cannot be used.
 LOOK_AND_REPEAT = 'Look at the output `retrieved` for what the program says, and run it again if the file was damaged.'
 
-#: The programs are no MPI programs: one process, whose threads are the business of its environment.
+#: One process. The number of its threads is a matter of its environment (OMP_NUM_THREADS).
 RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 
@@ -83,6 +85,8 @@ class PaceCalcJob(CalcJob):
     PROGRAM: ClassVar[str]
     #: Whether files are put in place that the computer may have already.
     STAGED: ClassVar[bool] = True
+    #: Whether the program is one of MPI. It is not launched with it by default.
+    MPI: ClassVar[bool] = False
     #: Entry point of the parser.
     PARSER: ClassVar[str]
 
@@ -93,6 +97,7 @@ class PaceCalcJob(CalcJob):
         options: Any = spec.inputs['metadata']['options']
         options['resources'].default = lambda: dict(RESOURCES)
         options['withmpi'].default = False
+        spec.inputs.validator = all_of(spec.inputs.validator, cls.validate_launch)
         options['parser_name'].default = cls.PARSER
         for failure in sorted(PROGRAMS[cls.PROGRAM], key=STATUS.__getitem__):
             spec.exit_code(
@@ -106,6 +111,12 @@ class PaceCalcJob(CalcJob):
                 message='Files of the job were not whole when it began: {files}. They are sent again when the job is '
                 'run again, which a restart chain does by itself.',
             )
+
+    @classmethod
+    def validate_launch(cls, inputs: Any, _: Any) -> str | None:
+        """Check that the codes can be launched as is asked for."""
+        options = inputs.get('metadata', {}).get('options', {})
+        return complaint_about_mpi(inputs, options, mpi=cls.MPI)
 
     def parse(self, *arguments: Any, **options: Any) -> ExitCode:
         """Parse the retrieved files; the folder of the job is an output whatever happened to the worker on the way.

@@ -55,6 +55,7 @@ class PaceExploreLammpsCalculation(ExplorationJob):
     ACTIVE_SET: ClassVar[str] = 'potential.asi'
 
     PROGRAM = 'lmp'
+    MPI = True
     PARSER = 'pacemaker.explore.lammps'
 
     @classmethod

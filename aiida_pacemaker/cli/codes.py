@@ -38,10 +38,18 @@ def ensure_codes(
     :raises SetupError: if there are codes of another engine, or the computer cannot be asked.
     """
     there = existing_codes(computer, suffix)
+    launched = [code.full_label for code in there.values() if code.with_mpi]
+    if launched and not replace:
+        raise SetupError(
+            f'{", ".join(launched)}: the code has `with_mpi: true`, but the engine has no MPI programs, so that no job '
+            'could be submitted. Give `--replace` to have another made without (the old one gets its pk behind its '
+            'label), or `--suffix NAME` to have others beside it.'
+        )
     outside = {name: code for name, code in there.items() if _can_be_looked_at(code)}
     paths = {name: str(code.filepath_executable) for name, code in outside.items()}
     gone = missing_of(computer, paths.values()) if paths else set()
     leaving = {name for name, path in paths.items() if path in gone}
+    leaving |= {name for name, code in there.items() if code.with_mpi}
     engine = None
     if place.given or leaving or len(there) < len(PROGRAMS):
         engine = find_engine(computer, place)
@@ -95,7 +103,7 @@ def write_yaml(folder: Path, computer: orm.Computer, engine: Engine, suffix: str
     texts = {}
     for program in PROGRAMS:
         fields = {'computer': computer.label, **_fields(program, engine, suffix)}
-        named = {name: value for name, value in fields.items() if value}
+        named = {name: value for name, value in fields.items() if value != ''}
         texts[folder / f'{label_of(program, suffix)}@{computer.label}.yaml'] = yaml.safe_dump(named, sort_keys=False)
     different = [path for path, text in texts.items() if path.exists() and path.read_text() != text]
     if different:
@@ -115,6 +123,7 @@ def _fields(program: str, engine: Engine, suffix: str) -> dict[str, Any]:
         'default_calc_job_plugin': PROGRAMS[program],
         'filepath_executable': engine.programs[program],
         'prepend_text': engine.prepend,
+        'with_mpi': False,
     }
 
 

@@ -165,12 +165,22 @@ class PaceTrainParser(PaceParser):
         if log.early_stopping is not None:
             return 'early_stop'
         if log.optimizer is None:
-            # The engine cannot say how Nelder-Mead has ended.
-            inputs = self.node.inputs
-            given = inputs.max_epochs if 'max_epochs' in inputs else None
-            allowed = parse_config(inputs.config.get_dict()).maxiter if given is None else given.value
-            return 'maxiter' if int(train['iter_num'][-1]) >= allowed else 'converged'
+            return 'maxiter' if self.exhausted(train) else 'converged'
         return 'maxiter' if log.optimizer.status == MAXITER else 'converged'
+
+    def exhausted(self, train: MetricsTable) -> bool:
+        """Tell whether Nelder-Mead has used up what it was allowed, for the engine cannot say how it has ended.
+
+        SciPy counts its iterations from 1 and does no more when the count is `maxiter`: there are `maxiter - 1`.
+        """
+        inputs = self.node.inputs
+        config = parse_config(inputs.config.get_dict())
+        allowed = inputs.max_epochs.value if 'max_epochs' in inputs else config.maxiter
+        if int(train['iter_num'][-1]) >= allowed - 1:
+            return True
+        evaluations = re.findall(r'Eval (\d{1,12}): loss=', self.read_text(PaceTrainCalculation.STDOUT)[-(2**16) :])
+        maxfev = config.sections()['fit'].get('options', {}).get('maxfev')
+        return maxfev is not None and bool(evaluations) and int(evaluations[-1]) >= maxfev
 
     def attach_predictions(self, folder: str | None) -> None:
         """Attach what the engine predicts and its plots."""

@@ -12,7 +12,15 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
 from aiida_pacemaker.calculations.labelling import interrupted_frames, join_failures
+from aiida_pacemaker.calculations.mpi_checks import complaint_about_mpi
+from aiida_pacemaker.calculations.validation import all_of
 from aiida_pacemaker.workflows.restart import PaceRestartWorkChain
+
+
+def validate_launch(inputs: Any, _: Any) -> str | None:
+    """Check that the code can be launched as is asked for."""
+    options = inputs['options'].get_dict() if 'options' in inputs else {}
+    return complaint_about_mpi(inputs, options)
 
 
 class AseLabelWorkChain(PaceRestartWorkChain):
@@ -36,6 +44,7 @@ class AseLabelWorkChain(PaceRestartWorkChain):
             default=lambda: orm.Dict({'resources': RESOURCES}),
             help='Options of the jobs, such as `resources` and `max_wallclock_seconds`.',
         )
+        spec.inputs.validator = all_of(spec.inputs.validator, validate_launch)
         # A job that reaches its walltime is nothing unusual where labels are expensive.
         spec.inputs['max_iterations'].default = lambda: orm.Int(20)
 

@@ -11,6 +11,8 @@ from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
+from aiida_pacemaker.calculations.base import PaceCalcJob
+
 
 @dataclass(frozen=True)
 class Role:
@@ -82,3 +84,10 @@ def process_from(entry_point: str) -> Any:
         f'there is no workflow or calculation with the entry point `{entry_point}`: see `verdi plugin list`, and run '
         '`pip install` for the package that has it'
     )
+
+
+def jobs_of(process: Any) -> type[PaceCalcJob] | None:
+    """Return which jobs of this package a labeller or an explorer runs, None if it runs others."""
+    chain = getattr(process, 'JOB', process)
+    job = getattr(chain, '_process_class', chain)
+    return job if isinstance(job, type) and issubclass(job, PaceCalcJob) else None

@@ -8,6 +8,7 @@ from aiida import orm
 from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 
+from aiida_pacemaker.calculations.mpi_checks import complaint_about_mpi
 from aiida_pacemaker.calculations.training_checks import complaint_about_training
 from aiida_pacemaker.calculations.validation import validate_baseline, validate_labelled, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -16,7 +17,7 @@ from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
-from aiida_pacemaker.workflows.plugins import EXPLORER, LABELLER, process_from
+from aiida_pacemaker.workflows.plugins import EXPLORER, LABELLER, jobs_of, process_from
 from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.settings import LoopSettings
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
@@ -40,7 +41,7 @@ GO_ON = 'What there is so far is in the outputs: repair what is wrong and go on 
 
 def validate_loop(inputs: Any, _: Any) -> str | None:
     """Check all that is known before the first job: there is something to begin with, and the inputs fit together."""
-    checks = (_check_begin, _check_candidates, _check_labeller, _check_training, _check_elements)
+    checks = (_check_begin, _check_candidates, _check_labeller, _check_launches, _check_training, _check_elements)
     return next((complaint for check in checks if (complaint := check(inputs))), None)
 
 
@@ -84,6 +85,29 @@ def _check_labeller(inputs: Any) -> str | None:
     if 'unlabelled' in inputs:
         return 'there are `unlabelled` frames of an earlier run: give a labeller (`label.entry_point`, `label.inputs`)'
     return None
+
+
+def _check_launches(inputs: Any) -> str | None:
+    """Look at the codes of what labels and explores, which would show when it is called."""
+    for role in ('label', 'explore'):
+        given = inputs.get(role, {})
+        if 'entry_point' not in given:
+            continue
+        jobs = jobs_of(process_from(given['entry_point'].value))
+        if jobs is None:
+            continue
+        options = {**given.get('metadata', {}).get('options', {}), **_options(given.get('inputs', {}))}
+        if complaint := complaint_about_mpi(given.get('inputs', {}), options, mpi=jobs.MPI):
+            return f'`{role}.inputs`: {complaint}'
+    return None
+
+
+def _options(inputs: Any) -> dict[str, Any]:
+    """Return the options of the jobs of one of our labellers or explorers, which has them in an input or in a job."""
+    if isinstance(node := inputs.get('options'), orm.Dict) and 'withmpi' in node.get_dict():
+        return dict(node.get_dict())
+    options: dict[str, Any] = inputs.get('job', {}).get('pace', {}).get('metadata', {}).get('options', {})
+    return options
 
 
 def _training_inputs(inputs: Any) -> dict[str, Any]:

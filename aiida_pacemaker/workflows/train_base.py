@@ -63,7 +63,7 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
         spec.exit_code(
             313,
             'ERROR_NOT_CONVERGED',
-            message='The fit has done all its {iterations} iterations and is not converged, which '
+            message='The fit has used up what it was allowed, in {iterations} iterations, and is not converged, as '
             '`require_convergence` asks for. Continue from the output `potential`, with more iterations '
             '(`max_epochs`).',
         )

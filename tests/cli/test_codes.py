@@ -31,6 +31,17 @@ def test_a_code_whose_program_is_gone_makes_way(cluster, make_engine):
     assert orm.load_code(f'pacemaker@{cluster.label}').pk == codes['pacemaker'].pk
 
 
+def test_codes_are_not_launched_with_mpi(cluster, make_engine):
+    place = Place(path=str(make_engine()))
+    path = f'{place.path}/bin/pacemaker'
+    before = orm.InstalledCode(label='pacemaker', computer=cluster, filepath_executable=path, with_mpi=True).store()
+    with pytest.raises(SetupError, match=r'pacemaker@\S+: the code has `with_mpi: true`.*--replace'):
+        ensure_codes(cluster, place)
+    codes, _ = ensure_codes(cluster, place, replace=True)
+    assert [code.with_mpi for code in codes.values()] == [False] * len(PROGRAMS)
+    assert orm.load_node(before.pk).label == f'pacemaker-{before.pk}'
+
+
 def test_a_second_engine(cluster, make_engine):
     first, second = Place(path=str(make_engine())), Place(path=str(make_engine('second')))
     codes, _ = ensure_codes(cluster, first)

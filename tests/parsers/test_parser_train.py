@@ -94,14 +94,32 @@ def test_an_optimiser_that_found_its_minimum_has_converged(parse_train):
     assert parse_train(fitted(log__txt=log)).outputs['stop_reason'].value == 'converged'
 
 
-@pytest.mark.parametrize(('allowed', 'reason'), [(8, 'maxiter'), (9, 'converged')])
+#: The end of a fit by Nelder-Mead, which has no gradients to count.
+UNSAID = re.sub(
+    r'I - Optimization result.*', 'E - Optimization result: not available: njev', text('default', 'log.txt')
+)
+
+
+@pytest.mark.fault(
+    'Nelder-Mead has used up its iterations',
+    engine='exit 0, and not a word of how it has ended; SciPy does one iteration less than `maxiter`',
+    here='told by the iterations (or evaluations, with `maxfev`): `stop_reason` is `maxiter`, which is a failure with '
+    '`require_convergence`',
+    ends='PaceTrainBaseWorkChain.ERROR_NOT_CONVERGED',
+)
+@pytest.mark.parametrize(('allowed', 'reason'), [(8, 'maxiter'), (9, 'maxiter'), (10, 'converged')])
 def test_where_the_engine_cannot_say_how_it_ended_the_iterations_do(parse_train, allowed, reason):
-    """As with Nelder-Mead, which has no gradients to count."""
-    log = re.sub(
-        r'I - Optimization result.*', 'E - Optimization result: not available: njev', text('default', 'log.txt')
-    )
-    parsed = parse_train(fitted(log__txt=log), max_epochs=orm.Int(allowed))
+    parsed = parse_train(fitted(log__txt=UNSAID), max_epochs=orm.Int(allowed))
     assert parsed.outputs['stop_reason'].value == reason
+
+
+@pytest.mark.parametrize(('allowed', 'reason'), [(11, 'maxiter'), (12, 'converged')])
+def test_the_evaluations_of_the_loss_are_counted_too(parse_train, train_inputs, allowed, reason):
+    said = ''.join(f'             Eval {count}: loss=4.66\r' for count in range(1, 12))
+    config = train_inputs()['config'].get_dict()
+    config['fit'] = {'optimizer': 'Nelder-Mead', 'maxiter': 100, 'options': {'maxfev': allowed}}
+    files = fitted(log__txt=UNSAID, stdout__txt=said)
+    assert parse_train(files, config=orm.Dict(config)).outputs['stop_reason'].value == reason
 
 
 @pytest.mark.fault(
