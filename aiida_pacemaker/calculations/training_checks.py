@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from aiida.orm.implementation.utils import clean_value
+from ase.data import chemical_symbols
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline
 from aiida_pacemaker.calculations.declarations import declared
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
 from aiida_pacemaker.calculations.surveys import corrected_energies_of, survey_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.basis_size import count_functions
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.survey import ENERGY_RANGE
@@ -172,8 +175,13 @@ def _check_energies(inputs: Any) -> str | None:
     )
 
 
-def _check_counts(inputs: Any) -> str | None:
-    """Compare the functions of each element with its atoms, for which MaxVol needs at least as many."""
+def complaint_about_active_set(inputs: Mapping[str, Any]) -> str | None:
+    """Return what keeps the potential of a training from having an active set, which the training alone does without.
+
+    :param inputs: inputs of the training job. Where dataset or config are not known yet, nothing is checked.
+    """
+    if 'dataset' not in inputs or 'config' not in inputs:
+        return None
     config = _config(inputs)
     mode = inputs['potential_mode'].value if 'potential_mode' in inputs else 'continue'
     if 'potential' in inputs and mode != 'extend':
@@ -184,17 +192,59 @@ def _check_counts(inputs: Any) -> str | None:
 
 
 def complaint_about_counts(functions: Mapping[str, int], dataset: PaceDatasetData, cutoff: float) -> str | None:
-    """Return which elements have fewer atoms in a dataset than basis functions in a potential."""
-    atoms = survey_of(dataset, cutoff).atoms
-    short = {element: count for element, count in functions.items() if atoms.get(element, 0) < count}
+    """Return which elements have fewer atoms in a dataset than basis functions in a potential.
+
+    MaxVol chooses as many atoms as there are functions.
+    """
+    short = _fewer_atoms(functions, survey_of(dataset, cutoff).atoms)
     if not short:
         return None
-    counts = ', '.join(
-        f'{element} has {count} functions but {atoms.get(element, 0)} atoms' for element, count in sorted(short.items())
-    )
     return (
-        f'{counts}: at least as many atoms as functions are needed, or the fit is undetermined and has no active set. '
-        'Add frames, lower `max_deg` or `max_order`, or set potential.functions.number_of_functions_per_element.'
+        f'{short}: at least as many atoms as functions are needed, or there is no active set. Add frames, lower '
+        '`max_deg` or `max_order`, or set potential.functions.number_of_functions_per_element.'
+    )
+
+
+def warnings_about_counts(potential: PacePotentialData, dataset: PaceDatasetData, n_parameters: int) -> list[str]:
+    """Return what there is to say of a fit by the number of its equations: one for each energy and force component.
+
+    :param potential: the potential that was fitted.
+    :param dataset: what it was fitted to.
+    :param n_parameters: how many parameters were fitted.
+    """
+    warnings = []
+    equations = dataset.n_frames + 3 * dataset.n_atoms
+    if n_parameters > equations:
+        warnings.append(
+            f'The fit is underdetermined: {n_parameters} parameters for {equations} energies and force components. '
+            'What the data do not fix follows from the regularisation: add frames, or use fewer functions.'
+        )
+    functions = potential.n_functions_per_element
+    if short := _fewer_atoms(functions, _atoms_up_to(functions, dataset)):
+        warnings.append(
+            f'{short}: {equations} energies and force components can be enough for the fit, but no active set (gamma) '
+            'can be built for it, which needs at least as many atoms of an element as it has functions.'
+        )
+    return warnings
+
+
+def _atoms_up_to(functions: Mapping[str, int], dataset: PaceDatasetData) -> dict[str, int]:
+    """Count the atoms of each element, in as many shards as it takes until there are as many as functions."""
+    atoms: Counter[str] = Counter()
+    for shard in dataset.shards:
+        numbers, counts = np.unique(dataset.get_shard(shard['name']).numbers, return_counts=True)
+        atoms.update({chemical_symbols[number]: int(count) for number, count in zip(numbers, counts, strict=True)})
+        if not _fewer_atoms(functions, atoms):
+            break
+    return dict(atoms)
+
+
+def _fewer_atoms(functions: Mapping[str, int], atoms: Mapping[str, int]) -> str:
+    """Return in words which elements have fewer atoms than functions; nothing if there are none."""
+    return ', '.join(
+        f'{element} has {count} functions but {atoms.get(element, 0)} atoms'
+        for element, count in sorted(functions.items())
+        if atoms.get(element, 0) < count
     )
 
 
@@ -225,7 +275,6 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('code', 'config'), _check_evaluator),
     (('dataset', 'config'), _check_neighbours),
     (('dataset', 'baseline', 'reference_energies'), _check_energies),
-    (('dataset', 'config'), _check_counts),
     (('dataset', 'config', 'code'), _check_memory),
 )
 

@@ -13,6 +13,7 @@ from aiida.engine import CalcJob, ExitCode
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
+from aiida_pacemaker.calculations.training_checks import warnings_about_counts
 from aiida_pacemaker.data.learning_curves import curves_from_tables
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
@@ -43,7 +44,7 @@ class PaceTrainParser(PaceParser):
             self.out('potential', potential)
         else:
             self.attach_interim(tables, log)
-        self.attach_metrics(tables, log, fitted=potential is not None, diverged=diverged is not None)
+        self.attach_metrics(tables, log, potential, diverged=diverged is not None)
         if self.node.inputs.predict.value:
             self.attach_predictions(kwargs.get('retrieved_temporary_folder'))
         if potential is None:
@@ -141,14 +142,16 @@ class PaceTrainParser(PaceParser):
             raise ValueError(f'{n_functions} functions were fitted but the file has {potential.n_functions}: it is cut')
         return potential
 
-    def attach_metrics(self, tables: dict[str, MetricsTable], log: LogSummary, *, fitted: bool, diverged: bool) -> None:
+    def attach_metrics(
+        self, tables: dict[str, MetricsTable], log: LogSummary, potential: PacePotentialData | None, *, diverged: bool
+    ) -> None:
         """Attach the errors at the end, the learning curves and why the fit has ended, and say what is unusual."""
-        warnings = [*_range_warnings(log), *self.left_out(log), *self.unchecked(log)]
+        warnings = [*_range_warnings(log), *self.left_out(log), *self.unchecked(log), *self.counts(potential, log)]
         for warning in warnings:
             self.logger.warning(warning)
         if 'train' not in tables:
             return
-        reason = 'diverged' if diverged else self.stop_reason(tables['train'], log, fitted)
+        reason = 'diverged' if diverged else self.stop_reason(tables['train'], log, potential is not None)
         metrics = TrainingMetrics.from_tables(tables['train'], tables.get('test'), log.wall_time)
         facts = {'stop_reason': reason, 'engine_version': log.engine_version, 'warnings': warnings}
         self.out('metrics', orm.Dict({**finite(asdict(metrics)), **facts}))
@@ -240,6 +243,13 @@ class PaceTrainParser(PaceParser):
         if not self.weighted or not log.n_dropped:
             return []
         return [f'{log.n_dropped} frames were not fitted: the weighting policy (fit.weighting) left them out.']
+
+    def counts(self, potential: PacePotentialData | None, log: LogSummary) -> list[str]:
+        """Return warnings of a fit that has few data for its functions."""
+        if potential is None or 'dataset' not in self.node.inputs:
+            return []
+        fitted = log.n_trainable or log.n_parameters or potential.n_functions
+        return warnings_about_counts(potential, self.node.inputs.dataset, fitted)
 
     def unchecked(self, log: LogSummary) -> list[str]:
         """Return warnings of what nobody vouches for: an engine that was not tested, and settings in `extra`."""

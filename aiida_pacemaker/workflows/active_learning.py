@@ -11,6 +11,7 @@ from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.datasets import default_baseline, find_candidates, fit_reference_energies
 from aiida_pacemaker.calculations.drawing import set_aside
+from aiida_pacemaker.calculations.training_checks import complaint_about_active_set
 from aiida_pacemaker.calculations.validation import on_one_computer, options_of
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.options import SelectOptions
@@ -199,6 +200,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             max_epochs=orm.Int(settings.first_epochs if first else settings.later_epochs),
             **given(test_dataset=self.ctx.test_dataset, potential=self.ctx.potential),
         )
+        if complaint := complaint_about_active_set(inputs.pace):
+            self.attach()
+            return self.exit_codes.ERROR_INPUTS_REFUSED.format(step='activeset', stage=self.stage, reason=complaint)
         training = self.launch('train', PaceTrainBaseWorkChain, inputs)
         return training if isinstance(training, ExitCode) else ToContext(**training, **self.member_trainings())
 

@@ -9,7 +9,7 @@ from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.mpi_checks import complaint_about_mpi
-from aiida_pacemaker.calculations.training_checks import complaint_about_training
+from aiida_pacemaker.calculations.training_checks import complaint_about_active_set, complaint_about_training
 from aiida_pacemaker.calculations.validation import validate_baseline, validate_labelled, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -123,8 +123,12 @@ def _training_inputs(inputs: Any) -> dict[str, Any]:
 
 
 def _check_training(inputs: Any) -> str | None:
-    complaint = complaint_about_training(_training_inputs(inputs))
-    return None if complaint is None else f'the training would be refused: {complaint}'
+    known = _training_inputs(inputs)
+    if complaint := complaint_about_training(known):
+        return f'the training would be refused: {complaint}'
+    if complaint := complaint_about_active_set(known):
+        return f'the active set would be refused: {complaint}'
+    return None
 
 
 def _check_elements(inputs: Any) -> str | None:

@@ -9,7 +9,11 @@ from ase.build import bulk, molecule
 from aiida_pacemaker.calculations.declarations import Declaration, declare, declared
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
 from aiida_pacemaker.calculations.surveys import survey_of
-from aiida_pacemaker.calculations.training_checks import complaint_about_training
+from aiida_pacemaker.calculations.training_checks import (
+    complaint_about_active_set,
+    complaint_about_training,
+    warnings_about_counts,
+)
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.survey import join, survey
@@ -140,18 +144,35 @@ def test_energies_that_the_engine_takes_for_a_mistake(complaint, rattled, refere
 
 @pytest.mark.fault(
     'fewer atoms of an element than basis functions',
-    engine='a fit that is undetermined, exit 0; the active set fails after it',
-    here='the functions are counted from the config, and the job is refused',
+    engine='fits all the same, for forces count too; the active set fails after it',
+    here='a warning in `metrics` of a training; the functions are counted from the config, and a loop is refused',
     ends='refused',
 )
-def test_fewer_atoms_than_functions(complaint):
+def test_fewer_atoms_than_functions(complaint, train_inputs):
     """As counted from the config alone, before there is a potential."""
-    said = complaint(config={'max_deg': 8, 'max_order': 4})
-    assert 'Mg has ' in said
-    assert 'functions but 48 atoms' in said
-    assert 'at least as many atoms as functions are needed' in said
+
+    def said(**config):
+        inputs = train_inputs(config=config)
+        return complaint_about_active_set({**inputs, 'config': orm.Dict(inputs['config'])})
+
+    many = said(max_deg=8, max_order=4)
+    assert 'Mg has ' in many
+    assert 'functions but 48 atoms' in many
+    assert 'at least as many atoms as functions are needed' in many
+    assert complaint(config={'max_deg': 8, 'max_order': 4}) is None
     limited = {'potential': {'functions': {'ALL': FEW, 'number_of_functions_per_element': 40}}}
-    assert complaint(config={**limited, 'max_deg': None, 'max_order': None}) is None
+    assert said(**limited, max_deg=None, max_order=None) is None
+
+
+@pytest.mark.parametrize(('n_parameters', 'underdetermined'), [(25, False), (26, True)])
+def test_equations_of_a_fit_are_energies_and_force_components(recorded_potential, n_parameters, underdetermined):
+    """One frame of eight atoms has one energy and 24 components of forces."""
+    few = PaceDatasetData(labelled(from_atoms([bulk('MgO', 'rocksalt', a=4.2, cubic=True)], 'few'), [-1.0]))
+    assert recorded_potential.n_functions_per_element['Mg'] > 4
+    said = ' '.join(warnings_about_counts(recorded_potential, few, n_parameters))
+    assert ('underdetermined' in said) == underdetermined
+    assert 'functions but 4 atoms: 25 energies and force components can be enough' in said
+    assert warnings_about_counts(recorded_potential, few, 0)
 
 
 @pytest.mark.fault(
