@@ -7,7 +7,8 @@ exit status and a message; the functions with plain arguments raise that message
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.given_sources import dataset_of, nodes_of
 from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.calculations.merging import merge_sources
 from aiida_pacemaker.calculations.sources import Source, convention_of
@@ -24,9 +26,11 @@ from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
 from aiida_pacemaker.frames.hashing import HASH_DTYPE
+from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.shards import ATOM_BYTES, FRAME_BYTES
 from aiida_pacemaker.frames.splitting import filter_by, split
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
+from aiida_pacemaker.sources.registry import UnknownConventionError
 
 #: Exit status of a function whose input could not be dealt with; the message says why.
 ERROR_REFUSED = 410
@@ -179,28 +183,47 @@ def default_baseline(dataset: PaceDatasetData, lj: orm.Bool) -> orm.Dict:
 
 
 def merge_frames(
-    *sources: Source, base: PaceDatasetData | None = None, **options: Any
+    *sources: Any, base: PaceDatasetData | int | str | None = None, **options: Any
 ) -> tuple[PaceDatasetData, orm.Dict]:
     """Merge any number of trajectories, files and datasets into one dataset, with provenance.
 
     :param sources: `TrajectoryData`, `PaceDatasetData`, and `SinglefileData` with a Pacemaker `.pckl.gzip` or whatever
-        ASE reads. Units and signs of trajectories of aiida-quantumespresso are recognised; others are taken as eV,
-        eV/angstrom and eV/angstrom^3 with the sign of ASE, unless `conventions` says otherwise.
+        ASE reads; paths of such files, which become `SinglefileData`; structures of ASE, which become trajectories, one
+        for each composition and periodicity; PKs and uuids of nodes; lists of all these. In options and report they are
+        `source_0000`, `source_0001`, ... in their order. What the arrays of a trajectory mean is known from the process
+        that made it (:mod:`aiida_pacemaker.sources`), or stated with `conventions`.
     :param base: a dataset to begin with; it is not checked again.
     :param options: the fields of :class:`MergeOptions`.
     :returns: the dataset, and a report that lists duplicates and refused frames with their reasons.
-    :raises RefusedError: if more frames are refused than `max_failed_fraction` allows; nothing is merged then.
+    :raises RefusedError: if something given is no source, if it is not known what its arrays mean, or if more frames
+        are refused than `max_failed_fraction` allows; nothing is merged then.
     """
-    labelled = {f'source_{index:04d}': node for index, node in enumerate(sources)}
-    outputs = _run(
-        merge, options=merge_options(labelled, **options), **({} if base is None else {'base': base}), **labelled
-    )
+    try:
+        labelled = {f'source_{index:04d}': node for index, node in enumerate(_given(sources, options))}
+        begin = {} if base is None else {'base': dataset_of(base, 'base')}
+    except ValueError as exception:
+        raise RefusedError(str(exception)) from exception
+    outputs = _run(merge, options=merge_options(labelled, **options), **begin, **labelled)
     return outputs['dataset'], outputs['report']
 
 
+def _given(sources: Iterable[Any], options: Mapping[str, Any]) -> list[Source]:
+    """Return the nodes of what was given to a merge with some options."""
+    keys = options.get('keys')
+    by_source = isinstance(keys, Mapping) and any(isinstance(value, (Mapping, LabelKeys)) for value in keys.values())
+    return nodes_of(sources, keys=None if by_source else keys, labelled=options.get('labelled', True))
+
+
 def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
-    """Return the options of a merge, with the units, signs and levels of theory of all trajectories said outright."""
-    recognised = {label: convention_of(node) for label, node in sources.items() if isinstance(node, orm.TrajectoryData)}
+    """Return the options of a merge, with the conventions and levels of theory of all trajectories said outright.
+
+    A trajectory whose convention is not known is left out; the merge refuses it.
+    """
+    recognised = {}
+    for label, node in sources.items():
+        if isinstance(node, orm.TrajectoryData) and label not in options.get('conventions', {}):
+            with suppress(UnknownConventionError):
+                recognised[label] = convention_of(node)
     parsed = MergeOptions.model_validate({**options, 'conventions': {**recognised, **options.get('conventions', {})}})
     if parsed.labelled:
         parsed = parsed.model_copy(update={'levels': {**recognised_levels(sources), **parsed.levels}})

@@ -14,6 +14,7 @@ from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
 
@@ -74,11 +75,14 @@ def collect_labels(dataset: PaceDatasetData, **frames: orm.TrajectoryData) -> di
     return {**outputs, 'refused': orm.Dict(refused)}
 
 
-def _labelled(frame: Frames, result: Frames) -> Frames:
+def _labelled(frame: Frames, reading: Reading) -> Frames:
     """Return a frame with the labels of a result.
 
-    :raises ValueError: if the result is not one of this frame, or not complete.
+    :raises ValueError: if the result is not one of this frame, or not complete or not converged.
     """
+    result = reading.frames
+    if reading.unconverged:
+        raise ValueError(next(iter(reading.unconverged.values())))
     if len(result) != 1:
         raise ValueError(f'the calculation has {len(result)} steps, it must have one')
     if not np.array_equal(frame.numbers, result.numbers):

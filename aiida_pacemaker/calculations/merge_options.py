@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from aiida_pacemaker.calculations.sources import Convention
 from aiida_pacemaker.frames.checks import MIN_DISTANCE
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.sources.registry import source_called
 
 
 class MergeOptions(BaseModel):
@@ -36,8 +36,10 @@ class MergeOptions(BaseModel):
     )
     require_stress: bool = Field(default=True, description='Refuse periodic frames without stress.')
     elements: list[str] | None = Field(default=None, description='Refuse frames with other elements.')
-    conventions: dict[str, Convention] = Field(
-        default_factory=dict, description='Units and signs of each trajectory, by the label of the source.'
+    conventions: dict[str, str] = Field(
+        default_factory=dict,
+        description='Convention of the arrays of each trajectory, by the label of the source: `eV-ASE`, '
+        '`quantumespresso`, `vasp`, `cp2k`, or that of a class of another package.',
     )
     keys: LabelKeys | dict[str, LabelKeys] = Field(
         default_factory=dict,
@@ -57,6 +59,13 @@ class MergeOptions(BaseModel):
         default='refuse',
         description='Whether frames of different levels of theory are refused, or merged with a warning in the report.',
     )
+
+    @field_validator('conventions')
+    @classmethod
+    def _conventions_are_known(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value.values():
+            source_called(name)
+        return value
 
     @model_validator(mode='after')
     def _levels_are_there(self) -> MergeOptions:

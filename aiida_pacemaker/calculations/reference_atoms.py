@@ -7,7 +7,7 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 from ase import Atoms
 
-from aiida_pacemaker.calculations.sources import convention_of, read_trajectory
+from aiida_pacemaker.calculations.sources import read_trajectory
 from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
@@ -38,7 +38,7 @@ def energies_of_atoms(elements: orm.List, **trajectories: orm.TrajectoryData) ->
     energies: dict[str, float] = {}
     levels = {}
     for label, node in trajectories.items():
-        frames = read_trajectory(node, convention_of(node))
+        frames = read_trajectory(node).frames
         if not (frames.n_atoms == 1).all() or frames.energy is None:
             return ExitCode(ERROR_ATOM_MISSING, f'`{label}`, which is {node}, is no labelled isolated atom')
         (element,) = frames.elements

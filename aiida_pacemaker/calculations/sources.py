@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 from aiida import orm
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -13,21 +13,33 @@ from aiida_pacemaker.frames.ase_io import read_all
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import read_dataset, said_of_columns
 from aiida_pacemaker.frames.reading import Reading
-from aiida_pacemaker.frames.table import Frames
-from aiida_pacemaker.frames.trajectory import from_arrays
+from aiida_pacemaker.sources.registry import foreign, job_behind, source_called, source_of
 
 RawSource = orm.TrajectoryData | orm.SinglefileData
 Source = RawSource | PaceDatasetData
-Convention = Literal['eV-ASE', 'quantumespresso']
 
-#: How the types of processes of aiida-quantumespresso begin, with an entry point and without.
-QUANTUM_ESPRESSO_PROCESSES = ('aiida.calculations:quantumespresso.', 'aiida_quantumespresso.')
-#: Arrays that only aiida-quantumespresso writes.
-QUANTUM_ESPRESSO_ARRAYS = {'energy_hartree', 'scf_iterations', 'energy_accuracy', 'energy_ewald'}
-#: Largest `energy_accuracy` of pw.x in eV per atom that a label may have. The error of forces goes with its root.
-MAX_INACCURACY = 1e-4
 #: Endings of the dataset files of Pacemaker; all others are left to ASE.
 PICKLES = ('.pckl.gzip', '.pkl.gz', '.pckl', '.pkl')
+
+
+ACCEPTED = (
+    'accepted are `TrajectoryData`, `PaceDatasetData`, `SinglefileData` with a dataset of Pacemaker or a file that ASE '
+    'reads, the path of such a file, structures of ASE, and lists of these'
+)
+#: What to do with nodes that are no source, by the name of their class.
+ADVICE = {
+    'StructureData': 'it has no labels; for frames that are only to be selected from or labelled: '
+    '`merge_frames(trajectories_from_atoms([structure.get_ase()]), labelled=False)`, with `trajectories_from_atoms` of '
+    '`aiida_pacemaker.data.trajectories`',
+    'LammpsTrajectory': 'its units depend on the `units` of the LAMMPS input, and it has no energies; for frames '
+    'without labels: `merge_frames([node.get_step_structure(i).get_ase() for i in range(node.number_steps)], '
+    'labelled=False)`, if its lengths are in angstrom',
+    'FolderData': 'take the file out of it: `merge_frames(orm.SinglefileData(node.open(name, "rb"), filename=name))`',
+    'RemoteData': 'its files are on another computer: fetch the one that is meant with `node.getfile(name, path)`, and '
+    'give the path',
+    'ArrayData': 'make a `TrajectoryData` of its arrays, see docs/howto/bring_your_data.md',
+    'Dict': 'make a `TrajectoryData` of its numbers, see docs/howto/bring_your_data.md',
+}
 
 
 def source_key(node: Source) -> str:
@@ -38,21 +50,32 @@ def source_key(node: Source) -> str:
     return str(node.base.caching.compute_hash())
 
 
-def convention_of(node: orm.TrajectoryData) -> Convention:
-    """Return the units and signs of a trajectory, as the plugin that made it has them."""
-    creator = node.creator
-    made_by = '' if creator is None else str(creator.process_type)
-    if made_by.startswith(QUANTUM_ESPRESSO_PROCESSES) or QUANTUM_ESPRESSO_ARRAYS & set(node.get_arraynames()):
-        return 'quantumespresso'
-    return 'eV-ASE'
+def convention_of(node: orm.TrajectoryData) -> str:
+    """Return the name of the convention of a trajectory, as the process that made it has it.
+
+    :raises UnknownConventionError: if that is not known.
+    """
+    return source_of(node).convention.name
 
 
-def read_trajectory(node: orm.TrajectoryData, convention: Convention) -> Frames:
-    """Return the frames of a trajectory; labels that it does not have are NaN."""
-    arrays: dict[str, np.ndarray] = {name: node.get_array(name) for name in node.get_arraynames()}
-    pbc = node.base.attributes.get('pbc', None)
-    return from_arrays(
-        arrays, node.symbols, None if pbc is None else tuple(pbc), source_key=source_key(node), convention=convention
+def read_trajectory(node: orm.TrajectoryData, convention: str | None = None, *, labelled: bool = True) -> Reading:
+    """Return the frames of a trajectory, and what is to be said of them; labels that it does not have are NaN.
+
+    :param convention: name of the convention of its arrays; by default that of the process that made it. Which label
+        belongs to which structure is asked of that process in any case.
+    :param labelled: whether labels are wanted; if not, nothing that is wrong with them matters.
+    :raises ValueError: if it cannot be read.
+    """
+    job = job_behind(node)
+    made_by = None if job is None else foreign(job.process_type)
+    stated = source_of(node) if convention is None else source_called(convention)
+    reader = made_by or stated
+    return reader.read(
+        node,
+        None if made_by is None else job,
+        source_key=source_key(node),
+        convention=stated.convention,
+        labelled=labelled,
     )
 
 
@@ -71,7 +94,7 @@ def read_file(node: orm.SinglefileData, keys: LabelKeys | None = None, *, labell
 
 def read_source(
     node: RawSource,
-    convention: Convention | None = None,
+    convention: str | None = None,
     keys: LabelKeys | None = None,
     *,
     labelled: bool | None = None,
@@ -81,20 +104,31 @@ def read_source(
     :raises ValueError: if it does not hold what it should.
     """
     if isinstance(node, orm.TrajectoryData):
-        frames = read_trajectory(node, convention or convention_of(node))
-        return Reading(
-            frames, warnings=tuple(node.base.attributes.get(REMARKS, None) or ()), unconverged=_inaccurate(node, frames)
-        )
+        reading = read_trajectory(node, convention, labelled=labelled is not False)
+        remarks = tuple(node.base.attributes.get(REMARKS, None) or ()) if labelled is not False else ()
+        return replace(reading, warnings=(*reading.warnings, *remarks))
+    complaint = complaint_about_source(node)
+    if complaint is not None:
+        raise ValueError(complaint)
     return read_file(node, keys, labelled=labelled)
 
 
-def _inaccurate(node: orm.TrajectoryData, frames: Frames) -> dict[int, str]:
-    """Return the frames whose energy pw.x itself says to be less accurate than a label has to be."""
-    if 'energy_accuracy' not in node.get_arraynames():
-        return {}
-    accuracy = np.abs(np.ravel(node.get_array('energy_accuracy')))[: len(frames)] / frames.n_atoms[0]
-    return {
-        row: f'pw.x estimates the accuracy of its energy as {accuracy[row]:.3g} eV/atom, at most {MAX_INACCURACY:g} is '
-        'needed: converge it, or merge with `allow_unconverged=True`'
-        for row in np.flatnonzero(accuracy > MAX_INACCURACY).tolist()
-    }
+def complaint_about_source(node: Any) -> str | None:
+    """Return why something is no source of frames and what to do, None if it is one."""
+    if isinstance(node, (orm.TrajectoryData, orm.SinglefileData, PaceDatasetData)):
+        return None
+    if isinstance(node, orm.ProcessNode):
+        advice = 'give its output, such as `node.outputs.output_trajectory`'
+    else:
+        names = [cls.__name__ for cls in type(node).__mro__]
+        advice = next((ADVICE[name] for name in names if name in ADVICE), '')
+    return f'{describe(node)} is no source of frames{": " if advice else ""}{advice}; {ACCEPTED}'
+
+
+def describe(thing: Any) -> str:
+    """Return how messages name what was given: its type, and the node that it is."""
+    if isinstance(thing, orm.Node):
+        pk = '' if thing.pk is None else f'<{thing.pk}>'
+        return f'{type(thing).__name__}{pk}'
+    shown = repr(thing)
+    return f'{shown if len(shown) < 80 else shown[:77] + "..."} (of type `{type(thing).__name__}`)'

@@ -1,25 +1,20 @@
-"""Frames as the arrays of a trajectory, in the units and signs of whoever wrote them."""
+"""Frames as the arrays of a trajectory, in the convention of whoever wrote them, and back."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ase import units
 from ase.data import atomic_numbers, chemical_symbols
 
+from .conventions import EV_ASE, Convention, convention_called
 from .table import LABELS, BoolArray, FloatArray, Frames, IntArray
 
-Convention = Literal['eV-ASE', 'quantumespresso']
 Array = npt.NDArray[Any]
-
-#: Factor from the stress of a convention to eV/angstrom^3 with the sign of ASE (tension positive). Quantum ESPRESSO has
-#: GPa with compression positive.
-STRESS_FACTORS: dict[Convention, float] = {'eV-ASE': 1.0, 'quantumespresso': -units.GPa}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,27 +44,27 @@ def from_arrays(
     pbc: Sequence[bool] | None,
     *,
     source_key: str,
-    convention: Convention = 'eV-ASE',
+    convention: Convention | str = EV_ASE,
 ) -> Frames:
     """Return the frames of a trajectory.
 
-    :param arrays: `positions` (steps, n, 3) and, for periodic frames, `cells` (steps, 3, 3) in angstrom; the labels
-        `energy`, `forces` and `stress` as far as they are there, those that are missing become NaN. Without any of them
-        the frames are not labelled.
+    :param arrays: `positions` (steps, n, 3) and, for periodic frames, `cells` (steps, 3, 3); the labels `energy`,
+        `forces` and `stress`, by the names of the convention, as far as they are there: those that are missing become
+        NaN. Without any of them the frames are not labelled.
     :param symbols: of the n atoms; the name of a kind, such as `Fe1`, counts as its element.
     :param pbc: periodicity; None (trajectories stored by AiiDA before 2.8) means periodic if there are cells.
     :param source_key: key of the source of all frames.
-    :param convention: units and signs: `eV-ASE` for eV, eV/angstrom and eV/angstrom^3 with tension positive;
-        `quantumespresso` for the `output_trajectory` of aiida-quantumespresso, with the stress in GPa and compression
-        positive. The latter has one more entry of each label than of structures after a vc-relax: the final scf on the
-        output structure, which is not part of the trajectory. It is left out.
+    :param convention: names, units, signs and coordinates of the arrays, or the name of one of
+        :data:`~aiida_pacemaker.frames.conventions.CONVENTIONS`.
     :raises ValueError: if an array has another shape, naming it, if a symbol names no element, or if the convention is
         not known.
     """
-    if convention not in STRESS_FACTORS:
-        raise ValueError(f'the convention is {convention!r}, one of {sorted(STRESS_FACTORS)} is needed')
+    convention = convention_called(convention) if isinstance(convention, str) else convention
     if 'positions' not in arrays:
         raise ValueError(f'the trajectory has no array `positions`, only {sorted(arrays)}')
+    named = {'energy': next((name for name in convention.energy if name in arrays), 'energy')}
+    named |= {'forces': convention.forces, 'stress': convention.stress}
+    arrays = convention.standard(arrays)
     positions = np.asarray(arrays['positions'], dtype=float)
     steps, n_atoms = len(positions), len(symbols)
     _expect('positions', positions, (steps, n_atoms, 3))
@@ -85,7 +80,9 @@ def from_arrays(
     labels: dict[str, FloatArray | None] = dict.fromkeys(LABELS)
     if any(name in arrays for name in LABELS):
         for name, shape in shapes.items():
-            labels[name] = _label(name, arrays, shape, convention)
+            label = arrays.get(name, np.full(shape, np.nan))
+            _expect(named[name], label, shape)
+            labels[name] = label
     energy, forces, stress = labels['energy'], labels['forces'], labels['stress']
     return Frames(
         n_atoms=np.full(steps, n_atoms, dtype=np.int64),
@@ -95,7 +92,7 @@ def from_arrays(
         pbc=np.tile(np.array(periodic, dtype=np.bool_), (steps, 1)),
         energy=energy,
         forces=None if forces is None else forces.reshape(-1, 3),
-        stress=None if stress is None else stress * STRESS_FACTORS[convention],
+        stress=stress,
         source_keys=(source_key,) if steps else (),
         source=np.zeros(steps, dtype=np.int64),
         step=np.arange(steps, dtype=np.int64),
@@ -141,16 +138,6 @@ def _atomic_number(symbol: str) -> int:
     if match is None or match[1] not in chemical_symbols[1:]:
         raise ValueError(f'`{symbol}` is neither a chemical symbol nor one with a number behind it')
     return int(atomic_numbers[match[1]])
-
-
-def _label(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], convention: Convention) -> FloatArray:
-    if name not in arrays:
-        return np.full(shape, np.nan)
-    array = np.asarray(arrays[name], dtype=float)
-    if convention == 'quantumespresso' and array.shape == (shape[0] + 1, *shape[1:]):
-        array = array[:-1]
-    _expect(name, array, shape)
-    return array
 
 
 def _expect(name: str, array: Array, shape: tuple[int, ...]) -> None:

@@ -10,19 +10,20 @@ from typing import Any
 
 from aiida import orm
 
+from aiida_pacemaker.sources.registry import all_sources
+
 from .graph import called_by, chunks
 
 _ENDED = ('finished', 'excepted', 'killed')
 #: Where AiiDA notes which node one is a copy of.
 _CACHED_FROM = '_aiida_cached_from'
 
-#: Where jobs say themselves how many seconds they took, by output and key: ours, and `pw.x` of aiida-quantumespresso.
+#: Where our jobs say themselves how many seconds they took, by output and key. Foreign ones are asked of their classes.
 _TOLD_BY = (
     ('metrics', 'training_time'),
     ('errors', 'seconds'),
     ('failures', 'seconds'),
     ('report', 'seconds'),
-    ('output_parameters', 'wall_time_seconds'),
 )
 
 
@@ -71,6 +72,12 @@ def seconds_of(job: orm.CalcJobNode) -> float | None:
     What a scheduler says of a job that it saw only in its first second, 0, tells nothing.
     """
     return _jobs_of(job)[0].seconds
+
+
+def seconds_told_by(job: orm.CalcJobNode) -> float | None:
+    """Return how many seconds a job says itself that it took, None if it does not say."""
+    told = [float(value) for value in _jobs_of(job)[0].told if isinstance(value, int | float)]
+    return max(told, default=None)
 
 
 def cores_of(job: orm.CalcJobNode) -> int:
@@ -155,7 +162,8 @@ def _jobs_of(process: orm.ProcessNode) -> list[_Job]:
 def _told_by(pks: list[int]) -> dict[int, list[Any]]:
     """Return how long jobs took by their outputs."""
     told: dict[int, list[Any]] = {}
-    for name, key in _TOLD_BY:
+    foreign = dict.fromkeys(source.run_time for source in all_sources() if source.run_time is not None)
+    for name, key in (*_TOLD_BY, *foreign):
         query = orm.QueryBuilder().append(orm.CalcJobNode, filters={'id': {'in': pks}}, tag='job', project='id')
         query.append(orm.Dict, with_incoming='job', edge_filters={'label': name}, project=f'attributes.{key}')
         for pk, seconds in query.all():

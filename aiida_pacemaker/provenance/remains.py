@@ -11,11 +11,10 @@ from aiida.common.links import LinkType
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.sources.registry import all_sources, has_labels
 
 #: Links to what a work chain has called.
 CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
-#: The labeller whose jobs give results that become labels in a further step.
-QUANTUM_ESPRESSO = 'QuantumEspressoLabelWorkChain'
 _REPORTS = ('begin_report', 'report_fit', 'report_selection', 'report_calibration', 'report_retry')
 
 
@@ -33,8 +32,8 @@ class Remains:
     :param unlabelled: frames that were selected and whose labels have failed.
     :param owed: frames that were selected and are not labelled and merged yet.
     :param delivered: labelled trajectories of these frames that are there but not merged.
-    :param uncollected: results of Quantum ESPRESSO that a labeller has not made labels of yet: what it was to label,
-        with the trajectories by the frames that they are of.
+    :param uncollected: results that a labeller has not made labels of yet: the labeller, with the trajectories by the
+        frames that they are of.
     """
 
     dataset: PaceDatasetData | None
@@ -47,7 +46,7 @@ class Remains:
     unlabelled: PaceDatasetData | None
     owed: PaceDatasetData | None
     delivered: list[orm.TrajectoryData]
-    uncollected: list[tuple[PaceDatasetData, dict[str, orm.TrajectoryData]]]
+    uncollected: list[tuple[orm.ProcessNode, dict[str, orm.TrajectoryData]]]
 
 
 def remains_of(loop: orm.WorkChainNode) -> Remains:
@@ -85,7 +84,7 @@ def remains_of(loop: orm.WorkChainNode) -> Remains:
         unlabelled=newest('frames_without_labels', output='dataset'),
         owed=owed if owed is not None or 'retry_frames' in calls else inputs.get('unlabelled'),
         delivered=[node for labeller in owing for node in _delivered(labeller)],
-        uncollected=[(one.inputs.dataset, found) for one in labellers.values() if (found := _uncollected(one))],
+        uncollected=[(one, found) for one in labellers.values() if (found := _uncollected(one))],
     )
 
 
@@ -123,30 +122,24 @@ def _delivered(labeller: orm.ProcessNode) -> list[orm.TrajectoryData]:
     made = [link.node for job in trusted for link in job.base.links.get_outgoing(link_type=LinkType.CREATE).all()]
     collected = [node for results in _results(labeller).values() for node in results]
     return [
+        node for node in made if isinstance(node, orm.TrajectoryData) and has_labels(node) and node not in collected
+    ]
+
+
+def collected_labels(remains: Remains) -> list[orm.TrajectoryData]:
+    """Return the labels of results that were paid for when their labeller was stopped, made now with provenance."""
+    return [
         node
-        for node in made
-        if isinstance(node, orm.TrajectoryData)
-        and {'energy', 'forces'} <= set(node.get_arraynames())
-        and node not in collected
+        for labeller, results in remains.uncollected
+        for source in all_sources()
+        if source.results(labeller)
+        for node in source.collect(labeller, results)
     ]
 
 
 def _results(labeller: orm.ProcessNode) -> dict[str, list[orm.TrajectoryData]]:
-    """Return the trajectories of Quantum ESPRESSO by their frames, which are no labels yet.
-
-    The program has read rounded positions, so its structures are not quite those that were to be labelled.
-    """
-    if labeller.process_label != QUANTUM_ESPRESSO:
-        return {}
-    frames = labeller.base.links.get_outgoing(link_type=LinkType.CALL_WORK, link_label_filter='frame_%').all()
-    return {
-        link.link_label: [
-            job.outputs.output_trajectory
-            for job in link.node.called
-            if job.is_finished_ok and 'output_trajectory' in job.outputs
-        ]
-        for link in frames
-    }
+    """Return what the jobs of a labeller have given that is no label yet, by the frames that it is of."""
+    return {frame: nodes for source in all_sources() for frame, nodes in source.results(labeller).items()}
 
 
 def _uncollected(labeller: orm.ProcessNode) -> dict[str, orm.TrajectoryData]:

@@ -9,11 +9,10 @@ from aiida import orm
 from aiida.engine import ProcessBuilder
 
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.label_quantumespresso import collect_labels
 from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.provenance.remains import Remains, remains_of
+from aiida_pacemaker.provenance.remains import Remains, collected_labels, remains_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
 from aiida_pacemaker.workflows.settings import LoopSettings
@@ -119,7 +118,7 @@ class LoopBuilders(ProtocolMixin):
         if remains.dataset is not None:
             # It holds what the run was given.
             builder.initial = {}
-        for index, trajectory in enumerate([*remains.delivered, *_collected(remains)]):
+        for index, trajectory in enumerate([*remains.delivered, *collected_labels(remains)]):
             builder.initial[f'delivered_{index:04d}'] = trajectory
         for name, value in continued.items():
             if value is not None:
@@ -134,12 +133,6 @@ def _elements(node: orm.Data) -> list[str]:
     if isinstance(node, PaceDatasetData):
         return node.elements
     return list(node.symbols) if isinstance(node, orm.TrajectoryData) else []
-
-
-def _collected(remains: Remains) -> list[orm.TrajectoryData]:
-    """Return the labels of results that were paid for when their labeller was stopped."""
-    collected = [collect_labels(dataset=dataset, **frames) for dataset, frames in remains.uncollected]
-    return [node for labels in collected for node in labels.values() if isinstance(node, orm.TrajectoryData)]
 
 
 def _unlabelled(remains: Remains) -> PaceDatasetData | None:

@@ -16,7 +16,7 @@ from aiida_pacemaker.calculations.label_quantumespresso import (
     structure_of_frame,
 )
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.provenance.costs import cores_of
+from aiida_pacemaker.provenance.costs import cores_of, seconds_told_by
 from aiida_pacemaker.workflows.quantumespresso import base_work_chain, complaint_about_inputs, inputs_for
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
@@ -202,8 +202,8 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
     def count_costs(self, node: orm.ProcessNode) -> None:
         """Add up what all jobs of a frame say that they took, also those of a frame that failed."""
         for job in node.called_descendants:
-            if isinstance(job, orm.CalcJobNode) and 'output_parameters' in job.outputs:
-                seconds = job.outputs.output_parameters.get('wall_time_seconds', None) or 0.0
+            if isinstance(job, orm.CalcJobNode):
+                seconds = seconds_told_by(job) or 0.0
                 self.ctx.seconds += seconds
                 self.ctx.core_seconds += seconds * cores_of(job)
 

@@ -24,7 +24,7 @@ from aiida_pacemaker.calculations.datasets import (
     split_frames,
 )
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
-from aiida_pacemaker.calculations.theory import PW_CALCULATION, theory_of
+from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import say_theory
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
@@ -208,7 +208,7 @@ def pw_job(system, kpoints, outputs=None, **links):
     computer = orm.Computer('pw', hostname='h', transport_type='core.local', scheduler_type='core.direct')
     if not orm.QueryBuilder().append(orm.Computer, filters={'label': 'pw'}).count():
         computer.store()
-    job = orm.CalcJobNode(computer=orm.load_computer('pw'), process_type=PW_CALCULATION)
+    job = orm.CalcJobNode(computer=orm.load_computer('pw'), process_type='aiida.calculations:quantumespresso.pw')
     inputs = {'parameters': orm.Dict({'SYSTEM': system}), 'kpoints': kpoints, **links}
     for label, node in inputs.items():
         job.base.links.add_incoming(node.store(), link_type=LinkType.INPUT_CALC, link_label=label)

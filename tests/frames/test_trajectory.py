@@ -116,8 +116,8 @@ def test_what_names_no_element_is_refused(symbol):
 
 
 def test_an_unknown_convention_is_refused():
-    with pytest.raises(ValueError, match=r"the convention is 'vasp', one of \['eV-ASE', 'quantumespresso'\]"):
-        from_arrays(arrays(), SYMBOLS, None, source_key='key', convention='vasp')
+    with pytest.raises(ValueError, match=r"the convention is 'vsap', one of \[.* did you mean 'vasp'"):
+        from_arrays(arrays(), SYMBOLS, None, source_key='key', convention='vsap')
 
 
 @given(seed=st.integers(0, 10**6), n_frames=st.integers(0, 12), labelled=st.booleans())

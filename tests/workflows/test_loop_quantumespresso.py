@@ -88,7 +88,8 @@ def test_dft_that_is_done_is_not_done_again(pace_codes_fake, label, monkeypatch)
     assert first.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_LABELLING_FAILED.status
     remains = remains_of(first)
     assert remains.delivered == []
-    ((selected, results),) = remains.uncollected
+    ((labeller, results),) = remains.uncollected
+    selected = labeller.inputs.dataset
     assert len(results) == selected.n_frames == 2
     before = n_calculations()
 

@@ -1,0 +1,190 @@
+"""Finding the class of the process that made a trajectory, or refusing what cannot be known."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+from aiida import orm
+
+from aiida_pacemaker.data.conventions import said_convention
+from aiida_pacemaker.frames.conventions import EV_ASE, Convention, unknown_name
+from aiida_pacemaker.frames.fractional import look_fractional
+from aiida_pacemaker.sources.base import TrajectorySource, stored_arrays
+
+#: Group of the entry points; the name of each is that of the process whose trajectories its class describes.
+GROUP = 'pacemaker.sources'
+#: How types of processes with an entry point begin.
+CALCULATIONS = 'aiida.calculations:'
+#: How the types of our own processes begin, with an entry point and without.
+OWN = (f'{CALCULATIONS}pacemaker.', 'aiida_pacemaker.')
+#: The function in which AiiDA parses a job once more (`Parser.parse_from_node`).
+PARSING_AGAIN = 'parse_calcfunction'
+HOW_TO = 'docs/howto/bring_your_data.md'
+
+
+class UnknownConventionError(ValueError):
+    """It cannot be known what the arrays of a trajectory mean."""
+
+
+class OwnSource(TrajectorySource):
+    """Trajectories in the convention of this package: its own, and those that users make."""
+
+    convention = EV_ASE
+
+
+OWN_SOURCE = OwnSource()
+
+
+@lru_cache(maxsize=1)
+def sources_by_process() -> dict[str, TrajectorySource]:
+    """Return the classes of all foreign processes that are known, by the type of the process.
+
+    :raises RuntimeError: if a class cannot be loaded or is none, or if our own are not there.
+    """
+    found: dict[str, TrajectorySource] = {}
+    instances: dict[type, TrajectorySource] = {}
+    for entry_point in sorted(entry_points(group=GROUP), key=lambda one: one.name):
+        try:
+            cls = entry_point.load()
+        except Exception as exception:
+            raise RuntimeError(
+                f'the class `{entry_point.value}` of the trajectories of `{entry_point.name}` cannot be loaded: '
+                f'{exception}. Repair or uninstall the package that has it'
+            ) from exception
+        if not (isinstance(cls, type) and issubclass(cls, TrajectorySource)):
+            raise RuntimeError(f'`{entry_point.value}` (entry point of `{GROUP}`) is no `TrajectorySource`')
+        source = instances.setdefault(cls, cls())
+        for process_type in (CALCULATIONS + entry_point.name, *cls.process_types):
+            found[process_type] = source
+    if not any(type(source).__module__.startswith('aiida_pacemaker.') for source in found.values()):
+        raise RuntimeError(
+            f'the entry points `{GROUP}` of aiida-pacemaker are not there: install the package again '
+            '(`pip install -e .` in a clone)'
+        )
+    return found
+
+
+def all_sources() -> list[TrajectorySource]:
+    """Return one object of each class, our own convention first."""
+    return [OWN_SOURCE, *dict.fromkeys(sources_by_process().values())]
+
+
+def conventions() -> dict[str, Convention]:
+    """Return all conventions that a user can state, by their names."""
+    return {source.convention.name: source.convention for source in all_sources()}
+
+
+def source_called(name: str) -> TrajectorySource:
+    """Return the class of a convention.
+
+    :raises UnknownConventionError: if there is none of this name.
+    """
+    found: dict[str, TrajectorySource] = {source.convention.name: source for source in all_sources()}
+    if name in found:
+        return found[name]
+    raise UnknownConventionError(unknown_name(name, conventions()))
+
+
+def job_behind(node: orm.Data) -> orm.CalcJobNode | None:
+    """Return the job that made a node, or whose files a parser was given to make it; None if no job did."""
+    creator: Any = node.creator
+    if isinstance(creator, orm.CalcFunctionNode) and creator.process_label == PARSING_AGAIN:
+        retrieved = creator.inputs.retrieved if 'retrieved' in creator.inputs else None
+        creator = None if retrieved is None else retrieved.creator
+    return creator if isinstance(creator, orm.CalcJobNode) else None
+
+
+def source_of(node: orm.TrajectoryData) -> TrajectorySource:
+    """Return the class of the process that made a trajectory.
+
+    What a trajectory says itself comes first, then the job that made it. A trajectory that no job has made, or that a
+    calculation function of whoever has made, is taken for one in our own convention, unless its arrays are those of a
+    foreign process.
+
+    :raises UnknownConventionError: if that is not known, or not certain.
+    """
+    said = said_convention(node)
+    if said is not None:
+        return source_called(said)
+    job = job_behind(node)
+    if job is not None:
+        return source_of_process(str(job.process_type))
+    certain: list[TrajectorySource] = []
+    possible: list[TrajectorySource] = []
+    for source in all_sources():
+        recognised = source.recognises(node)
+        if recognised != 'no':
+            (certain if recognised == 'yes' else possible).append(source)
+    if len(certain) == 1 and not possible:
+        return certain[0]
+    if certain or possible:
+        names = [source.convention.name for source in (*certain, *possible)]
+        raise UnknownConventionError(
+            f'no job has made it, and by its arrays {_listed(node)} it may be of {" or ".join(names)}. {_state(*names)}'
+        )
+    if _looks_fractional(node):
+        raise UnknownConventionError(
+            'no job has made it, and all of its positions are between 0 and 1, which looks like fractional '
+            f'coordinates, not angstrom. {_state("vasp")}'
+        )
+    return OWN_SOURCE
+
+
+def source_of_process(process_type: str) -> TrajectorySource:
+    """Return the class of the trajectories of a type of process.
+
+    :raises UnknownConventionError: if nothing is known of it.
+    """
+    known = sources_by_process()
+    if process_type in known:
+        return known[process_type]
+    if process_type.startswith(OWN):
+        return OWN_SOURCE
+    raise UnknownConventionError(
+        f'it was made by `{process_type.removeprefix(CALCULATIONS)}`, of which it is not known what units, signs and '
+        f'coordinates its arrays have. {_state()}. A class for its plugin makes them known once and for all, '
+        f'see {HOW_TO}'
+    )
+
+
+def has_labels(node: orm.TrajectoryData) -> bool:
+    """Tell whether a trajectory has energies and forces, by the names that they have in its convention."""
+    try:
+        convention = source_of(node).convention
+    except UnknownConventionError:
+        return False
+    names = set(node.get_arraynames())
+    return convention.forces in names and bool(set(convention.energy) & names)
+
+
+def foreign(process_type: str | None) -> TrajectorySource | None:
+    """Return the class of a foreign process, None for all others."""
+    return sources_by_process().get(str(process_type))
+
+
+def _state(*names: str) -> str:
+    """Return what a user can do: state the convention."""
+    meant = ', '.join(
+        f'`{name}` ({convention.about})' for name, convention in conventions().items() if name in names or not names
+    )
+    if names and EV_ASE.name not in names:
+        meant += f', or `{EV_ASE.name}` ({EV_ASE.about})'
+    return (
+        "State the convention of its arrays with `conventions={'source_0000': ...}`, by the label of the source: "
+        f'{meant}'
+    )
+
+
+def _listed(node: orm.TrajectoryData) -> str:
+    return ', '.join(f'`{name}`' for name in sorted(node.get_arraynames()))
+
+
+def _looks_fractional(node: orm.TrajectoryData) -> bool:
+    arrays = stored_arrays(node)
+    pbc = node.base.attributes.get('pbc', None) or (True, True, True)
+    if 'positions' not in arrays or 'cells' not in arrays or not all(pbc):
+        return False
+    return look_fractional(np.asarray(arrays['positions']), np.asarray(arrays['cells']), node.symbols)
