@@ -20,7 +20,7 @@ from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.given_sources import dataset_of, nodes_of
 from aiida_pacemaker.calculations.merge_options import MergeOptions
-from aiida_pacemaker.calculations.merging import merge_sources
+from aiida_pacemaker.calculations.merging import BASE, merge_sources
 from aiida_pacemaker.calculations.sources import Source, convention_of
 from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
@@ -225,6 +225,10 @@ def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
             with suppress(UnknownConventionError):
                 recognised[label] = convention_of(node)
     parsed = MergeOptions.model_validate({**options, 'conventions': {**recognised, **options.get('conventions', {})}})
+    for name, labels in (('conventions', parsed.conventions), ('levels', parsed.levels)):
+        strange = sorted(set(labels) - {*sources, BASE})
+        if strange:
+            raise RefusedError(f'`{name}` speaks of `{"`, `".join(strange)}`, the sources are {", ".join(sources)}')
     if parsed.labelled:
         parsed = parsed.model_copy(update={'levels': {**recognised_levels(sources), **parsed.levels}})
     return orm.Dict(parsed.model_dump(mode='json'))

@@ -78,7 +78,12 @@ class TrajectorySource:
         if not labelled:
             frames = frames.without_labels()
         unconverged = {} if frames.energy is None else self.unconverged(arrays, job, len(frames), len(node.symbols))
-        return Reading(frames, warnings=tuple(warnings), unconverged=unconverged)
+        return Reading(
+            frames,
+            warnings=tuple(warnings),
+            unconverged=unconverged,
+            missing=dict.fromkeys(range(len(frames)), _what_is_there(convention or self.convention, arrays)),
+        )
 
     def arrays(
         self, node: orm.TrajectoryData, job: orm.CalcJobNode | None, *, labelled: bool
@@ -135,6 +140,16 @@ class TrajectorySource:
         :param results: of a labeller for which :meth:`results` gives some, by their frames.
         """
         raise NotImplementedError(f'{type(self).__name__} has results to collect, but does not say how')
+
+
+def _what_is_there(convention: Convention, arrays: Arrays) -> str:
+    """Return what to say where a label is missing: what is looked for, and what there is."""
+    wanted = ' or '.join(f'`{name}`' for name in convention.energy)
+    found = ', '.join(f'`{name}`' for name in sorted(arrays))
+    return (
+        f'in the convention `{convention.name}` the energy is the array {wanted}, forces and stress are '
+        f'`{convention.forces}` and `{convention.stress}`; the trajectory has {found}'
+    )
 
 
 def stored_arrays(node: orm.TrajectoryData) -> Arrays:

@@ -52,9 +52,9 @@ def assert_whole(nodes: dict[str, orm.Data], mgo_frames) -> None:
     assert np.array_equal(nodes['dataset'].get_hashes(), frame_hashes(frames))
     assert np.array_equal(nodes['dataset'].get_energies(), frames.energy)
     assert nodes['dataset'].frames_per_source() == {'mgo-lda': 20}
-    assert np.array_equal(frame_hashes(read_source(nodes['pickle'])), frame_hashes(frames)[:10])
-    assert len(read_source(nodes['extxyz'])) == 20
-    assert len(read_source(nodes['trajectory'])) == nodes['trajectory'].numsteps
+    assert np.array_equal(frame_hashes(read_source(nodes['pickle']).frames), frame_hashes(frames)[:10])
+    assert len(read_source(nodes['extxyz']).frames) == 20
+    assert len(read_source(nodes['trajectory']).frames) == nodes['trajectory'].numsteps
     assert nodes['potential'].get_b_basis() == B_BASIS
     assert nodes['active_set'].content == ACTIVE_SET
 
