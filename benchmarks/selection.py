@@ -112,7 +112,7 @@ class Bench:
         self.trainer = PacemakerTrainer(
             parse_config(CONFIG),
             {program: codes[program] for program in ('pacemaker', 'pace_activeset')},
-            baseline=DeltaBaseline.for_elements(sorted(ENERGIES), lj=True),
+            baseline=DeltaBaseline.for_elements(sorted(ENERGIES)),
             reference_energies=ENERGIES,
         )
         frames = from_atoms(images, 'mgo-lda')

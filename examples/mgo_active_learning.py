@@ -52,7 +52,6 @@ def main() -> None:
         pool=pool,
         test_dataset=test,
         protocol='fast',
-        overrides={'settings': {'lj': True}},
         reference_energies=REFERENCE_ENERGIES,
     )
     _, loop = run_get_node(builder)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase.data import chemical_symbols
 
-from aiida_pacemaker.baseline.elements import atomic_number
-from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline
-from aiida_pacemaker.baseline.pair_terms import lj, zbl
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.baseline.pair_terms import PairTerm
 from aiida_pacemaker.frames.neighbours import Pairs, pair_blocks
 from aiida_pacemaker.frames.table import FloatArray, Frames, IntArray
 
@@ -35,15 +33,16 @@ def evaluate(baseline: DeltaBaseline, frames: Frames) -> BaselineTerms:
 
     :param baseline: the baseline; in ``core`` mode only its LJ part counts.
     :param frames: the structures.
-    :raises ValueError: if two atoms are at the same place, if the pairs of a frame cannot be searched, or if the LJ
+    :raises ValueError: if two atoms are at the same place, if the pairs of a frame cannot be searched, or if the
         baseline lacks a pair of elements.
     """
-    tables = {term: _lj_tables(term, frames.elements) for term in baseline.subtracted() if isinstance(term, LJBaseline)}
+    terms = [PairTerm(plain) for plain in baseline.plain_terms(frames.elements)]
+    cutoff = max((term.cutoff for term in terms), default=0.0)
     offsets = frames.offsets
     energy, forces, virial = np.zeros(len(frames)), np.zeros_like(frames.positions), np.zeros((len(frames), 3, 3))
-    for near in pair_blocks(frames, baseline.cutoff) if baseline.cutoff > 0 else ():
+    for near in pair_blocks(frames, cutoff) if terms else ():
         _refuse_coincident_atoms(frames, near)
-        pair_energy, slope = _pair_terms(baseline, frames, near, tables)
+        pair_energy, slope = _pair_terms(terms, frames, near)
         on_first = (slope / near.distance)[:, np.newaxis] * near.vector
         # A block holds whole frames: only their rows of the columns are touched.
         block = slice(int(near.frame[0]), int(near.frame[-1]) + 1)
@@ -96,22 +95,15 @@ def _with_terms(baseline: DeltaBaseline, frames: Frames, sign: float) -> Frames:
     )
 
 
-def _pair_terms(
-    baseline: DeltaBaseline, frames: Frames, near: Pairs, tables: Mapping[LJBaseline, FloatArray]
-) -> tuple[FloatArray, FloatArray]:
+def _pair_terms(terms: Sequence[PairTerm], frames: Frames, near: Pairs) -> tuple[FloatArray, FloatArray]:
     """Return the energy of each pair in eV and its derivative by the distance in eV/angstrom, both of shape (P,)."""
     energy, slope = np.zeros_like(near.distance), np.zeros_like(near.distance)
-    for term in baseline.subtracted():
+    for term in terms:
         inside = np.flatnonzero(near.distance < term.cutoff)
-        distance = near.distance[inside]
-        first, second = frames.numbers[near.first[inside]], frames.numbers[near.second[inside]]
-        if isinstance(term, LJBaseline):
-            epsilon, sigma, cutoff = tables[term][:, first, second]
-            terms = lj(distance, epsilon, sigma, cutoff, term.shift)
-        else:
-            terms = zbl(distance, first.astype(np.float64), second.astype(np.float64), term.inner, term.outer)
-        energy[inside] += terms[0]
-        slope[inside] += terms[1]
+        numbers = (frames.numbers[rows[inside]] for rows in (near.first, near.second))
+        of_term = term.evaluate(near.distance[inside], *numbers)
+        energy[inside] += of_term[0]
+        slope[inside] += of_term[1]
     return energy, slope
 
 
@@ -119,15 +111,6 @@ def _sum_rows(rows: IntArray, values: FloatArray, within: slice) -> FloatArray:
     """Add up the values of each row of a range, shape (stop - start,)."""
     sums: FloatArray = np.bincount(rows - within.start, values, within.stop - within.start).astype(np.float64)
     return sums
-
-
-def _lj_tables(baseline: LJBaseline, elements: tuple[str, ...]) -> FloatArray:
-    """Return epsilon, sigma and the cutoff by the atomic numbers of both atoms, shape (3, Z, Z); NaN if unknown."""
-    tables = np.full((3, len(chemical_symbols), len(chemical_symbols)), np.nan)
-    for pair in baseline.pairs_of(elements):
-        first, second = (atomic_number(symbol) for symbol in pair.elements)
-        tables[:, first, second] = tables[:, second, first] = pair.epsilon, pair.sigma, pair.cutoff
-    return tables
 
 
 def _refuse_coincident_atoms(frames: Frames, near: Pairs) -> None:

@@ -8,6 +8,19 @@ from aiida_pacemaker.baseline.elements import covalent_radius
 EPSILON = 0.01
 #: The default cutoff in units of sigma, where 1.6 % of the depth is left.
 CUTOFF_IN_SIGMA = 2.5
+#: Where it is switched on, in units of sigma: between its zero and its minimum, so that it never repels.
+OFF_IN_SIGMA, ON_IN_SIGMA = 1.0, 2 ** (1 / 6)
+
+
+def default_switch(sigma: float) -> tuple[float, float]:
+    """Return the distances in angstrom up to which LJ is off, and from where on it is whole.
+
+    Between its zero and its minimum LJ attracts. Switched on there it is a shallow well and nothing else: what repels
+    at short range is ZBL, to which the twelfth power would add 1e7 eV at half an angstrom.
+
+    :param sigma: distance in angstrom where the energy is zero.
+    """
+    return round(OFF_IN_SIGMA * sigma, 4), round(ON_IN_SIGMA * sigma, 4)
 
 
 def default_pair(first: str, second: str) -> tuple[float, float, float]:
@@ -23,5 +36,5 @@ def default_pair(first: str, second: str) -> tuple[float, float, float]:
     :param second: chemical symbol of the other.
     :raises ValueError: if the covalent radius of one is not known.
     """
-    sigma = (covalent_radius(first) + covalent_radius(second)) / 2 ** (1 / 6)
+    sigma = (covalent_radius(first) + covalent_radius(second)) / ON_IN_SIGMA
     return EPSILON, round(sigma, 4), round(CUTOFF_IN_SIGMA * sigma, 4)

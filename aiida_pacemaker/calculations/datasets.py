@@ -18,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.baseline.zbl import distance_of_concern
 from aiida_pacemaker.calculations.given_sources import dataset_of, nodes_of
 from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.calculations.merging import BASE, merge_sources
 from aiida_pacemaker.calculations.sources import Source, convention_of
+from aiida_pacemaker.calculations.surveys import shortest_of
 from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
@@ -177,9 +179,17 @@ def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.
 
 
 @calcfunction
-def default_baseline(dataset: PaceDatasetData, lj: orm.Bool) -> orm.Dict:
-    """Return the baseline that the elements of a dataset alone suggest: ZBL, and LJ if wanted."""
-    return orm.Dict(DeltaBaseline.for_elements(dataset.elements, lj=lj.value).model_dump(mode='json'))
+def default_baseline(dataset: PaceDatasetData, lj: orm.Bool) -> orm.Dict | ExitCode:
+    """Return the baseline that the elements of a dataset and its shortest distances suggest: ZBL, and LJ if wanted.
+
+    The ZBL repulsion of each pair ends where the two atoms would bond, and before the first label of the pair.
+    """
+    try:
+        shortest = shortest_of(dataset, distance_of_concern(dataset.elements))
+        baseline = DeltaBaseline.for_elements(dataset.elements, lj=lj.value, shortest=shortest)
+    except ValueError as exception:
+        return ExitCode(ERROR_REFUSED, f'there is no default baseline: {exception}')
+    return orm.Dict(baseline.model_dump(mode='json'))
 
 
 def merge_frames(

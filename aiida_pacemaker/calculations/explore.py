@@ -14,7 +14,6 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline import pair_terms
-from aiida_pacemaker.baseline.model import LJBaseline
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.select import complaint_about_elements
 from aiida_pacemaker.calculations.validation import all_of, options_of, validator_for
@@ -45,9 +44,7 @@ def validate_explore(inputs: Any, _: Any) -> str | None:
         return complaint
     options = options_of(ExploreOptions, inputs)
     try:
-        for term in inputs['potential'].baseline.subtracted():
-            if isinstance(term, LJBaseline):
-                term.pairs_of(seeds.elements)
+        inputs['potential'].baseline.plain_terms(seeds.elements)
         if complaint := complaint_about_periods(options, seeds.get_frames()):
             return complaint
         # Whether structures can be perturbed does not depend on the random numbers, but for what vacancies leave over.
@@ -209,7 +206,7 @@ class PaceExploreCalculation(ExplorationJob):
         request = {
             'potential': self.POTENTIAL,
             'active_set': self.ACTIVE_SET,
-            'baseline': [term.model_dump(mode='json') for term in potential.baseline.subtracted()],
+            'baseline': potential.baseline.plain_terms(potential.elements),
             'options': options.request(),
             'seed': seed,
             'shards': list(shards),

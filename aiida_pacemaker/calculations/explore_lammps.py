@@ -8,6 +8,7 @@ from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
+from aiida_pacemaker.baseline.lammps import lammps_table, table_file_of
 from aiida_pacemaker.calculations.explore import ExplorationJob, starting_frames
 from aiida_pacemaker.calculations.validation import all_of, options_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -97,6 +98,9 @@ class PaceExploreLammpsCalculation(ExplorationJob):
             ),
             self.CHECK: check_script(options),
         }
+        table = lammps_table(potential.baseline, potential.elements)
+        if table is not None:
+            scripts[table_file_of(self.POTENTIAL)] = table
         for name, content in scripts.items():
             with folder.open(name, 'w') as handle:
                 handle.write(content)
@@ -106,6 +110,7 @@ class PaceExploreLammpsCalculation(ExplorationJob):
             staging.active_set(active_set, self.ACTIVE_SET)
         info.retrieve_temporary_list += [(f'run_*.{ending}', '.', 1) for ending in (TRACE, KEPT, EDGE, LOG)]
         # They follow from the inputs, so they are not kept.
+        info.provenance_exclude_list += [] if table is None else [table_file_of(self.POTENTIAL)]
         info.provenance_exclude_list += [f'{self.name_of(number)}.data' for number in range(len(starts))]
         return info
 

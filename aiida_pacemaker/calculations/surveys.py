@@ -9,8 +9,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from aiida_pacemaker.baseline.distances import Distances, join_distances, shortest_distances
+from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
 from aiida_pacemaker.engine.survey import Survey, corrected_energies, join, survey
 from aiida_pacemaker.frames.table import FloatArray
 
@@ -31,6 +34,32 @@ def survey_of(dataset: PaceDatasetData, cutoff: float) -> Survey:
     return join(_survey(_Shard(shard['name'], dataset), cutoff) for shard in dataset.shards)
 
 
+def shortest_of(dataset: PaceDatasetData, within: float) -> dict[tuple[str, str], float]:
+    """Return the shortest distance in angstrom of each pair of elements that comes closer than a limit."""
+    return join_distances(_shortest(_Shard(shard['name'], dataset), within) for shard in dataset.shards)
+
+
+def baseline_energies_of(dataset: PaceDatasetData, baseline: DeltaBaseline) -> FloatArray:
+    """Return the energies of the subtracted terms of a baseline in eV/atom, in the order of the frames."""
+    parameters = json.dumps(baseline.model_dump(mode='json'), sort_keys=True)
+    return np.concatenate([_of_baseline(_Shard(shard['name'], dataset), parameters) for shard in dataset.shards])
+
+
+def label_spread_of(dataset: PaceDatasetData) -> float:
+    """Return what the energies of a labelled dataset span in eV/atom, whatever its compositions are.
+
+    One energy for each element, by least squares, is taken off first.
+    """
+    parts = [_labels(_Shard(shard['name'], dataset)) for shard in dataset.shards]
+    fitted = fit_energies(parts)
+    rest = [
+        (energy - counts @ np.array([fitted[element] for element in elements])) / counts.sum(axis=1)
+        for elements, counts, energy in parts
+        if len(energy)
+    ]
+    return float(np.ptp(np.concatenate(rest))) if rest else 0.0
+
+
 def corrected_energies_of(
     dataset: PaceDatasetData, baseline: DeltaBaseline, energies: Mapping[str, float]
 ) -> FloatArray:
@@ -42,6 +71,25 @@ def corrected_energies_of(
 @lru_cache(maxsize=REMEMBERED)
 def _survey(shard: _Shard, cutoff: float) -> Survey:
     return survey(shard.dataset.get_shard(shard.name), cutoff)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _shortest(shard: _Shard, within: float) -> Distances:
+    return shortest_distances(shard.dataset.get_shard(shard.name), within)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _of_baseline(shard: _Shard, parameters: str) -> FloatArray:
+    frames = shard.dataset.get_shard(shard.name)
+    energies: FloatArray = evaluate(DeltaBaseline.model_validate_json(parameters), frames).energy / frames.n_atoms
+    return energies
+
+
+def _labels(shard: _Shard) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
+    frames = shard.dataset.get_shard(shard.name)
+    if frames.energy is None:
+        raise ValueError(f'{shard.dataset} has no labels')
+    return (*element_counts(frames), frames.energy)
 
 
 @lru_cache(maxsize=REMEMBERED)

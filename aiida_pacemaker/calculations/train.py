@@ -27,8 +27,9 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.errors import ConfigError
-from aiida_pacemaker.engine.potential_files import strip_fit_cycles
+from aiida_pacemaker.engine.potential_files import PotentialFileError, strip_fit_cycles
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
+from aiida_pacemaker.engine.short_range import initial_potential, use_baseline
 
 #: Driver that a monitor of the loss has the engine call, and how the engine finds it: it is beside the job.
 STOP_DRIVER, STOP_CALLBACK = 'stop_request.py', 'stop_request.stop'
@@ -52,10 +53,22 @@ def input_of(inputs: Any, files: list[str], test_files: list[str]) -> str:
         reference_energy=inputs['reference_energies'].get_dict(),
         initial=initial,
         max_epochs=inputs['max_epochs'].value if 'max_epochs' in inputs else None,
-        repulsion_auto=baseline.engine_repulsion,
-        inner_cutoff=baseline.engine_inner_cutoff,
+        baseline=baseline,
         callbacks=[STOP_CALLBACK] if watched(inputs.get('monitors', {})) else [],
     )
+
+
+def initial_content(inputs: Any) -> bytes:
+    """Return the potential to start from as the engine is to read it.
+
+    :raises PotentialFileError: if it cannot be started from.
+    """
+    # The engine takes a potential that says it has been fitted as finished, and does nothing.
+    content = strip_fit_cycles(inputs['potential'].get_b_basis().decode())
+    sections = parse_config(inputs['config'].get_dict()).sections()
+    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    use_baseline(sections, baseline)
+    return initial_potential(content, baseline, sections['fit'].get('repulsion')).encode()
 
 
 def validate_input(inputs: Any, _: Any) -> str | None:
@@ -65,8 +78,12 @@ def validate_input(inputs: Any, _: Any) -> str | None:
         return None
     try:
         input_of(inputs, ['train.pckl.gzip'], ['test.pckl.gzip'] if 'test_dataset' in inputs else [])
+        if 'potential' in inputs:
+            initial_content(inputs)
     except ConfigError as exception:
         return str(exception)
+    except PotentialFileError as exception:
+        return f'the potential to start from: {exception}'
     return None
 
 
@@ -276,9 +293,7 @@ class PaceTrainCalculation(PaceCalcJob):
 
         with self.stage(folder, info) as staging:
             if 'potential' in self.inputs:
-                # The engine takes a potential that says it has been fitted as finished, and does nothing.
-                content = strip_fit_cycles(self.inputs.potential.get_b_basis().decode())
-                staging.content(content.encode(), self.INITIAL)
+                staging.content(initial_content(self.inputs), self.INITIAL)
             files = staging.training(self.inputs.dataset, baseline)
             test_files = []
             if 'test_dataset' in self.inputs:

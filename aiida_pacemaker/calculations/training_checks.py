@@ -10,7 +10,8 @@ import numpy as np
 from aiida.orm.implementation.utils import clean_value
 from ase.data import chemical_symbols
 
-from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.baseline_checks import complaint_about_size
 from aiida_pacemaker.calculations.declarations import declared
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
 from aiida_pacemaker.calculations.surveys import corrected_energies_of, survey_of
@@ -18,6 +19,8 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.basis_size import count_functions
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
+from aiida_pacemaker.engine.errors import ConfigError
+from aiida_pacemaker.engine.short_range import has_zbl_core, use_baseline
 from aiida_pacemaker.engine.survey import ENERGY_RANGE
 
 
@@ -67,7 +70,7 @@ def _check_reference_energies(inputs: Any) -> str | None:
 
 def _check_repulsion(inputs: Any) -> str | None:
     """Refuse a fit of our own without any repulsion at short range."""
-    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    baseline = _baseline(inputs)
     if baseline.mode != 'none' or ('potential' in inputs and inputs['potential'].baseline.mode == 'none'):
         return None
     return (
@@ -76,13 +79,12 @@ def _check_repulsion(inputs: Any) -> str | None:
     )
 
 
-def _check_lj(inputs: Any) -> str | None:
-    for term in DeltaBaseline.model_validate(inputs['baseline'].get_dict()).subtracted():
-        if isinstance(term, LJBaseline):
-            try:
-                term.pairs_of(inputs['dataset'].elements)
-            except ValueError as exception:
-                return str(exception)
+def _check_pairs(inputs: Any) -> str | None:
+    """Look for pairs of elements that the baseline does not describe."""
+    try:
+        _baseline(inputs).plain_terms(inputs['dataset'].elements)
+    except ValueError as exception:
+        return str(exception)
     return None
 
 
@@ -107,11 +109,26 @@ def _check_potential(inputs: Any) -> str | None:
             f'the potential to start from was fitted with the reference energies {changed} but others are given: '
             'keep them the same in all generations, or their potentials cannot be compared.'
         )
-    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
-    if clean_value(potential.baseline.model_dump(mode='json')) != clean_value(baseline.model_dump(mode='json')):
+    before, after = (one.plain_for(potential.elements) for one in (potential.baseline, _baseline(inputs)))
+    if clean_value(before) != clean_value(after):
         return (
             'the potential to start from was fitted on another baseline: it would start far from its optimum. '
             'Use its own baseline, or start without it.'
+        )
+    return None
+
+
+def _check_short_range(inputs: Any) -> str | None:
+    """Look for repulsions that would come twice, and for baselines that leave nothing to ACE."""
+    baseline = _baseline(inputs)
+    try:
+        use_baseline(_config(inputs).sections(), baseline)
+    except ConfigError as exception:
+        return str(exception)
+    if 'potential' in inputs and baseline.repels and has_zbl_core(inputs['potential'].get_b_basis()):
+        return (
+            f'the potential to start from has a ZBL core of the engine and the baseline (mode {baseline.mode}) adds '
+            'ZBL too: atoms that collide would repel each other twice. Start without it.'
         )
     return None
 
@@ -160,7 +177,7 @@ def _check_neighbours(inputs: Any) -> str | None:
 
 def _check_energies(inputs: Any) -> str | None:
     """Look for energies that the engine takes for a mistake."""
-    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    baseline = _baseline(inputs)
     corrected = corrected_energies_of(inputs['dataset'], baseline, inputs['reference_energies'].get_dict())
     lowest, highest = ENERGY_RANGE
     outside = np.flatnonzero((corrected < lowest) | (corrected > highest))
@@ -269,14 +286,20 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('dataset', 'config'), _check_elements),
     (('dataset', 'reference_energies'), _check_reference_energies),
     (('baseline',), _check_repulsion),
-    (('dataset', 'baseline'), _check_lj),
+    (('dataset', 'baseline'), _check_pairs),
+    (('config', 'baseline'), _check_short_range),
     (('dataset', 'baseline', 'reference_energies'), _check_potential),
     (('dataset', 'test_dataset'), _check_test_set),
     (('code', 'config'), _check_evaluator),
     (('dataset', 'config'), _check_neighbours),
+    (('dataset', 'baseline'), complaint_about_size),
     (('dataset', 'baseline', 'reference_energies'), _check_energies),
     (('dataset', 'config', 'code'), _check_memory),
 )
+
+
+def _baseline(inputs: Any) -> DeltaBaseline:
+    return DeltaBaseline.model_validate(inputs['baseline'].get_dict())
 
 
 def _config(inputs: Any) -> TrainerConfig:

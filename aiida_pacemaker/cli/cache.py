@@ -110,8 +110,6 @@ def _writable(transport: Any, directory: str) -> str:
     if not directory.startswith('/') or not directory.isprintable():
         raise SetupError(f'`{directory}` is not an absolute path: give one that begins with `/`')
     directory = directory.rstrip('/')
-    if not directory:
-        raise SetupError('the cache cannot be the root of the file system: give a directory of its own')
     try:
         transport.makedirs(directory, ignore_existing=True)
         trial = f'{directory}/.trial'

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from aiida import orm
 from aiida.orm.pydantic import OrmMetadataField
 
-from aiida_pacemaker.baseline.lammps import to_lammps
+from aiida_pacemaker.baseline.lammps import lammps_table, table_file_of, to_lammps
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.calculator import build_calculator
 from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
+from aiida_pacemaker.engine.short_range import has_zbl_core
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -75,6 +76,14 @@ class PacePotentialData(orm.Data):
         missing = [element for element in summary.elements if element not in reference_energies]
         if missing:
             raise ValueError(f'there is no reference energy for {", ".join(missing)}')
+        parsed = DeltaBaseline.model_validate(baseline)
+        parsed.plain_terms(summary.elements)
+        if parsed.repels and has_zbl_core(b_basis):
+            raise ValueError(
+                f'the .yaml has a ZBL core of the engine and the baseline (mode {parsed.mode}) adds ZBL too: atoms '
+                'that collide would repel each other twice. Give a baseline that leaves ZBL to the engine, '
+                "DeltaBaseline.for_elements(elements, mode='core')"
+            )
         if c_tilde is not None:
             tilde = read_ctilde(c_tilde)
             if sorted(tilde.elements) != sorted(summary.elements):
@@ -89,7 +98,7 @@ class PacePotentialData(orm.Data):
                 'cutoff': summary.cutoff,
                 'n_functions': summary.n_functions,
                 'n_functions_per_element': dict(summary.n_functions_per_element),
-                'baseline': DeltaBaseline.model_validate(baseline).model_dump(mode='json'),
+                'baseline': parsed.complete_for(summary.elements).model_dump(mode='json'),
                 'reference_energies': {element: reference_energies[element] for element in sorted(summary.elements)},
                 'versions': {key: value for key, value in sorted(summary.metadata.items()) if key.endswith('version')},
             }
@@ -121,7 +130,7 @@ class PacePotentialData(orm.Data):
     @property
     def baseline(self) -> DeltaBaseline:
         """What was taken off the labels before the fit and has to be added to what the potential says."""
-        return DeltaBaseline.model_validate(self.base.attributes.get('baseline'))
+        return DeltaBaseline.from_stored(self.base.attributes.get('baseline'))
 
     @property
     def reference_energies(self) -> dict[str, float]:
@@ -178,6 +187,8 @@ class PacePotentialData(orm.Data):
     ) -> list[Path]:
         """Write the potential as files for other programs: ``.yaml``, ``.yace``, ``.asi`` and the LAMMPS lines.
 
+        Where these need a table, because no style of LAMMPS has the baseline, it is written too (``.table``).
+
         :param folder: where to; it is made if it is not there.
         :param active_set: active set to write with it.
         :param stem: name of the files without their endings, of letters, digits, dots, dashes and underscores.
@@ -197,6 +208,9 @@ class PacePotentialData(orm.Data):
         if active_set is not None:
             contents[f'{stem}.asi'] = active_set.content
             contents[f'{stem}.extrapolation.in.lammps'] = self.to_lammps(active_set=True, stem=stem).encode()
+        table = lammps_table(self.baseline, self.elements)
+        if table is not None and len(contents) > 1:
+            contents[table_file_of(f'{stem}.yaml')] = table.encode()
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         return [folder / name for name in contents]

@@ -135,6 +135,24 @@ def read_potential(content: str | bytes) -> PotentialSummary:
     )
 
 
+def blocks_of_pairs(content: str | bytes) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return what a B-basis potential says of each pair of elements, in both orders; numbers as they are written.
+
+    :param content: the content of the file.
+    :raises PotentialFileError: if it is not such a potential.
+    """
+    blocks = _load_mapping(content).get('species')
+    if not isinstance(blocks, list):
+        raise PotentialFileError('it has no list `species`: this is not a potential in the B-basis of the engine')
+    found = {}
+    for position, block in enumerate(blocks):
+        where = f'block {position} of `species`'
+        symbols = _symbols(_get(block, 'speciesblock', where), where)
+        if len(symbols) <= 2:
+            found[symbols[0], symbols[-1]] = block
+    return found
+
+
 def read_ctilde(content: str | bytes) -> CTildeSummary:
     """Summarise a C-tilde-basis potential, as ``pace_yaml2yace`` makes it for LAMMPS.
 

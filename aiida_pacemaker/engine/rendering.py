@@ -9,17 +9,16 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.engine.config import TrainerConfig
 from aiida_pacemaker.engine.errors import ConfigError
+from aiida_pacemaker.engine.short_range import use_baseline
 from aiida_pacemaker.engine.species import SYMBOLS
 
 InitialMode = Literal['continue', 'reset', 'extend']
 
 #: A ladder step beyond any basis. The engine cuts it down to what is missing, so that all new functions come at once.
 WHOLE_LADDER = 1_000_000
-
-#: What ``repulsion: auto`` and the inner cutoff of a baseline set.
-_OVERWRITTEN = {'r_in', 'delta_in', 'core-repulsion', 'inner_cutoff_type', 'rho_core_cut', 'drho_core_cut'}
 
 _FILE = re.compile(r'(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*')
 _PLAIN = re.compile(r'[A-Za-z][A-Za-z0-9_./-]*')
@@ -55,8 +54,7 @@ def render_input(
     reference_energy: Mapping[str, float],
     initial: InitialPotential | None = None,
     max_epochs: int | None = None,
-    repulsion_auto: bool = False,
-    inner_cutoff: Mapping[str, Any] | None = None,
+    baseline: DeltaBaseline | None = None,
     callbacks: Sequence[str] = (),
 ) -> str:
     """Return the text of ``input.yaml``, the same for the same arguments.
@@ -68,8 +66,7 @@ def render_input(
         elements are written too.
     :param initial: the potential to begin from, if any.
     :param max_epochs: iterations of this run, in place of those of the configuration.
-    :param repulsion_auto: let the engine switch to its own ZBL below the shortest distances of the data.
-    :param inner_cutoff: keys of a bond that switch ACE off at short distances, for all bonds.
+    :param baseline: what is taken off the labels, which says what the engine does at short range.
     :param callbacks: Python functions, as `module.function`, that the engine calls after each iteration.
     :raises ConfigError: if a file name could lead out of the working folder or is not one the engine can read, a
         reference energy is missing, or configuration and initial potential contradict each other.
@@ -87,14 +84,8 @@ def render_input(
         if max_epochs < 1:
             raise ConfigError(f'max_epochs: found {max_epochs}, needed: at least 1')
         fit['maxiter'] = max_epochs
-    if repulsion_auto:
-        fit['repulsion'] = 'auto'
-    if fit.get('repulsion') == 'auto':
-        _check_inner_cutoffs(sections['potential'], 'fit.repulsion auto')
-    if inner_cutoff is not None:
-        _check_inner_cutoffs(sections['potential'], 'the baseline')
-        bonds = sections['potential']['bonds']
-        sections['potential']['bonds'] = {key: {**bond, **inner_cutoff} for key, bond in bonds.items()}
+    if baseline is not None:
+        use_baseline(sections, baseline)
     if callbacks:
         fit['callbacks'] = list(callbacks)
     sections['data'] |= {'filename': list(data_files)}
@@ -119,18 +110,6 @@ def _begin_from(initial: InitialPotential, sections: dict[str, Any]) -> None:
     sections['potential'] = (
         initial.filename if initial.mode == 'continue' else {'filename': initial.filename, 'reset': True}
     )
-
-
-def _check_inner_cutoffs(potential: dict[str, Any], by: str) -> None:
-    """Refuse short-range settings that would be overwritten."""
-    for section in ('bonds', 'embeddings'):
-        for key, specification in potential[section].items():
-            overwritten = sorted(_OVERWRITTEN & set(specification))
-            if overwritten:
-                raise ConfigError(
-                    f'potential.{section}.{key}: {", ".join(overwritten)} would be overwritten by {by}; needed: only '
-                    'one of them'
-                )
 
 
 def _check_files(names: Sequence[str], suffixes: tuple[str, ...], what: str) -> None:

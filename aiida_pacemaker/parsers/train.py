@@ -12,6 +12,7 @@ from aiida.engine import CalcJob, ExitCode
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS
+from aiida_pacemaker.calculations.baseline_checks import warnings_about_reach
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.calculations.training_checks import warnings_about_counts
 from aiida_pacemaker.data.learning_curves import curves_from_tables
@@ -146,7 +147,13 @@ class PaceTrainParser(PaceParser):
         self, tables: dict[str, MetricsTable], log: LogSummary, potential: PacePotentialData | None, *, diverged: bool
     ) -> None:
         """Attach the errors at the end, the learning curves and why the fit has ended, and say what is unusual."""
-        warnings = [*_range_warnings(log), *self.left_out(log), *self.unchecked(log), *self.counts(potential, log)]
+        warnings = [
+            *_range_warnings(log),
+            *self.left_out(log),
+            *self.unchecked(log),
+            *self.counts(potential, log),
+            *self.reach(),
+        ]
         for warning in warnings:
             self.logger.warning(warning)
         if 'train' not in tables:
@@ -157,6 +164,13 @@ class PaceTrainParser(PaceParser):
         self.out('metrics', orm.Dict({**finite(asdict(metrics)), **facts}))
         self.out('stop_reason', orm.Str(reason))
         self.out('learning_curves', curves_from_tables(tables))
+
+    def reach(self) -> list[str]:
+        """Return in words where the baseline acts on the labels, as far as these are known."""
+        inputs = self.node.inputs
+        if 'dataset' not in inputs:
+            return []
+        return warnings_about_reach(DeltaBaseline.model_validate(inputs.baseline.get_dict()), inputs.dataset)
 
     def stop_reason(self, train: MetricsTable, log: LogSummary, fitted: bool) -> str:
         """Return why the optimisation has ended, for one that has not diverged."""

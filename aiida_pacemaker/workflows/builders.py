@@ -15,7 +15,6 @@ from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.provenance.remains import Remains, collected_labels, remains_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
-from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 
@@ -99,8 +98,6 @@ class LoopBuilders(ProtocolMixin):
         """
         if run.process_label != cls.__name__:
             raise ValueError(f'{run.process_label}<{run.pk}> is no {cls.__name__}')
-        if is_abandoned(run):
-            raise ValueError(f'{run.process_label}<{run.pk}> has not ended, but {how_to_take_up(run)}')
         if not run.is_terminated:
             raise ValueError(
                 f'{run.process_label}<{run.pk}> has not ended: wait, or end it with `verdi process kill {run.pk}`'

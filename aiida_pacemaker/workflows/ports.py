@@ -8,6 +8,7 @@ from aiida import orm
 from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 
+from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.mpi_checks import complaint_about_mpi
 from aiida_pacemaker.calculations.training_checks import complaint_about_active_set, complaint_about_training
 from aiida_pacemaker.calculations.validation import validate_baseline, validate_labelled, validator_for
@@ -124,6 +125,13 @@ def _training_inputs(inputs: Any) -> dict[str, Any]:
 
 def _check_training(inputs: Any) -> str | None:
     known = _training_inputs(inputs)
+    if 'baseline' not in known and 'config' in known:
+        # That of the potential that is continued, or one with a repulsion, whatever the data are.
+        elements = parse_config(known['config'].get_dict()).elements
+        baseline = inputs['potential'].baseline if 'potential' in inputs else DeltaBaseline.for_elements(elements)
+        assumed = {'config': known['config'], 'baseline': orm.Dict(baseline.model_dump(mode='json'))}
+        if complaint := complaint_about_training({**assumed, **given(potential=known.get('potential'))}):
+            return f'the training would be refused: {complaint}'
     if complaint := complaint_about_training(known):
         return f'the training would be refused: {complaint}'
     if complaint := complaint_about_active_set(known):
@@ -228,7 +236,7 @@ class LoopPorts:
             required=False,
             validator=validate_baseline,
             help='The short-range baseline; by default that of `potential`, or ZBL (and LJ, see `settings.lj`) for the '
-            'elements of the dataset.',
+            'elements and the shortest distances of the dataset.',
         )
         spec.input(
             'reference_energies',

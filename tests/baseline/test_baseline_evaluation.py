@@ -13,21 +13,27 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from aiida_pacemaker.baseline import evaluation
+from aiida_pacemaker.baseline.distances import shortest_distances
 from aiida_pacemaker.baseline.evaluation import add, evaluate, subtract
-from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, LJPair, ZBLBaseline
+from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, LJPair, ZBLBaseline, ZBLPair
+from aiida_pacemaker.baseline.pair_terms import lj
+from aiida_pacemaker.baseline.zbl import distance_of_concern
 from aiida_pacemaker.frames.neighbours import pair_blocks
 
 ELEMENTS = ('H', 'O', 'Mg')
 DATA = Path(__file__).parents[2] / 'examples' / 'mgo-lda.extxyz'
 
 
-def lj_of(shift: bool, scale: float = 1.0) -> LJBaseline:
+def lj_of(shift: bool, switched: bool = False) -> LJBaseline:
+    """Return parameters of which all are different; as in `lj/cut`, or switched off over a wide range."""
     pairs = [
         LJPair(
             elements=(first, second),
             epsilon=0.02 + 0.013 * row,
-            sigma=scale * (1.1 + 0.17 * row),
+            sigma=1.1 + 0.17 * row,
             cutoff=3.1 + 0.4 * row,
+            off=0.9 + 0.1 * row if switched else None,
+            on=1.5 + 0.2 * row if switched else None,
         )
         for row, (first, second) in enumerate(
             [('H', 'H'), ('H', 'O'), ('Mg', 'H'), ('O', 'O'), ('Mg', 'O'), ('Mg', 'Mg')]
@@ -36,12 +42,17 @@ def lj_of(shift: bool, scale: float = 1.0) -> LJBaseline:
     return LJBaseline(pairs=tuple(pairs), shift=shift)
 
 
-def baseline_of(shift: bool = True, mode: str = 'delta', inner: float = 1.1, outer: float = 2.3) -> DeltaBaseline:
-    return DeltaBaseline(mode=mode, zbl=ZBLBaseline(inner=inner, outer=outer), lj=lj_of(shift))
+def baseline_of(shift: bool = True, mode: str = 'delta', switched: bool = False) -> DeltaBaseline:
+    """Return a baseline with cutoffs of all pairs but one, which has its own."""
+    zbl = ZBLBaseline(inner=1.1, outer=2.3, pairs=(ZBLPair(elements=('H', 'Mg'), inner=0.7, outer=2.0),))
+    return DeltaBaseline(mode=mode, zbl=zbl, lj=lj_of(shift, switched))
 
 
 def lj_lines(baseline: LJBaseline) -> str:
-    lines = [f'pair_style lj/cut {baseline.cutoff}', f'pair_modify shift {"yes" if baseline.shift else "no"}']
+    lines = [
+        f'pair_style lj/cut {max(pair.cutoff for pair in baseline.pairs)}',
+        f'pair_modify shift {"yes" if baseline.shift else "no"}',
+    ]
     for pair in baseline.pairs:
         first, second = sorted(ELEMENTS.index(symbol) + 1 for symbol in pair.elements)
         lines.append(f'pair_coeff {first} {second} {pair.epsilon} {pair.sigma} {pair.cutoff}')
@@ -112,8 +123,9 @@ def test_lj_of_periodic_cells_is_that_of_lammps(lammps, symbols, length, shortes
     assert_equal_to_lammps(evaluate(baseline, frames_of(atoms)), lammps(atoms, ELEMENTS, lj_lines(baseline.lj)))
 
 
-def test_forces_are_the_derivative_of_the_energy():
-    atoms, baseline, step = crowd(7, 'H2Mg2O2', 4.0, 0.9), baseline_of(), 1e-4
+@pytest.mark.parametrize('switched', [False, True])
+def test_forces_are_the_derivative_of_the_energy(switched):
+    atoms, baseline, step = crowd(7, 'H2Mg2O2', 4.0, 0.9), baseline_of(switched=switched), 1e-4
     terms = evaluate(baseline, frames_of(atoms))
     moved = []
     for index in range(len(atoms)):
@@ -127,8 +139,9 @@ def test_forces_are_the_derivative_of_the_energy():
     np.testing.assert_allclose(terms.forces, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
-def test_stress_is_the_derivative_of_the_energy_by_strain():
-    atoms, baseline, step = crowd(11, 'H2Mg2O2', 4.0, 0.9), baseline_of(), 1e-5
+@pytest.mark.parametrize('switched', [False, True])
+def test_stress_is_the_derivative_of_the_energy_by_strain(switched):
+    atoms, baseline, step = crowd(11, 'H2Mg2O2', 4.0, 0.9), baseline_of(switched=switched), 1e-5
     terms = evaluate(baseline, frames_of(atoms))
     expected = np.empty((3, 3))
     for row in range(3):
@@ -209,7 +222,7 @@ def test_subtracting_and_adding_gives_the_labels_back():
 def test_in_core_mode_the_zbl_repulsion_stays_in_the_labels():
     frames = frames_of(crowd(1, 'HMg2O', 4, 0.9))
     delta, core, both = (evaluate(baseline_of(mode=mode), frames) for mode in ('delta', 'core', 'both'))
-    zbl_alone = evaluate(DeltaBaseline(zbl=ZBLBaseline(inner=1.1, outer=2.3)), frames)
+    zbl_alone = evaluate(DeltaBaseline(zbl=baseline_of().zbl), frames)
     assert zbl_alone.energy[0] > 1
     np.testing.assert_allclose(delta.energy - core.energy, zbl_alone.energy)
     np.testing.assert_array_equal(both.forces, delta.forces)
@@ -228,17 +241,46 @@ def real_frames():
     )
 
 
-def test_default_zbl_leaves_the_bonds_of_real_data_alone(real_frames):
-    difference = subtract(DeltaBaseline.for_elements(['Mg', 'O']), real_frames)
+def test_default_zbl_leaves_the_labels_of_real_data_alone(real_frames):
+    elements = ['Mg', 'O']
+    shortest = shortest_distances(real_frames, distance_of_concern(elements))
+    assert {pair: round(distance, 2) for pair, distance in shortest.items()} == {
+        ('Mg', 'Mg'): 2.0,
+        ('Mg', 'O'): 1.22,
+        ('O', 'O'): 1.81,
+    }
+    baseline = DeltaBaseline.for_elements(elements, shortest=shortest)
+    difference = subtract(baseline, real_frames)
     np.testing.assert_array_equal(difference.energy, real_frames.energy)
     np.testing.assert_array_equal(difference.forces, real_frames.forces)
+    # The elements alone do not know of the collisions that are in these data.
+    assert evaluate(DeltaBaseline.for_elements(elements), real_frames).energy.any()
 
 
-def test_default_lj_leaves_less_to_learn_of_real_data(real_frames):
-    difference = subtract(DeltaBaseline.for_elements(['Mg', 'O'], lj=True), real_frames)
-    before, after = (np.std(frames.energy / frames.n_atoms) for frames in (real_frames, difference))
-    assert after < 0.9 * before
-    assert np.std(difference.forces) < 0.7 * np.std(real_frames.forces)
+def test_lj_does_not_come_on_top_of_zbl(real_frames):
+    """The twelfth power would be 1e7 eV at half an angstrom; what is left of LJ is a well of 0.01 eV."""
+    frames = frames_of(*(Atoms('Mg2', [[0, 0, 0], [0, 0, r]]) for r in np.linspace(0.01, 7, 300)))
+    with_lj, without = (evaluate(DeltaBaseline.for_elements(['Mg'], lj=lj), frames).energy for lj in (True, False))
+    difference = with_lj - without
+    assert difference.max() == 0
+    assert -0.0101 < difference.min() < -0.0097
+    of_data = [evaluate(DeltaBaseline.for_elements(['Mg', 'O'], lj=lj), real_frames).energy for lj in (True, False)]
+    assert np.abs((of_data[0] - of_data[1]) / real_frames.n_atoms).max() < 0.2
+
+
+def test_switched_lj_is_whole_outside_and_nothing_inside():
+    off, on, r = 1.5, 2.5, np.array([0.01, 1.0, 1.5, 2.5, 3.0])
+    whole, switched = (lj(r, *np.full((3, 5), [[0.1], [1.9], [6.0]]), True, *to) for to in ((), (off, on)))
+    np.testing.assert_array_equal(switched[0][:3], 0)
+    np.testing.assert_array_equal(switched[1][:3], 0)
+    np.testing.assert_allclose(np.array(switched)[:, 3:], np.array(whole)[:, 3:], rtol=1e-14)
+    # Energy, force and curvature are continuous at both ends.
+    for end in (off, on):
+        near = end + np.array([-2e-4, -1e-4, 1e-4, 2e-4])
+        energy, slope = lj(near, *np.full((3, 4), [[0.1], [1.9], [6.0]]), True, off, on)
+        assert np.ptp(energy) < 1e-3
+        assert np.ptp(slope) < 1e-3
+        assert abs((slope[1] - slope[0]) - (slope[3] - slope[2])) / 1e-4 < 1e-2
 
 
 def test_no_frames_have_no_energies():

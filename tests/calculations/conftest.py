@@ -15,7 +15,7 @@ from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
 
-from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, ZBLBaseline
 from aiida_pacemaker.calculations import base
 from aiida_pacemaker.calculations.cache import Cache
 from aiida_pacemaker.calculations.staging import LIST, SCRIPT
@@ -89,8 +89,10 @@ def test_dataset(aiida_profile, others) -> PaceDatasetData:
 
 @pytest.fixture
 def lj_baseline() -> DeltaBaseline:
-    """Return a baseline that reaches far, so that nothing of it can go unnoticed."""
-    return DeltaBaseline.for_elements(['Mg', 'O'], lj=True)
+    """Return a baseline that reaches far and repels everywhere, so that nothing of it can go unnoticed."""
+    pairs = DeltaBaseline.for_elements(['Mg', 'O'], lj=True).lj.pairs
+    whole = tuple(pair.model_copy(update={'off': None, 'on': None}) for pair in pairs)
+    return DeltaBaseline(zbl=ZBLBaseline(inner=0.462, outer=0.924), lj=LJBaseline(pairs=whole))
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from aiida import orm
+from ase import Atoms
 
-from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.baseline.evaluation import evaluate, subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations import datasets as functions
 from aiida_pacemaker.calculations.datasets import (
@@ -249,4 +250,19 @@ def test_reference_energies_need_labels(mgo_frames):
 @pytest.mark.parametrize('lj', [False, True])
 def test_default_baseline(mgo_frames, lj):
     node = default_baseline(PaceDatasetData(mgo_frames), orm.Bool(lj))
-    assert DeltaBaseline.model_validate(node.get_dict()) == DeltaBaseline.for_elements(['Mg', 'O'], lj=lj)
+    baseline = DeltaBaseline.model_validate(node.get_dict())
+    # The shortest distances of these data are 2.00, 1.22 and 1.81 angstrom.
+    assert {pair.elements: pair.outer for pair in baseline.zbl.pairs} == {
+        ('Mg', 'Mg'): 1.796,
+        ('Mg', 'O'): 1.097,
+        ('O', 'O'): 0.924,
+    }
+    assert not evaluate(baseline.model_copy(update={'lj': None}), mgo_frames).energy.any()
+    assert baseline.lj == DeltaBaseline.for_elements(['Mg', 'O'], lj=lj).lj
+
+
+def test_no_default_baseline_without_radii_or_distances():
+    for atoms, message in ((Atoms('Bk'), 'covalent radius of Bk'), (Atoms('O2'), 'take out frames')):
+        _, node = default_baseline.run_get_node(PaceDatasetData(from_atoms([atoms], 'a')), orm.Bool(False))
+        assert node.exit_status
+        assert message in node.exit_message

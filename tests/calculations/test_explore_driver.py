@@ -202,7 +202,7 @@ def test_the_baseline_is_the_same_as_on_this_side(driver, lj):
     model = DeltaBaseline.for_elements(['Mg', 'O'], lj=lj)
     ours = BaselineCalculator(model)
     module = driver('ace_on_baseline')
-    theirs = module.Baseline([term.model_dump(mode='json') for term in model.subtracted()])
+    theirs = module.Baseline(model.plain_terms(['Mg', 'O']))
     atoms = bulk('MgO', 'rocksalt', a=4.25 if lj else 1.4, cubic=True)
     rng = np.random.default_rng(2)
     renewed = 0
@@ -223,7 +223,7 @@ def test_the_baseline_is_the_same_as_on_this_side(driver, lj):
 
 def test_ace_and_baseline_add_up(driver):
     model = DeltaBaseline.for_elements(['Cu'], lj=True)
-    terms = [term.model_dump(mode='json') for term in model.subtracted()]
+    terms = model.plain_terms(['Cu'])
     atoms = bulk('Cu', cubic=True) * (2, 2, 2)
     atoms.rattle(0.1, seed=1)
     atoms.calc = driver('ace_on_baseline').AceOnBaseline(EMT(), terms)
@@ -247,7 +247,7 @@ def test_ace_and_baseline_add_up(driver):
 
 def test_atoms_at_the_same_place_are_named(driver):
     model = DeltaBaseline.for_elements(['Cu'])
-    baseline = driver('ace_on_baseline').Baseline([term.model_dump(mode='json') for term in model.subtracted()])
+    baseline = driver('ace_on_baseline').Baseline(model.plain_terms(['Cu']))
     atoms = bulk('Cu', cubic=True)
     atoms.positions[1] = atoms.positions[0]
     with pytest.raises(ValueError, match='at the same place'):

@@ -1,26 +1,32 @@
 """Trainings that are refused for what their frames are like, and those that are not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from aiida import orm
 from ase import Atoms
 from ase.build import bulk, molecule
 
+from aiida_pacemaker.baseline.model import DeltaBaseline, ZBLBaseline, ZBLPair
+from aiida_pacemaker.calculations.baseline_checks import warnings_about_reach
 from aiida_pacemaker.calculations.declarations import Declaration, declare, declared
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
-from aiida_pacemaker.calculations.surveys import survey_of
+from aiida_pacemaker.calculations.surveys import shortest_of, survey_of
 from aiida_pacemaker.calculations.training_checks import (
     complaint_about_active_set,
     complaint_about_training,
     warnings_about_counts,
 )
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.survey import join, survey
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.neighbours import pairs
 from aiida_pacemaker.frames.table import Frames
 
+FIXTURES = Path(__file__).parents[1] / 'fixtures'
 FEW = {'nradmax_by_orders': [8, 4, 2, 2], 'lmax_by_orders': [0, 4, 2, 2]}
 
 
@@ -261,3 +267,74 @@ def test_memory_of_active_sets_and_selections(prepare, pace_codes_fake, recorded
     assert prepare(f'pacemaker.{job}', {**inputs, 'metadata': {'options': {'max_memory_kb': 1024**2}}}).files
     with pytest.raises(ValueError, match=r'is going to need about 1\d\d MB, most of it .* but 52 MB are asked for'):
         prepare(f'pacemaker.{job}', {**inputs, 'metadata': {'options': {'max_memory_kb': 51200}}})
+
+
+@pytest.mark.fault(
+    'a baseline beside which the labels are nothing',
+    engine='fits the rounding errors of the difference',
+    here='refused before submission, with what the baseline has and what the labels span, in eV/atom',
+    ends='refused',
+)
+def test_labels_are_not_lost_in_a_baseline(complaint):
+    def wide(**switch):
+        pairs = [
+            {'elements': list(pair), 'epsilon': 0.01, 'sigma': 20.0, 'cutoff': 24.0, **switch}
+            for pair in (('Mg', 'Mg'), ('Mg', 'O'), ('O', 'O'))
+        ]
+        return {'zbl': {'inner': 0.4, 'outer': 0.8}, 'lj': {'pairs': pairs}}
+
+    said = complaint(baseline=wide(off=None, on=None))
+    assert 'the baseline has up to' in said
+    assert 'the labels span' in said
+    # Switched off where it repels, it is a strange but shallow well.
+    assert 'the baseline has' not in (complaint(baseline=wide()) or '')
+
+
+@pytest.mark.fault(
+    'a baseline that reaches into the data',
+    engine='has to fit what was taken off: forces of 301 for 61 meV/Å',
+    here='a warning with pairs and distances in `metrics` of the training and in the report of the loop',
+    ends='success',
+)
+def test_a_baseline_that_reaches_into_the_data(dataset):
+    nearest = shortest_of(dataset, 5.0)
+    assert warnings_about_reach(DeltaBaseline.for_elements(['Mg', 'O'], lj=True, shortest=nearest), dataset) == []
+    far = DeltaBaseline(
+        zbl=ZBLBaseline(inner=0.3, outer=0.6, pairs=(ZBLPair(elements=('O', 'Mg'), inner=1, outer=2.1),))
+    )
+    (said,) = warnings_about_reach(far, dataset)
+    assert f'for Mg-O (up to 2.1 Å, and the data begin at {nearest["Mg", "O"]:.4g} Å): the fit' in said
+    (said,) = warnings_about_reach(far.model_copy(update={'mode': 'both'}), dataset)
+    assert 'ACE is switched off there' in said
+    # The engine takes its core from the data, and LJ counts where it repels.
+    assert warnings_about_reach(far.model_copy(update={'mode': 'core'}), dataset) == []
+    wide = {'elements': ['Mg', 'O'], 'epsilon': 0.01, 'sigma': 3.1, 'cutoff': 6.0}
+    pairs = [{**wide, 'elements': pair} for pair in (['Mg', 'Mg'], ['O', 'O'])]
+    with_lj = {'mode': 'core', 'zbl': {'inner': 0.3, 'outer': 0.6}, 'lj': {'pairs': [wide, *pairs]}}
+    assert warnings_about_reach(DeltaBaseline.model_validate(with_lj), dataset) == []
+    (said,) = warnings_about_reach(DeltaBaseline.from_stored(with_lj), dataset)
+    assert 'Mg-O (up to 3.1 Å' in said
+
+
+def test_a_training_does_not_repel_twice(complaint, recorded_potential):
+    assert "mode='core'" in complaint(config={'fit': {'repulsion': 'auto'}})
+    core = (FIXTURES / 'train' / 'repulsion' / 'output_potential.yaml').read_bytes()
+    with pytest.raises(ValueError, match=r'has a ZBL core of the engine and the baseline \(mode delta\) adds ZBL too'):
+        PacePotentialData(core, baseline=recorded_potential.baseline, reference_energies={'Mg': 0.0, 'O': 0.0})
+    # One that was stored before that was refused.
+    baseline = DeltaBaseline.for_elements(['Mg', 'O'], mode='core')
+    old = PacePotentialData(core, baseline=baseline, reference_energies=recorded_potential.reference_energies)
+    old.base.attributes.set('baseline', recorded_potential.baseline.model_dump(mode='json'))
+    assert 'has a ZBL core of the engine' in complaint(potential=old)
+    assert complaint(potential=recorded_potential) is None
+
+
+def test_a_potential_grows_on_a_baseline_that_says_the_same_of_its_elements(complaint, recorded_potential):
+    """How cutoffs are said, for all or pair by pair, does not matter; what they are does."""
+    stored = recorded_potential.baseline
+    listed = stored.model_copy(update={'zbl': ZBLBaseline(pairs=stored.zbl.pairs_of(['Mg', 'O', 'Si']))})
+    assert complaint(potential=recorded_potential, baseline=listed.model_dump(mode='json')) is None
+    other = stored.model_copy(update={'zbl': ZBLBaseline(inner=0.4, outer=0.9)})
+    assert 'fitted on another baseline' in complaint(
+        potential=recorded_potential, baseline=other.model_dump(mode='json')
+    )

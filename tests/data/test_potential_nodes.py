@@ -84,12 +84,13 @@ def test_written_files_belong_together(potential, tmp_path):
     active_set = PaceActiveSetData(ACTIVE_SET)
     paths = potential(c_tilde=C_TILDE).write_files(tmp_path / 'new', active_set=active_set, stem='mgo')
     assert sorted(path.name for path in paths) == sorted(
-        ['mgo.yaml', 'mgo.yace', 'mgo.asi', 'mgo.in.lammps', 'mgo.extrapolation.in.lammps']
+        ['mgo.yaml', 'mgo.yace', 'mgo.asi', 'mgo.in.lammps', 'mgo.extrapolation.in.lammps', 'mgo.table']
     )
     lines = (tmp_path / 'new' / 'mgo.in.lammps').read_text()
     assert 'mgo.yace' in lines
     assert 'zbl' in lines
-    assert 'lj/cut' in lines
+    assert 'mgo.table Mg-O' in lines
+    assert (tmp_path / 'new' / 'mgo.table').read_text().count('RSQ') == 3
     extrapolation = (tmp_path / 'new' / 'mgo.extrapolation.in.lammps').read_text()
     assert 'mgo.yaml' in extrapolation
     assert 'mgo.asi' in extrapolation

@@ -101,9 +101,12 @@ def test_lammps_lines_are_those_that_are_written():
     from aiida_pacemaker.baseline.lammps import to_lammps
     from aiida_pacemaker.baseline.model import DeltaBaseline
 
-    lines = to_lammps(DeltaBaseline.for_elements(['Mg', 'O'], lj=True), ['Mg', 'O'], 'mgo.yace')
-    shown = next(block for block, _ in code(DOCS / 'howto' / 'choose_a_baseline.md', 'text'))
+    lines = to_lammps(DeltaBaseline.for_elements(['Mg', 'O']), ['Mg', 'O'], 'mgo.yace')
+    texts = [block for block, _ in code(DOCS / 'howto' / 'choose_a_baseline.md', 'text')]
+    (shown,) = [text for text in texts if text.startswith('pair_style')]
     assert shown == ''.join(f'{line}\n' for line in lines.splitlines() if not line.startswith('#'))
+    pairs = DeltaBaseline.for_elements(['Mg', 'O']).zbl.pairs
+    assert ''.join(f'{pair.elements} {pair.inner} {pair.outer}\n' for pair in pairs) in texts
 
 
 def test_exit_codes_that_pages_name_exist():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
@@ -58,12 +59,14 @@ def render(config=SHORT, **over):
     return render_input(parse_config(config), **arguments)
 
 
+CORE = DeltaBaseline.for_elements(['Mg', 'O'], mode='core')
+
 CASES = {
     'short': render,
     'ladder': lambda: render(LADDER, data_files=['a.pckl.gzip', 'b.pckl.gzip'], test_files=['test/c.pkl.gz']),
     'shaped': lambda: render(SHAPED, reference_energy={'Y': -1e-9, 'No': 0.0}),
     'continue': lambda: render(initial=InitialPotential('initial.yaml', 'continue'), max_epochs=10),
-    'reset': lambda: render(initial=InitialPotential('initial.yaml', 'reset'), repulsion_auto=True),
+    'reset': lambda: render(initial=InitialPotential('initial.yaml', 'reset'), baseline=CORE),
     'extend': lambda: render(initial=InitialPotential('initial.yaml', 'extend')),
 }
 
@@ -121,7 +124,7 @@ def test_order_of_elements_and_energies_does_not_matter():
 
 
 def test_epochs_of_the_run_and_repulsion():
-    fit = read(render(SHORT | {'max_epochs': 50}, max_epochs=3, repulsion_auto=True))['fit']
+    fit = read(render(SHORT | {'max_epochs': 50}, max_epochs=3, baseline=CORE))['fit']
     assert (fit['maxiter'], fit['repulsion']) == (3, 'auto')
     assert 'repulsion' not in read(render())['fit']
 
@@ -178,7 +181,7 @@ def test_unknown_mode():
         ({'max_epochs': 0}, 'max_epochs: found 0, needed: at least 1'),
         ({'config': LADDER}, 'fit.min_relative_test_loss_per_iter: needed: test data'),
         (
-            {'config': SHAPED, 'reference_energy': {'No': 0.0, 'Y': 0.0}, 'repulsion_auto': True},
+            {'config': SHAPED, 'reference_energy': {'No': 0.0, 'Y': 0.0}, 'baseline': CORE},
             'potential.bonds.No: core-repulsion, delta_in, r_in would be overwritten by fit.repulsion auto',
         ),
     ],

@@ -2,9 +2,8 @@
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
-from ase.data import atomic_numbers
 from ase.neighborlist import neighbor_list
-from pair_terms import lj, zbl
+from pair_terms import PairTerm
 from structures import right_handed
 
 #: In angstrom: how much farther than the baseline reaches pairs are listed, so that the list is good for many steps.
@@ -42,12 +41,12 @@ class AceOnBaseline(Calculator):
 class Baseline:
     """The terms of a baseline, with a list of pairs that is made anew when atoms or cell have moved too far.
 
-    :param terms: plain data, each with the `outer` cutoff of ZBL or the `pairs` of LJ.
+    :param terms: plain data, as `PairTerm` takes them.
     """
 
     def __init__(self, terms):
-        self.terms = [_zbl_term(term) if 'outer' in term else _lj_term(term) for term in terms]
-        self.cutoff = max((cutoff for cutoff, _ in self.terms), default=0.0)
+        self.terms = [PairTerm(term) for term in terms]
+        self.cutoff = max((term.cutoff for term in self.terms), default=0.0)
         self.listed = None
 
     def evaluate(self, atoms):
@@ -66,8 +65,8 @@ class Baseline:
         if not distance.all():
             raise ValueError('two atoms are at the same place, where the baseline is infinite')
         energy, slope = np.zeros(len(distance)), np.zeros(len(distance))
-        for _, term in self.terms:
-            terms = term(distance, atoms.numbers[first], atoms.numbers[second])
+        for term in self.terms:
+            terms = term.evaluate(distance, atoms.numbers[first], atoms.numbers[second])
             energy += terms[0]
             slope += terms[1]
         # Each pair is listed from both of its ends.
@@ -96,23 +95,3 @@ class Baseline:
         moved = np.sqrt(((atoms.positions - old.positions @ deformation) ** 2).sum(axis=1)).max()
         shrunk = np.linalg.svd(deformation, compute_uv=False).min()
         return (self.cutoff + SKIN) * shrunk - 2 * moved > self.cutoff
-
-
-def _zbl_term(term):
-    def evaluate(distance, first, second):
-        return zbl(distance, first.astype(float), second.astype(float), term['inner'], term['outer'])
-
-    return term['outer'], evaluate
-
-
-def _lj_term(term):
-    tables = np.full((3, 119, 119), np.nan)
-    for pair in term['pairs']:
-        first, second = (atomic_numbers[symbol] for symbol in pair['elements'])
-        tables[:, first, second] = tables[:, second, first] = pair['epsilon'], pair['sigma'], pair['cutoff']
-
-    def evaluate(distance, first, second):
-        epsilon, sigma, cutoff = tables[:, first, second]
-        return lj(distance, epsilon, sigma, cutoff, term['shift'])
-
-    return max(pair['cutoff'] for pair in term['pairs']), evaluate
