@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from aiida_pacemaker.calculations.weight_checks import FrameWeights
 from aiida_pacemaker.frames.checks import MIN_DISTANCE
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.theory import LevelOfTheory
@@ -49,6 +50,11 @@ class MergeOptions(BaseModel):
     allow_unconverged: bool = Field(
         default=False,
         description='Accept frames whose calculation ended before it was self-consistent; the report counts them.',
+    )
+    weights: FrameWeights | dict[str, FrameWeights] = Field(
+        default_factory=dict,
+        description='How much the new frames count in a fit, in place of what they bring: of all sources, or by the '
+        'label of the source. Only ratios matter; frames without weights count as 1.',
     )
     levels: dict[str, LevelOfTheory | str] = Field(
         default_factory=dict,

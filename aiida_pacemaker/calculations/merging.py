@@ -12,6 +12,7 @@ from aiida_pacemaker.calculations.level_checks import LevelBook
 from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.calculations.sources import RawSource, Source, read_source
 from aiida_pacemaker.calculations.theory import theory_of
+from aiida_pacemaker.calculations.weight_checks import WeightBook
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import said_theory
 from aiida_pacemaker.frames.checks import Reason, Refusal, check, enforce
@@ -46,17 +47,22 @@ class Merger:
     n_given: int = 0
     n_duplicates: int = 0
 
+    def __post_init__(self) -> None:
+        self.weights = WeightBook(self.options.weights)
+
     def take_base(self, base: PaceDatasetData) -> None:
         """Begin with a dataset as it is: its frames have been checked when they joined."""
         self.shared |= {shard['name']: base for shard in base.shards}
         self.sources |= base.source_uuids
         self.book.enter(BASE, base.sources, base.theories, self.options.level_of(BASE))
         self.know(base.get_hashes(), base.get_energies)
+        self.weights.take_dataset(BASE, base)
 
     def take_dataset(self, label: str, node: PaceDatasetData) -> None:
         """Add the frames of a dataset that are good and new; shards in which all are so are shared as they are."""
         generation, known_sources, first = self.options.generation, node.source_uuids, 0
         theories, level = node.theories, self.options.level_of(label)
+        self.weights.take_dataset(label, node)
         for shard in node.shards:
             if shard['name'] in self.shared:
                 self.n_given += shard['n_frames']
@@ -64,11 +70,12 @@ class Merger:
             else:
                 stored = node.get_shard(shard['name'])
                 given = stored if generation is None else stored.with_generation(generation)
-                frames = self.new_ones(*self.good_ones(label, given, first))
+                frames = self.new_ones(*self.good_ones(label, self.weights.of_dataset(label, given), first))
                 for key in frames.source_keys:
                     self.sources.setdefault(key, known_sources[key])
                 self.book.enter(label, frames.source_keys, theories, level)
                 complete = len(frames) == len(stored) and frames.labelled == stored.labelled
+                complete &= self.weights.sets(label) is None
                 if complete and np.array_equal(given.generation, stored.generation):
                     self.shared[shard['name']] = node
                 else:
@@ -82,7 +89,7 @@ class Merger:
 
         :raises ValueError: naming the source, if one cannot be read.
         """
-        parts: list[Frames] = []
+        parts: list[tuple[str, Frames]] = []
         origins: list[dict[str, Any]] = []
         by_key: dict[str, tuple[str, RawSource]] = {}
         for label, node in nodes.items():
@@ -94,11 +101,11 @@ class Merger:
             frames = reading.frames.with_generation(self.options.generation or 0)
             good, origin = self.good_ones(label, frames, reading=reading)
             if len(good):
-                parts.append(good)
+                parts.append((label, good))
                 origins += origin
                 by_key.setdefault(good.source_of(0), (label, node))
         if parts:
-            frames = self.new_ones(Frames.concatenate(parts), origins)
+            frames = self.new_ones(Frames.concatenate(self.weights.of_others(parts)), origins)
             for key in frames.source_keys:
                 label, node = by_key[key]
                 self.sources.setdefault(key, node.uuid)
@@ -189,6 +196,8 @@ class Merger:
             outcome = deduplicate(frames, known, energies)
         self.n_duplicates += len(outcome.duplicates)
         self.conflicts += [origins[row] for row in outcome.conflicts.tolist()]
+        if len(outcome.duplicates) and frames.weighted:
+            self.weights.repeated(len(outcome.duplicates))
         kept = outcome.kept
         self.know(outcome.hashes, lambda: _energies(kept))
         return kept
@@ -247,6 +256,7 @@ def merge_sources(
     :raises ValueError: if there is nothing to merge, or if labelled and unlabelled frames would be mixed.
     """
     merger = Merger(options)
+    merger.weights.check_labels(sources)
     if base is not None:
         merger.take_base(base)
     others: dict[str, RawSource] = {}
@@ -260,6 +270,7 @@ def merge_sources(
     if options.labelled and options.mixed_levels == 'refuse':
         merger.book.refuse_mixed()
     dataset = merger.dataset()
+    merger.warnings += merger.weights.said()
     if options.labelled:
         merger.warnings += merger.book.warnings(dataset)
     return dataset, merger.report()

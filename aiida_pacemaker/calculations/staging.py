@@ -38,12 +38,13 @@ LAYOUT = 1
 SCRIPT, LIST, LOST = 'stage.sh', 'stage.list', 'stage.lost'
 
 
-def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline) -> dict[str, str]:
+def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> dict[str, str]:
     """Return the name of the engine's file for each shard of a labelled dataset.
 
-    The name says all that the content follows from: the shard, and the baseline that is taken off.
+    The name says all that the content follows from: the shard, the baseline that is taken off, and whether weights are
+    written.
     """
-    parameters = json.dumps(baseline.model_dump(mode='json'), sort_keys=True)
+    parameters = json.dumps(baseline.model_dump(mode='json'), sort_keys=True) + (' with weights' if weights else '')
     return {shard['name']: _file_name(shard['name'], parameters) for shard in dataset.shards}
 
 
@@ -112,14 +113,15 @@ class Staging:
         )
         self._info.retrieve_list.append(LOST)
 
-    def training(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> list[str]:
+    def training(self, dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> list[str]:
         """Provide the shards of a labelled dataset, less the baseline, as the engine reads them.
 
+        :param weights: whether the weights of the frames are written, 1 for those that have none.
         :returns: the names of the files, in the order of the dataset.
         """
-        names = training_files(dataset, baseline)
+        names = training_files(dataset, baseline, weights=weights)
         for shard, name in names.items():
-            self._written(name, partial(_write_targets, dataset, shard, baseline))
+            self._written(name, partial(_write_targets, dataset, shard, baseline, weights))
         return list(names.values())
 
     def structures(self, dataset: PaceDatasetData) -> list[str]:
@@ -191,8 +193,8 @@ class Staging:
     def _held_tables(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> dict[str, str]:
         """Return the file that the computer has of the structures of each shard, that of a training if there is one."""
         tables = [*structure_files(dataset).items()]
-        if dataset.labelled:
-            tables += training_files(dataset, baseline).items()
+        for weights in (False, True) if dataset.labelled else ():
+            tables += training_files(dataset, baseline, weights=weights).items()
         return {shard: name for shard, name in tables if name in self._cache.names}
 
     def _written(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
@@ -225,8 +227,10 @@ def _places(wanted: HashArray, pool: HashArray) -> npt.NDArray[np.intp] | None:
     return None if -1 in places else np.array(places, dtype=np.intp)
 
 
-def _write_targets(dataset: PaceDatasetData, shard: str, baseline: DeltaBaseline, handle: IO[bytes]) -> None:
-    write_targets(dataset.get_shard(shard), handle, baseline)
+def _write_targets(
+    dataset: PaceDatasetData, shard: str, baseline: DeltaBaseline, weights: bool, handle: IO[bytes]
+) -> None:
+    write_targets(dataset.get_shard(shard), handle, baseline, weights=weights)
 
 
 def _write_structures(dataset: PaceDatasetData, shard: str, handle: IO[bytes]) -> None:

@@ -71,6 +71,15 @@ def initial_content(inputs: Any) -> bytes:
     return initial_potential(content, baseline, sections['fit'].get('repulsion')).encode()
 
 
+def writes_weights(inputs: Any) -> bool:
+    """Return whether the engine gets weights, those of the dataset, which take the place of a weighting policy.
+
+    The engine puts the frames of both sets into one table, so that both files have the columns or neither has.
+    """
+    sections = parse_config(inputs['config'].get_dict()).sections()
+    return bool(inputs['dataset'].weighted and not sections['data'].get('ignore_weights'))
+
+
 def validate_input(inputs: Any, _: Any) -> str | None:
     """Check that the input of the engine can be written."""
     # A work chain that wraps the job may provide some of these itself.
@@ -211,7 +220,9 @@ class PaceTrainCalculation(PaceCalcJob):
             valid_type=orm.ArrayData,
             required=False,
             help='Energies (eV) and forces (eV/angstrom) as predicted by the engine, without those of the baseline and '
-            'of the isolated atoms: arrays `train_energy`, `train_forces`, `test_energy`, `test_forces`.',
+            'of the isolated atoms, in the order of the datasets: arrays `train_energy`, `train_forces`, '
+            '`test_energy`, `test_forces`. They are NaN for frames that the engine has left out, whose positions are '
+            'in `train_left_out` and `test_left_out`.',
         )
         spec.output('report', valid_type=orm.FolderData, required=False, help='The plots of the engine.')
 
@@ -258,6 +269,13 @@ class PaceTrainCalculation(PaceCalcJob):
             message='The potential was fitted but `pace_yaml2yace` made no `.yace` that can be used: {reason}. The '
             'output `potential` is there without it: write it to a file and run `pace_yaml2yace` on that.',
         )
+        spec.exit_code(
+            511,
+            'ERROR_PREDICTIONS_MISSING',
+            invalidates_cache=True,
+            message='The potential was fitted but the predictions that `predict` asks for cannot be used: {reason}. '
+            'The output `potential` is there without them: evaluate the dataset with it (`pacemaker.evaluate`).',
+        )
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the engine."""
@@ -294,10 +312,11 @@ class PaceTrainCalculation(PaceCalcJob):
         with self.stage(folder, info) as staging:
             if 'potential' in self.inputs:
                 staging.content(initial_content(self.inputs), self.INITIAL)
-            files = staging.training(self.inputs.dataset, baseline)
+            weights = writes_weights(self.inputs)
+            files = staging.training(self.inputs.dataset, baseline, weights=weights)
             test_files = []
             if 'test_dataset' in self.inputs:
-                test_files = staging.training(self.inputs.test_dataset, baseline)
+                test_files = staging.training(self.inputs.test_dataset, baseline, weights=weights)
             staging.keep(self.POTENTIAL)
         rendered = input_of(self.inputs, files, test_files)
         folder.create_file_from_filelike(io.BytesIO(rendered.encode()), self.INPUT, 'wb')

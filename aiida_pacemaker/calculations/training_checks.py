@@ -143,6 +143,34 @@ def _check_test_set(inputs: Any) -> str | None:
     return None
 
 
+def _check_weights(inputs: Any) -> str | None:
+    """Look for weights that the engine would use in place of what the config asks for, or could not use."""
+    sections = _config(inputs).sections()
+    if not inputs['dataset'].weighted or sections['data'].get('ignore_weights'):
+        return None
+    policy = (sections['fit'].get('weighting') or {}).get('type')
+    if policy is not None and policy != 'ExternalWeightingPolicy':
+        return (
+            f'frames of the dataset have weights, and the config asks for {policy}: the engine would leave that out '
+            'without a word. Set `data.ignore_weights: true` for the policy, or take out `fit.weighting`.'
+        )
+    for label in ('dataset', 'test_dataset'):
+        if label in inputs and (kinds := _useless_weights(inputs[label])):
+            return (
+                f'the weights of all {" and ".join(kinds)} of the {label} are 0, by whose sum the engine divides: give '
+                'some of them weight (merge with `weights`), or set `data.ignore_weights: true`. To fit no forces, set '
+                '`fit.loss.kappa: 0`.'
+            )
+    return None
+
+
+def _useless_weights(dataset: PaceDatasetData) -> list[str]:
+    weights = dataset.weights
+    if weights.n_frames < dataset.n_frames:
+        return []
+    return [kind for kind, total in (('energies', weights.energy), ('forces', weights.forces)) if not total > 0]
+
+
 def _check_neighbours(inputs: Any) -> str | None:
     """Look for frames that the engine would drop in silence, or stop at."""
     config = _config(inputs)
@@ -290,6 +318,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('config', 'baseline'), _check_short_range),
     (('dataset', 'baseline', 'reference_energies'), _check_potential),
     (('dataset', 'test_dataset'), _check_test_set),
+    (('dataset', 'config'), _check_weights),
     (('code', 'config'), _check_evaluator),
     (('dataset', 'config'), _check_neighbours),
     (('dataset', 'baseline'), complaint_about_size),

@@ -30,6 +30,7 @@ from aiida_pacemaker.frames.shards import (
 )
 from aiida_pacemaker.frames.table import FloatArray, Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.frames.weights import Weights
 
 if TYPE_CHECKING:
     from aiida.repository.backend import AbstractRepositoryBackend
@@ -94,6 +95,9 @@ class PaceDatasetData(orm.Data):
         )
         levels: dict[str, dict[str, Any]] | None = OrmMetadataField(
             None, description='Levels of theory that occur, by fingerprint; not there if none is known'
+        )
+        weighted: bool | None = OrmMetadataField(
+            None, description='Whether frames have weights of their own in a fit; not there if none has'
         )
         level_of_source: dict[str, str] | None = OrmMetadataField(
             None, description='Fingerprint of the level of theory of each source key of which it is known'
@@ -196,6 +200,20 @@ class PaceDatasetData(orm.Data):
     def labelled(self) -> bool:
         """Whether the frames carry energies, forces and stresses."""
         return bool(self.base.attributes.get('labelled'))
+
+    @property
+    def weighted(self) -> bool:
+        """Whether any frames have weights of their own in a fit; the others count as 1 then."""
+        return bool(self.base.attributes.get('weighted', False))
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of those frames that have some, added up."""
+        total = Weights()
+        for shard in self.shards:
+            if 'weights' in shard:
+                total = total.plus(Weights(n_frames=shard['n_frames'], n_atoms=shard['n_atoms'], **shard['weights']))
+        return total
 
     @property
     def elements(self) -> list[str]:
@@ -325,13 +343,16 @@ class PaceDatasetData(orm.Data):
     def write_pickle(self, path: str | Path, baseline: DeltaBaseline | None = None) -> None:
         """Write the frames as a dataset of Pacemaker (`.pckl.gzip`), readable by any version of pandas and numpy.
 
-        :param baseline: taken off the energies and forces if given; otherwise the labels are written as they are.
+        Stresses and weights are written too, so that `merge_frames` reads back what was written; the engine uses the
+        weights, and no stresses.
+
+        :param baseline: taken off the labels if given; otherwise these are written as they are.
         :raises ValueError: if the dataset is not labelled.
         """
         if not self.labelled:
             raise ValueError(f'{self} has no labels: write it as extended XYZ')
         with Path(path).open('wb') as handle:
-            write_targets(self.get_frames(), handle, baseline)
+            write_targets(self.get_frames(), handle, baseline, weights=self.weighted, stress=True)
 
     def _validate(self) -> bool:
         """Check that the attributes and the files belong together.
@@ -375,6 +396,7 @@ def _totals(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         'energy_per_atom': [min(energies), max(energies)] if labelled else None,
         'max_force': max(shard['max_force'] for shard in shards) if labelled else None,
         'generations': generations,
+        **({'weighted': True} if any('weights' in shard for shard in shards) else {}),
     }
 
 
@@ -410,5 +432,7 @@ def _summary(name: str, frames: Frames) -> dict[str, Any]:
     if frames.energy is not None and frames.forces is not None:
         per_atom: FloatArray = frames.energy / frames.n_atoms
         summary['energy_per_atom'] = [float(per_atom.min()), float(per_atom.max())]
+        if frames.w_energy is not None and frames.w_forces is not None:
+            summary['weights'] = {'energy': float(frames.w_energy.sum()), 'forces': float(frames.w_forces.sum())}
         summary['max_force'] = float(np.linalg.norm(frames.forces, axis=1).max())
     return summary

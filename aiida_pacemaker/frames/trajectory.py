@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from .conventions import EV_ASE, Convention, convention_called
 from .table import LABELS, BoolArray, FloatArray, Frames, IntArray
+from .weights import WEIGHTS, check_weights
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +27,8 @@ class Trajectory:
     :param positions: in angstrom, shape (steps, n, 3).
     :param cells: in angstrom, shape (steps, 3, 3).
     :param arrays: the labels, if there are any: `energy` (steps,) in eV, `forces` (steps, n, 3) in eV/angstrom,
-        `stress` (steps, 3, 3) in eV/angstrom^3 with the sign of ASE.
+        `stress` (steps, 3, 3) in eV/angstrom^3 with the sign of ASE; with weights also `w_energy` (steps,) and
+        `w_forces` (steps, n).
     :param frames: positions of these frames in the table they are from, shape (steps,).
     """
 
@@ -50,14 +52,15 @@ def from_arrays(
 
     :param arrays: `positions` (steps, n, 3) and, for periodic frames, `cells` (steps, 3, 3); the labels `energy`,
         `forces` and `stress`, by the names of the convention, as far as they are there: those that are missing become
-        NaN. Without any of them the frames are not labelled.
+        NaN. Without any of them the frames are not labelled. Weights in a fit are read if both `w_energy` (steps,) and
+        `w_forces` (steps, n) are there.
     :param symbols: of the n atoms; the name of a kind, such as `Fe1`, counts as its element.
     :param pbc: periodicity; None (trajectories stored by AiiDA before 2.8) means periodic if there are cells.
     :param source_key: key of the source of all frames.
     :param convention: names, units, signs and coordinates of the arrays, or the name of one of
         :data:`~aiida_pacemaker.frames.conventions.CONVENTIONS`.
-    :raises ValueError: if an array has another shape, naming it, if a symbol names no element, or if the convention is
-        not known.
+    :raises ValueError: if an array has another shape, naming it, if there is one kind of weights without the other, if
+        a symbol names no element, or if the convention is not known.
     """
     convention = convention_called(convention) if isinstance(convention, str) else convention
     if 'positions' not in arrays:
@@ -84,6 +87,7 @@ def from_arrays(
             _expect(named[name], label, shape)
             labels[name] = label
     energy, forces, stress = labels['energy'], labels['forces'], labels['stress']
+    w_energy, w_forces = _weights(arrays, steps, n_atoms) if energy is not None else (None, None)
     return Frames(
         n_atoms=np.full(steps, n_atoms, dtype=np.int64),
         numbers=np.tile(numbers, steps),
@@ -97,6 +101,8 @@ def from_arrays(
         source=np.zeros(steps, dtype=np.int64),
         step=np.arange(steps, dtype=np.int64),
         generation=np.zeros(steps, dtype=np.int64),
+        w_energy=w_energy,
+        w_forces=w_forces,
     )
 
 
@@ -123,6 +129,8 @@ def _trajectory(frames: Frames, members: list[int]) -> Trajectory:
             'forces': frames.forces.reshape(steps, n_atoms, 3),
             'stress': frames.stress,
         }
+        if frames.w_energy is not None and frames.w_forces is not None:
+            arrays |= {'w_energy': frames.w_energy, 'w_forces': frames.w_forces.reshape(steps, n_atoms)}
     return Trajectory(
         symbols=tuple(str(chemical_symbols[number]) for number in frames.numbers[:n_atoms]),
         pbc=(bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
@@ -138,6 +146,21 @@ def _atomic_number(symbol: str) -> int:
     if match is None or match[1] not in chemical_symbols[1:]:
         raise ValueError(f'`{symbol}` is neither a chemical symbol nor one with a number behind it')
     return int(atomic_numbers[match[1]])
+
+
+def _weights(
+    arrays: Mapping[str, Array], steps: int, n_atoms: int
+) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
+    found = [name for name in WEIGHTS if name in arrays]
+    if not found:
+        return None, None
+    if len(found) < len(WEIGHTS):
+        raise ValueError(f'the trajectory has `{found[0]}` alone: weights need both of {", ".join(WEIGHTS)}')
+    w_energy, w_forces = (np.asarray(arrays[name], dtype=float) for name in WEIGHTS)
+    _expect('w_energy', w_energy, (steps,))
+    _expect('w_forces', w_forces, (steps, n_atoms))
+    check_weights(w_energy, w_forces.reshape(-1), np.full(steps, n_atoms, dtype=np.int64))
+    return w_energy, w_forces.reshape(-1)
 
 
 def _expect(name: str, array: Array, shape: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,12 +24,15 @@ from aiida_pacemaker.engine.interim import all_finite, usable_interims
 from aiida_pacemaker.engine.logs import LogSummary, read_log
 from aiida_pacemaker.engine.metrics import MetricsTable, TrainingMetrics, read_metrics
 from aiida_pacemaker.engine.potential_files import PotentialFileError, read_ctilde, strip_fit_cycles
+from aiida_pacemaker.engine.predictions import read_predictions
 from aiida_pacemaker.engine.versions import untested
-from aiida_pacemaker.frames.pickle_reading import read_table
+from aiida_pacemaker.frames.hashing import hex_hashes
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
 #: Status of `scipy.optimize.minimize` for the maximum number of iterations.
 MAXITER = 1
+#: How many frames a warning names.
+NAMED = 20
 
 
 class PaceTrainParser(PaceParser):
@@ -45,15 +49,23 @@ class PaceTrainParser(PaceParser):
             self.out('potential', potential)
         else:
             self.attach_interim(tables, log)
-        self.attach_metrics(tables, log, potential, diverged=diverged is not None)
+        lacking: ExitCode | None = None
+        left_out: list[str] = []
         if self.node.inputs.predict.value:
-            self.attach_predictions(kwargs.get('retrieved_temporary_folder'))
+            lacking, left_out = self.attach_predictions(kwargs.get('retrieved_temporary_folder'), tables)
+            self.attach_plots()
+        self.attach_metrics(tables, log, potential, left_out, diverged=diverged is not None)
         if potential is None:
             # A file that was being written when the job was stopped is no more than that.
             damaged = None if self.exit_status is None else damaged
             return self.verdict(self.diagnose(text), diverged, damaged, self.interrupted(tables))
         return self.verdict(
-            unreadable, self.skipped(tables, text), diverged, self.dropped(log), self.conversion(potential, tables)
+            unreadable,
+            self.skipped(tables, text),
+            diverged,
+            self.dropped(log),
+            self.conversion(potential, tables),
+            lacking,
         )
 
     def silent(self, folder: str | None = None) -> ExitCode:
@@ -144,12 +156,22 @@ class PaceTrainParser(PaceParser):
         return potential
 
     def attach_metrics(
-        self, tables: dict[str, MetricsTable], log: LogSummary, potential: PacePotentialData | None, *, diverged: bool
+        self,
+        tables: dict[str, MetricsTable],
+        log: LogSummary,
+        potential: PacePotentialData | None,
+        said: Sequence[str],
+        *,
+        diverged: bool,
     ) -> None:
-        """Attach the errors at the end, the learning curves and why the fit has ended, and say what is unusual."""
+        """Attach the errors at the end, the learning curves and why the fit has ended, and say what is unusual.
+
+        :param said: what there is to say already.
+        """
         warnings = [
             *_range_warnings(log),
             *self.left_out(log),
+            *said,
             *self.unchecked(log),
             *self.counts(potential, log),
             *self.reach(),
@@ -199,23 +221,53 @@ class PaceTrainParser(PaceParser):
         maxfev = config.sections()['fit'].get('options', {}).get('maxfev')
         return maxfev is not None and bool(evaluations) and int(evaluations[-1]) >= maxfev
 
-    def attach_predictions(self, folder: str | None) -> None:
-        """Attach what the engine predicts and its plots."""
-        arrays = orm.ArrayData()
+    def attach_predictions(
+        self, folder: str | None, tables: dict[str, MetricsTable]
+    ) -> tuple[ExitCode | None, list[str]]:
+        """Attach what the engine predicts, in the order of the datasets.
+
+        :returns: what there is to say of predictions that are missing, and of frames that have none.
+        """
+        arrays, texts, reasons = orm.ArrayData(), [], []
         inputs = self.node.inputs
-        size = self.table_size(inputs[label] for label in ('dataset', 'test_dataset') if label in inputs)
-        for label, name in PaceTrainCalculation.PREDICTIONS.items():
+        datasets = {
+            label: inputs[name] for label, name in (('train', 'dataset'), ('test', 'test_dataset')) if name in inputs
+        }
+        size = self.table_size(datasets.values())
+        for label, dataset in datasets.items():
+            name = PaceTrainCalculation.PREDICTIONS[label]
             path = self.temporary(folder, name)
             if path is None:
+                reasons.append(f'{name} is not there')
                 continue
+            n_atoms = np.concatenate([frames.n_atoms for frames in dataset.iterate()])
             try:
-                columns = read_table(path, max_size=size).columns
-                arrays.set_array(f'{label}_energy', np.asarray(columns['energy_pred'], dtype=float).reshape(-1))
-                arrays.set_array(f'{label}_forces', np.concatenate(columns['forces_pred']).astype(float))
-            except (ValueError, KeyError, TypeError) as exception:
+                found = read_predictions(path, hex_hashes(dataset.get_hashes()), n_atoms, max_size=size)
+            except (ValueError, TypeError, OverflowError) as exception:
+                reasons.append(f'{name}: {exception}')
                 self.logger.warning(f'{name} is left out: {exception}')
+                continue
+            arrays.set_array(f'{label}_energy', found.energy)
+            arrays.set_array(f'{label}_forces', found.forces)
+            if len(found.left_out):
+                arrays.set_array(f'{label}_left_out', found.left_out)
+                numbers = ', '.join(map(str, found.left_out[:NAMED].tolist()))
+                more = f' and {len(found.left_out) - NAMED} more' if len(found.left_out) > NAMED else ''
+                texts.append(
+                    f'The engine has left out {len(found.left_out)} of {len(n_atoms)} frames of the {label} set: '
+                    f'frames {numbers}{more}, counted from 0. Their predictions are NaN.'
+                )
         if arrays.get_arraynames():
             self.out('predictions', arrays)
+        if not reasons:
+            return None, texts
+        if self.exit_status is None:
+            # The job was stopped before or while it made them: there was no time to fail.
+            return self.interrupted(tables), texts
+        return self.exit_codes.ERROR_PREDICTIONS_MISSING.format(reason='; '.join(reasons)), texts
+
+    def attach_plots(self) -> None:
+        """Attach the plots of the engine."""
         plots = orm.FolderData()
         for root, _, names in self.repository.walk():
             for name in names:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import Table, read_dataset, read_table
 from aiida_pacemaker.frames.pickle_writing import Call, Global, opcodes_of, split_by_frame, write_table
@@ -89,6 +90,7 @@ def write_predictions(path: Path, data: Labelled, energy: FloatArray, forces: Fl
         forces=_forces(data.forces, data.frames),
         energy_pred=energy,
         forces_pred=_forces(forces, data.frames),
+        name=hex_hashes(frame_hashes(data.frames)),
     )
 
 

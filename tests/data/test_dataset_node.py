@@ -306,6 +306,7 @@ def test_write_pickle(small_shards, mgo_frames, tmp_path, delta):
     assert np.array_equal(frame_hashes(back), frame_hashes(mgo_frames))
     assert np.allclose(back.energy, targets.energy, atol=1e-12)
     assert np.allclose(back.forces, targets.forces, atol=1e-12)
+    assert np.allclose(back.stress, targets.stress, atol=1e-12)
 
 
 def test_write_pickle_needs_labels(mgo_frames, tmp_path):

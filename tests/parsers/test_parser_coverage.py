@@ -58,17 +58,19 @@ FIT = {
     'test_metrics.txt': {'OK'},
     'output_potential.yaml': {'ERROR_POTENTIAL_INVALID'},
     'output_potential.yace': {'OK'},
-    'train_pred.pckl.gzip': {'OK'},
+    'train_pred.pckl.gzip': {'ERROR_PREDICTIONS_MISSING'},
 }
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('name', FIT)
-def test_damaged_files_of_a_fit(parse_train, name, kind):
+def test_damaged_files_of_a_fit(parse_train, small_dataset, name, kind):
     files = recorded('train', 'default')
-    prediction = FIXTURES / 'pickles' / 'engine-pandas-3.1.1-test_pred.pckl.gzip'
-    files['train_pred.pckl.gzip'] = prediction.read_bytes()
-    check(parse_train({**files, name: damages(files[name])[kind]}, predict=orm.Bool(True)), *FIT[name])
+    inputs = {}
+    if name == 'train_pred.pckl.gzip':
+        files[name] = (FIXTURES / 'pickles' / 'engine-pandas-3.1.1-test_pred.pckl.gzip').read_bytes()
+        inputs = {'predict': orm.Bool(True), 'dataset': small_dataset}
+    check(parse_train({**files, name: damages(files[name])[kind]}, **inputs), *FIT[name])
 
 
 @pytest.mark.parametrize('kind', KINDS)

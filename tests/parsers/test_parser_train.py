@@ -1,3 +1,4 @@
+import io
 import json
 import re
 
@@ -8,7 +9,12 @@ from aiida.engine import ExitCode
 from recorded_cases import CONVERSION, FIXTURES, TRAIN, recorded
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.metrics import read_metrics
+from aiida_pacemaker.engine.predictions import read_predictions
+from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+from aiida_pacemaker.frames.pickle_reading import read_table
+from aiida_pacemaker.frames.pickle_writing import split_by_frame, write_table
 
 
 def text(case, name):
@@ -407,27 +413,88 @@ def test_a_damaged_conversion_does_not_cost_the_potential(parse_train, pace_code
     assert not parsed.outputs['potential'].has_c_tilde
 
 
-def test_predictions_and_plots(parse_train, mgo_frames):
-    path = FIXTURES / 'pickles' / 'engine-pandas-3.1.1-test_pred.pckl.gzip'
+def predicted(frames, rows, names=None, **columns):
+    """Return the table that the engine writes: rows in its own order, each with the name of its frame."""
+    chosen = frames.select(rows)
+    names = hex_hashes(frame_hashes(chosen)) if names is None else names
+    columns = {'energy_pred': chosen.energy, 'forces_pred': split_by_frame(chosen.forces, chosen), **columns}
+    content = io.BytesIO()
+    write_table(chosen, content, columns, list(names), 1)
+    return content.getvalue()
+
+
+@pytest.mark.fault(
+    'predictions of frames that the engine has shuffled and left out',
+    engine='writes them in its own order, without those that it left out',
+    here='put in the order of the dataset by the content of each frame',
+    ends='frames without a prediction are named',
+)
+def test_predictions_are_in_the_order_of_the_dataset(parse_train, mgo_frames):
     plots = {'report/train_E-dE-dist.png': b'\x89PNG plot', 'report/notes.svg': b'<svg/>', 'ef-distributions.png': b'x'}
-    files = fitted(**{'test_pred__pckl.gzip': path.read_bytes()}) | plots
-    outputs = parse_train(files, predict=orm.Bool(True)).outputs
-    predictions = outputs['predictions']
-    assert set(predictions.get_arraynames()) == {'test_energy', 'test_forces'}
-    assert np.isfinite(predictions.get_array('test_forces')).all()
-    assert predictions.get_array('test_forces').shape[1:] == (3,)
+    frames = mgo_frames.select([4, 7, 1, 9, 3])
+    files = fitted(**{'train_pred__pckl.gzip': predicted(frames, [3, 0, 4, 1])}) | plots
+    parsed = parse_train(files, predict=orm.Bool(True), dataset=PaceDatasetData(frames))
+    assert parsed.label == 'OK'
+    predictions = parsed.outputs['predictions']
+    expected = np.where(np.arange(5) == 2, np.nan, frames.energy)
+    np.testing.assert_array_equal(predictions.get_array('train_energy'), expected)
+    np.testing.assert_array_equal(
+        predictions.get_array('train_forces'),
+        np.where((frames.frame_of_atom == 2)[:, None], np.nan, frames.forces),
+    )
+    assert predictions.get_array('train_left_out').tolist() == [2]
+    (warning,) = [text for text in parsed.outputs['metrics']['warnings'] if 'left out' in text]
+    assert '1 of 5 frames of the train set: frames 2, counted from 0' in warning
+    outputs = parsed.outputs
     assert {str(root / name) for root, _, names in outputs['report'].base.repository.walk() for name in names} == {
         *plots
     }
-    assert 'predictions' not in parse_train(files).outputs
+    assert 'predictions' not in parse_train(files, dataset=PaceDatasetData(frames)).outputs
 
 
-@pytest.mark.parametrize('content', [b'', b'\x1f\x8b\x08', b'cos\nsystem\n.'])
-def test_predictions_that_cannot_be_read_are_left_out_with_a_warning(parse_train, content):
-    parsed = parse_train(fitted(**{'train_pred__pckl.gzip': content}), predict=orm.Bool(True))
-    assert parsed.label == 'OK'
-    assert 'train_pred.pckl.gzip is left out' in parsed.log
+@pytest.mark.fault(
+    'predictions that are not there, or cannot be read',
+    engine='ends with exit 0',
+    here='511 ERROR_PREDICTIONS_MISSING, with the potential attached',
+    ends='511',
+)
+@pytest.mark.parametrize('content', [None, b'', b'\x1f\x8b\x08', b'cos\nsystem\n.'])
+def test_predictions_that_are_missing_are_no_success(parse_train, mgo_frames, content):
+    dataset = PaceDatasetData(mgo_frames.select([0, 1]))
+    files = fitted(**({} if content is None else {'train_pred__pckl.gzip': content}))
+    parsed = parse_train(files, predict=orm.Bool(True), dataset=dataset)
+    assert parsed.label == 'ERROR_PREDICTIONS_MISSING'
+    assert 'train_pred.pckl.gzip' in parsed.code.message
+    assert 'potential' in parsed.outputs
     assert 'predictions' not in parsed.outputs
+
+
+@pytest.mark.parametrize(
+    ('names', 'columns', 'message'),
+    [
+        (['a', 'b'], {}, "row 0 is called 'a', which is none of the frames"),
+        (None, {'energy_pred': ['low', 'high']}, 'could not convert'),
+        (None, {'forces_pred': [1.0, 2.0]}, r'row 0 has forces of shape \(\)'),
+    ],
+)
+def test_predictions_of_something_else_are_refused(parse_train, mgo_frames, names, columns, message):
+    frames = mgo_frames.select([0, 1])
+    files = fitted(**{'train_pred__pckl.gzip': predicted(frames, [0, 1], names, **columns)})
+    parsed = parse_train(files, predict=orm.Bool(True), dataset=PaceDatasetData(frames))
+    assert parsed.label == 'ERROR_PREDICTIONS_MISSING'
+    assert re.search(message, parsed.code.message), parsed.code.message
+
+
+def test_predictions_with_a_core_repulsion_are_read():
+    """A recorded table of a fit with `repulsion: auto`, which holds dictionaries with tuples for keys."""
+    path = FIXTURES / 'pickles' / 'engine-pandas-3.1.1-core-train_pred.pckl.gzip'
+    assert read_table(path).columns['min_distance_per_bond'][0].keys() == {(0, 0)}
+    names = [f'frame-{number}' for number in range(14)]
+    found = read_predictions(path, names, np.full(14, 4), max_size=10**6)
+    # Two structures are above the upper bound of the weighting policy.
+    assert found.left_out.tolist() == [5, 13]
+    assert np.isnan(found.energy[[5, 13]]).all()
+    assert np.isfinite(found.forces.reshape(14, 12)[[0, 1, 12]]).all()
 
 
 def test_silence(parse_train):

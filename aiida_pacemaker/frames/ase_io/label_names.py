@@ -19,6 +19,8 @@ _KINDS = {
 _FILLERS = frozenset({'total', 'tot', 'potential', 'free'})
 #: Names of virials that all programs write with the same sign, that of -stress times volume.
 VIRIALS = ('virial', 'virials')
+#: Words of names that say how much a label counts.
+_WEIGHTS = frozenset({'w', 'weight', 'weights'})
 #: Words that name a reference calculation or a model, also where they stand with an energy alone.
 # fmt: off
 _SETS = frozenset((
@@ -38,7 +40,7 @@ def kind_of(name: str) -> tuple[str, str] | None:
     """
     words = [word.lower() for word in _WORDS.findall(name)]
     kinds = {_KINDS[word] for word in words if word in _KINDS}
-    if len(kinds) != 1:
+    if len(kinds) != 1 or not _WEIGHTS.isdisjoint(words):
         return None
     return '_'.join(word for word in words if word not in _KINDS and word not in _FILLERS), kinds.pop()
 

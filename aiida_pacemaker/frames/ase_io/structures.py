@@ -13,6 +13,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import FloatArray, Frames
+from aiida_pacemaker.frames.weights import weights_of, with_weights_of
 
 from .labels import Labels, labels_of
 
@@ -26,14 +27,14 @@ def from_atoms(
     `info['energy']`, `arrays['forces']` and `info['stress']`, in the units and with the sign of ASE; a stress may be a
     matrix, its nine entries, or Voigt's six (xx, yy, zz, yz, xz, xy). A label that is missing is NaN. The energy is
     `free_energy` where there is one, since the forces are its derivatives, and the stress is -virial/volume where there
-    is `virial` or `virials` and no stress.
+    is `virial` or `virials` and no stress. Weights in a fit are taken from `info['w_energy']` and `arrays['w_forces']`.
 
     :param images: the structures.
     :param source_key: key of the source of all of them.
     :param labelled: whether the frames get labels; by default they do if any structure has an energy or forces.
     :param keys: names of the labels, where these are not the usual ones.
     :raises ValueError: if a label has the wrong shape, if the results of a calculator belong to another structure, or
-        if it cannot be told which of two labels is meant.
+        if it cannot be told which of two labels is meant, or if only some structures have weights.
     """
     return reading_of(images, source_key, labelled=labelled, keys=keys).frames
 
@@ -74,7 +75,7 @@ def reading_of(
         generation=np.zeros(steps, dtype=np.int64),
     )
     return Reading(
-        frames,
+        with_weights_of(frames, images),
         warnings=tuple(_remarks(labels, frames)),
         missing={index: found.missing for index, found in enumerate(labels) if found.missing},
     )
@@ -84,7 +85,8 @@ def to_atoms(frames: Frames) -> list[Atoms]:
     """Return frames as ASE structures.
 
     Labels are attached as the results of a `SinglePointCalculator`, those that are NaN left out (of a stress the
-    symmetric part, all that ASE keeps); the origin is in `info` as `source` (a key), `step` and `generation`.
+    symmetric part, all that ASE keeps); the origin is in `info` as `source` (a key), `step` and `generation`, and
+    weights are where :func:`from_atoms` looks for them.
     """
     images = []
     for frame, atoms in enumerate(frames.slices()):
@@ -95,6 +97,10 @@ def to_atoms(frames: Frames) -> list[Atoms]:
             pbc=frames.pbc[frame],
             info=origin(frames, frame),
         )
+        weights = weights_of(frames, frame, atoms)
+        if weights:
+            image.info['w_energy'] = weights['w_energy']
+            image.set_array('w_forces', weights['w_forces'])
         results = present_labels(frames, frame, atoms)
         if 'stress' in results:
             results['stress'] = full_3x3_to_voigt_6_stress(results['stress'])

@@ -9,12 +9,13 @@ import numpy as np
 from ase.io.extxyz import key_val_dict_to_str
 
 from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.frames.weights import weights_of
 
 from .structures import origin, present_labels, to_atoms
 
 
 def write_extxyz(frames: Frames, target: str | Path | IO[str]) -> None:
-    """Write frames with their labels and origin as extended XYZ.
+    """Write frames with their labels, weights and origin as extended XYZ.
 
     Numbers have all their digits (ASE writes eight decimals), so that what is read back has the same content hashes.
 
@@ -30,9 +31,14 @@ def write_extxyz(frames: Frames, target: str | Path | IO[str]) -> None:
         if 'forces' in labels:
             columns.append(labels.pop('forces'))
             properties += ':forces:R:3'
+        weights = weights_of(frames, frame, atoms)
+        if weights:
+            columns.append(weights.pop('w_forces')[:, None])
+            properties += ':w_forces:R:1'
         # The writer of ASE lists a matrix by columns, the format has the cell vectors one after the other.
         cell = {'Lattice': frames.cells[frame].T} if frames.cells[frame].any() else {}
-        comment = {**cell, 'Properties': properties, **labels, 'pbc': frames.pbc[frame], **origin(frames, frame)}
+        comment = {**cell, 'Properties': properties, **labels, **weights, 'pbc': frames.pbc[frame]}
+        comment |= origin(frames, frame)
         rows = zip(image.get_chemical_symbols(), np.hstack(columns).tolist(), strict=True)
         lines = [str(len(image)), key_val_dict_to_str(comment)]
         lines += [' '.join([symbol, *map(repr, values)]) for symbol, values in rows]
