@@ -67,6 +67,7 @@ def from_arrays(
         raise ValueError(f'the trajectory has no array `positions`, only {sorted(arrays)}')
     named = {'energy': next((name for name in convention.energy if name in arrays), 'energy')}
     named |= {'forces': convention.forces, 'stress': convention.stress}
+    weights = {name: arrays[name] for name in WEIGHTS if name in arrays}
     arrays = convention.standard(arrays)
     positions = np.asarray(arrays['positions'], dtype=float)
     steps, n_atoms = len(positions), len(symbols)
@@ -87,7 +88,7 @@ def from_arrays(
             _expect(named[name], label, shape)
             labels[name] = label
     energy, forces, stress = labels['energy'], labels['forces'], labels['stress']
-    w_energy, w_forces = _weights(arrays, steps, n_atoms) if energy is not None else (None, None)
+    w_energy, w_forces = _weights(weights, steps, n_atoms) if energy is not None else (None, None)
     return Frames(
         n_atoms=np.full(steps, n_atoms, dtype=np.int64),
         numbers=np.tile(numbers, steps),
@@ -148,15 +149,12 @@ def _atomic_number(symbol: str) -> int:
     return int(atomic_numbers[match[1]])
 
 
-def _weights(
-    arrays: Mapping[str, Array], steps: int, n_atoms: int
-) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
-    found = [name for name in WEIGHTS if name in arrays]
-    if not found:
+def _weights(given: Mapping[str, Array], steps: int, n_atoms: int) -> tuple[FloatArray, FloatArray] | tuple[None, None]:
+    if not given:
         return None, None
-    if len(found) < len(WEIGHTS):
-        raise ValueError(f'the trajectory has `{found[0]}` alone: weights need both of {", ".join(WEIGHTS)}')
-    w_energy, w_forces = (np.asarray(arrays[name], dtype=float) for name in WEIGHTS)
+    if len(given) < len(WEIGHTS):
+        raise ValueError(f'the trajectory has `{next(iter(given))}` alone: weights need both of {", ".join(WEIGHTS)}')
+    w_energy, w_forces = (np.asarray(given[name], dtype=float) for name in WEIGHTS)
     _expect('w_energy', w_energy, (steps,))
     _expect('w_forces', w_forces, (steps, n_atoms))
     check_weights(w_energy, w_forces.reshape(-1), np.full(steps, n_atoms, dtype=np.int64))

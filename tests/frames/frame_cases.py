@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.frames.table import COLUMNS, Frames
 
 MGO = Path(__file__).parents[2] / 'examples' / 'mgo-lda.extxyz'
 

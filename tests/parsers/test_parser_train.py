@@ -474,7 +474,7 @@ def test_predictions_that_are_missing_are_no_success(parse_train, mgo_frames, co
     [
         (['a', 'b'], {}, "row 0 is called 'a', which is none of the frames"),
         (None, {'energy_pred': ['low', 'high']}, 'could not convert'),
-        (None, {'forces_pred': [1.0, 2.0]}, r'row 0 has forces of shape \(\)'),
+        (None, {'forces_pred': [1, 2]}, r'row 0 has forces of shape \(\)'),
     ],
 )
 def test_predictions_of_something_else_are_refused(parse_train, mgo_frames, names, columns, message):
