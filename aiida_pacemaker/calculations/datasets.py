@@ -210,9 +210,9 @@ def merge_frames(
     """
     try:
         labelled = {f'source_{index:04d}': node for index, node in enumerate(_given(sources, options))}
-        begin = {} if base is None else {'base': dataset_of(base, 'base')}
     except ValueError as exception:
         raise RefusedError(str(exception)) from exception
+    begin = {} if base is None else {'base': _dataset(base, 'base')}
     outputs = _run(merge, options=merge_options(labelled, **options), **begin, **labelled)
     return outputs['dataset'], outputs['report']
 
@@ -244,40 +244,50 @@ def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
     return orm.Dict(parsed.model_dump(mode='json'))
 
 
-def split_frames(dataset: PaceDatasetData, **options: Any) -> tuple[PaceDatasetData, PaceDatasetData]:
+def split_frames(dataset: PaceDatasetData | int | str, **options: Any) -> tuple[PaceDatasetData, PaceDatasetData]:
     """Return training and test set of a dataset; equal frames are never on both sides.
 
+    :param dataset: the dataset, or its PK or uuid.
     :param options: the fields of :class:`SplitOptions`.
     :raises RefusedError: if it cannot be split so.
     """
     parsed = SplitOptions.model_validate(options)
-    outputs = _run(split_dataset, dataset=dataset, options=orm.Dict(parsed.model_dump(mode='json')))
+    outputs = _run(split_dataset, dataset=_dataset(dataset), options=orm.Dict(parsed.model_dump(mode='json')))
     return outputs['train'], outputs['test']
 
 
 def filter_frames(
-    dataset: PaceDatasetData, *, evaluation: orm.ArrayData | None = None, **options: Any
+    dataset: PaceDatasetData | int | str, *, evaluation: orm.ArrayData | None = None, **options: Any
 ) -> tuple[PaceDatasetData, orm.Dict]:
     """Return the frames inside ranges, and how many each criterion refused.
 
+    :param dataset: the dataset, or its PK or uuid.
     :param evaluation: an evaluation of the dataset, for a range of gamma.
     :param options: the fields of :class:`FilterOptions`.
     :raises RefusedError: if no frame is left, or if a range needs what is not there.
     """
     parsed = FilterOptions.model_validate(options)
     extra = {} if evaluation is None else {'evaluation': evaluation}
-    outputs = _run(filter_dataset, dataset=dataset, options=orm.Dict(parsed.model_dump(mode='json')), **extra)
+    outputs = _run(filter_dataset, dataset=_dataset(dataset), options=orm.Dict(parsed.model_dump(mode='json')), **extra)
     return outputs['dataset'], outputs['report']
 
 
-def exclude_frames(dataset: PaceDatasetData, *others: PaceDatasetData) -> PaceDatasetData:
+def exclude_frames(dataset: PaceDatasetData | int | str, *others: PaceDatasetData | int | str) -> PaceDatasetData:
     """Return the frames of a dataset that are in none of the others.
 
+    :param dataset: the dataset, or its PK or uuid; so are the others.
     :raises RefusedError: if no frame is left.
     """
-    labelled = {f'other_{index:02d}': other for index, other in enumerate(others)}
-    left: PaceDatasetData = _run(exclude_datasets, dataset=dataset, **labelled)
+    labelled = {f'other_{index:02d}': _dataset(other, 'others') for index, other in enumerate(others)}
+    left: PaceDatasetData = _run(exclude_datasets, dataset=_dataset(dataset), **labelled)
     return left
+
+
+def _dataset(given: Any, name: str = 'dataset') -> PaceDatasetData:
+    try:
+        return dataset_of(given, name)
+    except ValueError as exception:
+        raise RefusedError(str(exception)) from exception
 
 
 def _run(function: Any, **inputs: Any) -> Any:

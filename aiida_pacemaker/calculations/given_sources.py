@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -98,11 +99,11 @@ def _is_identifier(thing: Any) -> bool:
             return str(UUID(thing)) == thing.lower()
         except ValueError:
             return False
-    return isinstance(thing, (int, UUID)) and not isinstance(thing, bool)
+    return isinstance(thing, (Integral, UUID)) and not isinstance(thing, bool)
 
 
 def _loaded(identifier: Any) -> orm.Node:
     try:
-        return orm.load_node(identifier if isinstance(identifier, int) else str(identifier))
+        return orm.load_node(int(identifier) if isinstance(identifier, Integral) else str(identifier))
     except (NotExistent, MultipleObjectsError) as exception:
         raise ValueError(f'there is no node {identifier} in this profile') from exception

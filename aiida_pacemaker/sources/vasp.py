@@ -108,8 +108,6 @@ class VaspSource(TrajectorySource):
         kpoints = _kpoints(job, incar)
         used = next((name for name in VASP.energy if name in node.get_arraynames()), None)
         smeared = int(incar.get('ismear', 1)) >= -1
-        if smeared and used not in (FREE, None):
-            arguments['energy'] = used
         wavefunction = incar.get('encut')
         return LevelOfTheory(
             code='vasp',
@@ -121,6 +119,7 @@ class VaspSource(TrajectorySource):
             if smeared
             else Smearing(kind=f'ISMEAR = {incar["ismear"]}'),
             spin=_spin(incar),
+            energy='extrapolated' if smeared and used not in (FREE, None) else None,
             kpoints_distance=kpoints.pop('distance', None),
             kpoints_mesh=kpoints.pop('mesh', None),
             arguments={**arguments, **kpoints},

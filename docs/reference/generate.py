@@ -27,6 +27,7 @@ from aiida_pacemaker.engine.config import TrainerConfig
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.failure_kinds import ENVIRONMENT
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
+from aiida_pacemaker.sources.registry import CALCULATIONS, GROUP, all_sources, sources_by_process
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 HERE = Path(__file__).parent
@@ -58,6 +59,7 @@ def pages() -> dict[str, str]:
         'options.md': _options(),
         'faults.md': _faults(),
         'services.md': _services(),
+        'sources.md': _sources(),
     }
 
 
@@ -197,6 +199,38 @@ def _options() -> str:
         for model in _models(options, []):
             blocks += _model(model, f'{"##" if model is options else "###"} `{model.__name__}`')
     return _page(blocks)
+
+
+def _sources() -> str:
+    rows = []
+    for source in all_sources():
+        if type(source).__module__.startswith('aiida_pacemaker.'):
+            processes = sorted(
+                process.removeprefix(CALCULATIONS)
+                for process, known in sources_by_process().items()
+                if known is source and process.startswith(CALCULATIONS)
+            )
+            convention = source.convention
+            rows.append(
+                (
+                    f'`{convention.name}`',
+                    ', '.join(f'`{process}`' for process in processes) or 'ours, and functions of users',
+                    convention.about,
+                    ', '.join(f'`{name}`' for name in (*convention.energy, convention.forces, convention.stress)),
+                    ', '.join(f'`{name}`' for name in source.unconverged_exits.values()) or '-',
+                )
+            )
+    head = ('Convention', 'Jobs', 'Units, signs, coordinates', 'Arrays of labels, best energy first', 'Not converged')
+    return _page(
+        [
+            NOTICE,
+            '# Sources',
+            'Whose trajectories are known, by the entry point of the job that made them: the classes of the group '
+            f'`{GROUP}`. Those of other packages '
+            '[join them](../howto/bring_your_data.md#trajectories-of-another-plugin).',
+            _table(head, rows),
+        ]
+    )
 
 
 def _faults() -> str:
