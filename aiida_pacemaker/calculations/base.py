@@ -12,7 +12,11 @@ from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
 
 from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import cache_of
-from aiida_pacemaker.calculations.mpi_checks import complaint_about_mpi
+from aiida_pacemaker.calculations.launch_checks import (
+    complaint_about_mpi,
+    complaint_about_program,
+    complaint_about_walltime,
+)
 from aiida_pacemaker.calculations.python_environment import clean_python
 from aiida_pacemaker.calculations.staging import Staging
 from aiida_pacemaker.calculations.validation import all_of
@@ -116,7 +120,11 @@ class PaceCalcJob(CalcJob):
     def validate_launch(cls, inputs: Any, _: Any) -> str | None:
         """Check that the codes can be launched as is asked for."""
         options = inputs.get('metadata', {}).get('options', {})
-        return complaint_about_mpi(inputs, options, mpi=cls.MPI)
+        return (
+            complaint_about_mpi(inputs, options, mpi=cls.MPI)
+            or complaint_about_walltime(options)
+            or complaint_about_program(inputs, cls.PARSER)
+        )
 
     def parse(self, *arguments: Any, **options: Any) -> ExitCode:
         """Parse the retrieved files; the folder of the job is an output whatever happened to the worker on the way.

@@ -26,6 +26,7 @@ from aiida_pacemaker.calculations.sources import Source, convention_of
 from aiida_pacemaker.calculations.surveys import shortest_of
 from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
 from aiida_pacemaker.frames.hashing import HASH_DTYPE
 from aiida_pacemaker.frames.label_keys import LabelKeys
@@ -76,7 +77,7 @@ class FilterOptions(BaseModel):
 def merge(options: orm.Dict, base: PaceDatasetData | None = None, **sources: Source) -> dict[str, orm.Data] | ExitCode:
     """Merge trajectories, files and datasets into one dataset: see `merge_frames`."""
     try:
-        dataset, report = merge_sources(base, sources, MergeOptions.model_validate(options.get_dict()))
+        dataset, report = merge_sources(base, sources, parse_options(MergeOptions, options.get_dict()))
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
     return {'dataset': dataset, 'report': orm.Dict(report)}
@@ -85,7 +86,7 @@ def merge(options: orm.Dict, base: PaceDatasetData | None = None, **sources: Sou
 @calcfunction
 def split_dataset(dataset: PaceDatasetData, options: orm.Dict) -> dict[str, PaceDatasetData] | ExitCode:
     """Split a dataset into training and test set: see `split_frames`."""
-    settings = SplitOptions.model_validate(options.get_dict())
+    settings = parse_options(SplitOptions, options.get_dict())
     frames = dataset.get_frames()
     try:
         train, _ = split(frames, settings.test_fraction, settings.seed, by=settings.by)
@@ -101,7 +102,7 @@ def filter_dataset(
     dataset: PaceDatasetData, options: orm.Dict, evaluation: orm.ArrayData | None = None
 ) -> dict[str, orm.Data] | ExitCode:
     """Keep the frames inside ranges of energy, force and gamma: see `filter_frames`."""
-    settings = FilterOptions.model_validate(options.get_dict())
+    settings = parse_options(FilterOptions, options.get_dict())
     if settings.gamma is not None and evaluation is None:
         return ExitCode(ERROR_REFUSED, 'a range of gamma needs an `evaluation` of this dataset with an active set')
     masks: list[BoolArray] = []
@@ -234,7 +235,7 @@ def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
         if isinstance(node, orm.TrajectoryData) and label not in options.get('conventions', {}):
             with suppress(UnknownConventionError):
                 recognised[label] = convention_of(node)
-    parsed = MergeOptions.model_validate({**options, 'conventions': {**recognised, **options.get('conventions', {})}})
+    parsed = parse_options(MergeOptions, {**options, 'conventions': {**recognised, **options.get('conventions', {})}})
     for name, labels in (('conventions', parsed.conventions), ('levels', parsed.levels)):
         strange = sorted(set(labels) - {*sources, BASE})
         if strange:
@@ -251,7 +252,7 @@ def split_frames(dataset: PaceDatasetData | int | str, **options: Any) -> tuple[
     :param options: the fields of :class:`SplitOptions`.
     :raises RefusedError: if it cannot be split so.
     """
-    parsed = SplitOptions.model_validate(options)
+    parsed = parse_options(SplitOptions, options)
     outputs = _run(split_dataset, dataset=_dataset(dataset), options=orm.Dict(parsed.model_dump(mode='json')))
     return outputs['train'], outputs['test']
 
@@ -266,7 +267,7 @@ def filter_frames(
     :param options: the fields of :class:`FilterOptions`.
     :raises RefusedError: if no frame is left, or if a range needs what is not there.
     """
-    parsed = FilterOptions.model_validate(options)
+    parsed = parse_options(FilterOptions, options)
     extra = {} if evaluation is None else {'evaluation': evaluation}
     outputs = _run(filter_dataset, dataset=_dataset(dataset), options=orm.Dict(parsed.model_dump(mode='json')), **extra)
     return outputs['dataset'], outputs['report']

@@ -12,6 +12,7 @@ from aiida.engine import calcfunction
 
 from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.expansion import deep_merge
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.statistics import gamma_quantiles
@@ -50,7 +51,7 @@ def plan_exploration(
     for index, condition in enumerate(labels):
         merged = options_under(options, conditions.get(f'condition_{condition}'))
         outputs[f'options_{condition}'] = orm.Dict(merged)
-        copies = ExploreOptions.model_validate(merged).copies
+        copies = parse_options(ExploreOptions, merged).copies
         for place, part in enumerate(parts):
             label = f'{condition}_{part}'
             n_runs = copies * min(size, seeds.n_frames - place * size)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from aiida_pacemaker.calculations.base import PaceCalcJob
 from aiida_pacemaker.calculations.validation import validator_for
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.errors import parse_options
 
 #: Reasons of frames that have not failed, but to whose end the job did not come.
 INTERRUPTED, RUNNING = 'interrupted', 'running'
@@ -126,7 +127,7 @@ class AseLabelCalculation(PaceCalcJob):
         )
         names = [shard['name'] for shard in dataset.shards]
         info.local_copy_list += [(dataset.uuid, dataset.shard_path(name), name) for name in names]
-        calculator = AseCalculator.model_validate(self.inputs.calculator.get_dict())
+        calculator = parse_options(AseCalculator, self.inputs.calculator.get_dict())
         # What decides about energies is no business of the driver.
         request = calculator.model_dump(mode='json', exclude={'incidental'})
         self.insert_drivers(folder, self.DRIVER, 'structures.py', 'journal.py')

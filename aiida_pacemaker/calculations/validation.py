@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from aiida import orm
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError
+from aiida_pacemaker.engine.errors import ConfigError, parse_options
 
 Validator = Callable[[Any, Any], str | None]
 Options = TypeVar('Options', bound=BaseModel)
@@ -49,13 +49,9 @@ def validate_baseline(node: orm.Dict | None, _: Any) -> str | None:
 def complaint_about(model: type[BaseModel], node: orm.Dict) -> str | None:
     """Return what keeps the content of a node from being a model, one problem a line."""
     try:
-        model.model_validate(node.get_dict())
-    except ValidationError as exception:
-        problems = []
-        for error in exception.errors():
-            path = '.'.join(str(part) for part in error['loc']) or model.__name__
-            problems.append(f'{path}: {error["msg"]} (found {error["input"]!r})')
-        return '\n'.join(problems)
+        parse_options(model, node.get_dict())
+    except ConfigError as exception:
+        return str(exception)
     return None
 
 
@@ -66,7 +62,7 @@ def validator_for(model: type[BaseModel]) -> Validator:
 
 def options_of(model: type[Options], inputs: Any) -> Options:
     """Return the options among the inputs of a job; the defaults where none are given."""
-    return model.model_validate(inputs['options'].get_dict() if 'options' in inputs else {})
+    return parse_options(model, inputs['options'].get_dict() if 'options' in inputs else {})
 
 
 def validate_labelled(node: PaceDatasetData | None, _: Any) -> str | None:

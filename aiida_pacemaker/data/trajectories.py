@@ -11,6 +11,7 @@ from ase import Atoms
 
 from aiida_pacemaker.data.conventions import say_convention
 from aiida_pacemaker.data.theory import Theory, say_theory
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.frames.ase_io import reading_of
 from aiida_pacemaker.frames.conventions import EV_ASE
 from aiida_pacemaker.frames.label_keys import LabelKeys
@@ -36,7 +37,11 @@ def trajectories_from_atoms(
         another structure (it was used for several, or the atoms were moved), if a label has the wrong shape, or if it
         cannot be told which of two labels is meant.
     """
-    reading = reading_of(listed_atoms(images), 'given', keys=None if keys is None else LabelKeys.model_validate(keys))
+    reading = reading_of(
+        listed_atoms(images),
+        'given',
+        keys=keys if keys is None or isinstance(keys, LabelKeys) else parse_options(LabelKeys, keys),
+    )
     nodes = trajectories_from_frames(reading.frames, theory=theory)
     if reading.warnings:
         for node in nodes:

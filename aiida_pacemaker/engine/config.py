@@ -7,9 +7,9 @@ from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from aiida_pacemaker.engine.errors import ConfigError, ProblemsError, explain, known_paths
+from aiida_pacemaker.engine.errors import ProblemsError, known_paths, parse_options
 from aiida_pacemaker.engine.expansion import (
     BACKENDS,
     EMBEDDING,
@@ -259,10 +259,7 @@ def parse_config(mapping: Mapping[str, Any]) -> TrainerConfig:
     :param mapping: the keys of :class:`TrainerConfig`, as read from YAML or JSON.
     :raises ConfigError: naming every problem, one a line: where, what was found, what is needed, the nearest known key.
     """
-    try:
-        return TrainerConfig.model_validate(dict(mapping))
-    except ValidationError as error:
-        raise ConfigError(explain(error, TrainerConfig)) from error
+    return parse_options(TrainerConfig, mapping, 'the configuration')
 
 
 def _get(mapping: Mapping[str, Any], path: str) -> Any:

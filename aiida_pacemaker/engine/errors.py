@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from types import UnionType
-from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 Location = tuple[int | str, ...]
+Options = TypeVar('Options', bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -29,14 +31,31 @@ class ProblemsError(ValueError):
         self.problems = problems
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
+def parse_options(model: type[Options], given: Mapping[str, Any], what: str | None = None) -> Options:
+    """Read options of any kind.
+
+    :param model: the kind of options.
+    :param given: the options by their names.
+    :param what: how people know them; by default the name of the model.
+    :raises ConfigError: naming every problem, one a line: where, what was found, what is needed, the nearest known key.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f'{what or model.__name__}: found {_shown(given)}, needed: a mapping of names to values')
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        raise ConfigError(explain(error, model, what)) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], what: str | None = None) -> str:
     """Return what pydantic found as a message that names every problem, one a line.
 
     :param error: what the validation raised.
     :param model: the model that was validated; its fields are searched for near misses.
+    :param what: how people know what was validated; by default the name of the model.
     """
     lines = [line for details in error.errors(include_url=False) for line in _lines(details, model)]
-    return '\n'.join(['the configuration cannot be used:', *(f'  {line}' for line in lines)])
+    return '\n'.join([f'{what or model.__name__} cannot be used:', *(f'  {line}' for line in dict.fromkeys(lines))])
 
 
 def near_miss(word: str, known: Iterable[str]) -> str | None:
@@ -66,7 +85,7 @@ def known_paths(model: type[BaseModel], prefix: str = '') -> Iterator[str]:
 
 
 def _lines(details: ErrorDetails, model: type[BaseModel]) -> list[str]:
-    location, found = details['loc'], _shown(details['input'])
+    location, found = _without_branches(details['loc'], model), _shown(details['input'])
     path = '.'.join(str(part) for part in location)
     kind = details['type']
     if kind == 'extra_forbidden':
@@ -78,6 +97,8 @@ def _lines(details: ErrorDetails, model: type[BaseModel]) -> list[str]:
         raised = details['ctx']['error']
         if isinstance(raised, ProblemsError):
             return [f'{path}.{relative}' if path else relative for relative in map(': '.join, raised.problems)]
+        if not path:
+            return [str(raised)]
         return [f'{path}: found {found}, needed: {raised}']
     about = _description(location, model)
     line = f'{path}: found {found}, needed: {_needed(details)}' + (f' ({about})' if about else '')
@@ -91,17 +112,34 @@ def _lines(details: ErrorDetails, model: type[BaseModel]) -> list[str]:
 def _needed(details: ErrorDetails) -> str:
     context = details.get('ctx', {})
     plain = {
-        'int_type': 'an integer',
-        'float_type': 'a number',
-        'string_type': 'text',
-        'bool_type': 'true or false',
-        'model_type': 'a mapping',
-        'dict_type': 'a mapping',
-        'tuple_type': 'a list',
+        **dict.fromkeys(('int_type', 'int_parsing', 'int_from_float'), 'an integer'),
+        **dict.fromkeys(('float_type', 'float_parsing'), 'a number'),
+        **dict.fromkeys(('string_type', 'string_sub_type'), 'text'),
+        **dict.fromkeys(('bool_type', 'bool_parsing'), 'true or false'),
+        **dict.fromkeys(('model_type', 'dict_type', 'mapping_type', 'model_attributes_type'), 'a mapping'),
+        **dict.fromkeys(('tuple_type', 'list_type', 'set_type', 'iterable_type'), 'a list'),
+        'none_required': 'nothing',
+        'finite_number': 'a finite number',
+        'string_pattern_mismatch': f'text of the form {context.get("pattern")}',
         'too_short': f'at least {context.get("min_length")} of them',
         'too_long': f'at most {context.get("max_length")} of them',
     }
     return plain.get(details['type'], details['msg'].removeprefix('Input should be '))
+
+
+def _without_branches(location: Location, model: type[BaseModel]) -> Location:
+    """Return where a problem is in what was given: pydantic adds which of several types it tried."""
+    tried = {'str', 'int', 'float', 'bool', 'none', *_models_in(model)}
+    return tuple(part for part in location if not (isinstance(part, str) and (part in tried or '[' in part)))
+
+
+def _models_in(annotation: Any) -> set[str]:
+    """Return the names of all models that values of a type may be made of."""
+    if _is_model(annotation):
+        fields = [field.annotation for field in annotation.model_fields.values()]
+        inside = [*fields, _extra_values(annotation)]
+        return {annotation.__name__, *(name for one in inside for name in _models_in(one))}
+    return {name for argument in get_args(annotation) for name in _models_in(argument)}
 
 
 def _shown(value: object) -> str:
@@ -129,7 +167,7 @@ def _description(location: Location, model: type[BaseModel]) -> str:
         parent = _model_at(model, location[: length - 1])
         field = _fields(parent).get(str(location[length - 1])) if parent is not None else None
         if field is not None:
-            return (field.description or '').split('.')[0]
+            return re.split(r'\.(?=\s|$)', field.description or '')[0]
     return ''
 
 

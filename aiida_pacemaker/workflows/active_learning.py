@@ -14,6 +14,7 @@ from aiida_pacemaker.calculations.drawing import set_aside
 from aiida_pacemaker.calculations.training_checks import complaint_about_active_set
 from aiida_pacemaker.calculations.validation import on_one_computer, options_of
 from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.provenance.costs import core_hours
@@ -92,7 +93,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def setup(self) -> None:
         """Set the state of the loop to that of its inputs."""
-        self.ctx.settings = LoopSettings.model_validate(self.inputs.settings.get_dict())
+        self.ctx.settings = parse_options(LoopSettings, self.inputs.settings.get_dict())
         self.ctx.stage = 'initial'
         self.ctx.report = self.call('report', begin_report, **given(previous=self.inputs.get('previous_report')))
         for name in ('dataset', 'test_dataset', 'pool', 'potential', 'calibration'):

@@ -7,6 +7,7 @@ from aiida.engine import ProcessHandlerReport, process_handler
 
 from aiida_pacemaker.calculations.activeset import PaceActiveSetCalculation
 from aiida_pacemaker.calculations.staging import trained_on
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.options import ActiveSetOptions
 from aiida_pacemaker.workflows.functions import with_all_atoms
 from aiida_pacemaker.workflows.restart import PaceRestartWorkChain
@@ -42,7 +43,7 @@ class PaceActiveSetBaseWorkChain(PaceRestartWorkChain):
     def handle_left_out_atoms(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
         """Try again with all atoms."""
         options = self.ctx.inputs.get('options')
-        if options is not None and ActiveSetOptions.model_validate(options.get_dict()).all_atoms:
+        if options is not None and parse_options(ActiveSetOptions, options.get_dict()).all_atoms:
             return None
         self.report_action(node, 'try again with all atoms, whatever their force error')
         self.ctx.inputs['options'] = with_all_atoms() if options is None else with_all_atoms(options)

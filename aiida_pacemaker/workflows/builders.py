@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.engine import ProcessBuilder
@@ -11,7 +11,9 @@ from aiida.engine import ProcessBuilder
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.engine.config import TrainerConfig, parse_config
+from aiida_pacemaker.engine.errors import ConfigError, near_miss, parse_options
+from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.provenance.remains import Remains, collected_labels, remains_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
@@ -22,6 +24,12 @@ class LoopBuilders(ProtocolMixin):
     """The builders of the loop."""
 
     PROTOCOL_FILE = 'active_learning.yaml'
+    PROTOCOL_MODELS: ClassVar = {
+        'config': TrainerConfig,
+        'settings': LoopSettings,
+        'activeset': ActiveSetOptions,
+        'select': SelectOptions,
+    }
 
     @classmethod
     def get_builder_from_protocol(
@@ -52,6 +60,7 @@ class LoopBuilders(ProtocolMixin):
         :param inputs: further inputs of the work chain: `dataset`, `test_dataset`, `potential`, `baseline`, ...
         :raises ConfigError: if the config is not valid with these overrides.
         """
+        cls._check_inputs(inputs)
         defaults = cls.get_protocol_inputs(protocol, overrides)
         config = defaults['config']
         if 'elements' not in config:
@@ -70,18 +79,35 @@ class LoopBuilders(ProtocolMixin):
         }
         builder.activeset = {'pace': {'code': pace_activeset, 'metadata': job}}
         builder.select = {'pace': {'code': pace_select, 'metadata': job}}
-        if defaults['activeset']:
-            builder.activeset['pace']['options'] = orm.Dict(defaults['activeset'])
-        if defaults['select']:
-            builder.select['pace']['options'] = orm.Dict(defaults['select'])
+        for name, section in (('activeset', builder.activeset), ('select', builder.select)):
+            if defaults[name]:
+                parse_options(cls.PROTOCOL_MODELS[name], defaults[name], f'the options of {name}')
+                section['pace']['options'] = orm.Dict(defaults[name])
         builder.evaluate = {'pace': {'code': python, 'metadata': job}}
-        builder.settings = orm.Dict(LoopSettings.model_validate(defaults['settings']).model_dump(mode='json'))
+        builder.settings = orm.Dict(
+            parse_options(LoopSettings, defaults['settings'], 'the settings').model_dump(mode='json')
+        )
         if pool is not None:
             builder.pool = pool
         builder.initial = {f'source_{index:04d}': node for index, node in enumerate(initial)}
         for name, value in inputs.items():
             setattr(builder, name, value)
         return builder
+
+    @classmethod
+    def _check_inputs(cls, inputs: Mapping[str, Any]) -> None:
+        """Refuse inputs that the loop does not have.
+
+        :raises ConfigError: naming each, and the nearest that there is.
+        """
+        ports = list(cls.spec().inputs)  # type: ignore[attr-defined]
+        unknown = [name for name in inputs if name not in ports]
+        if unknown:
+            lines = []
+            for name in unknown:
+                near = near_miss(name, ports)
+                lines.append(f'  {name}: ' + (f'did you mean {near}?' if near else f'known: {", ".join(ports)}'))
+            raise ConfigError('\n'.join(['the loop has no such input:', *lines]))
 
     @classmethod
     def get_builder_from_run(cls, run: orm.WorkChainNode, **inputs: Any) -> ProcessBuilder:

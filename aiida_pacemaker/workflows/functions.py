@@ -9,6 +9,7 @@ from aiida.engine import calcfunction
 
 from aiida_pacemaker.data.learning_curves import curves_from_tables, tables_from_curves
 from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.expansion import deep_merge
 from aiida_pacemaker.engine.metrics import stitch
 from aiida_pacemaker.engine.options import ActiveSetOptions
@@ -93,7 +94,7 @@ def reduce_memory(config: orm.Dict) -> orm.Dict:
 @calcfunction
 def with_all_atoms(options: orm.Dict | None = None) -> orm.Dict:
     """Return the options of an active set with no atom left out for its force error."""
-    given = ActiveSetOptions.model_validate({} if options is None else options.get_dict())
+    given = parse_options(ActiveSetOptions, {} if options is None else options.get_dict())
     return orm.Dict(
         given.model_copy(update={'all_atoms': True, 'max_force_error': None}).model_dump(mode='json', exclude_none=True)
     )

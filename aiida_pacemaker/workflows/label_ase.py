@@ -12,7 +12,7 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
 from aiida_pacemaker.calculations.labelling import interrupted_frames, join_failures
-from aiida_pacemaker.calculations.mpi_checks import complaint_about_mpi
+from aiida_pacemaker.calculations.launch_checks import complaint_about_mpi
 from aiida_pacemaker.calculations.validation import all_of
 from aiida_pacemaker.workflows.restart import PaceRestartWorkChain
 

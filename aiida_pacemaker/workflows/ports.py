@@ -9,7 +9,7 @@ from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.mpi_checks import complaint_about_mpi
+from aiida_pacemaker.calculations.launch_checks import complaint_about_mpi
 from aiida_pacemaker.calculations.training_checks import complaint_about_active_set, complaint_about_training
 from aiida_pacemaker.calculations.validation import validate_baseline, validate_labelled, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData

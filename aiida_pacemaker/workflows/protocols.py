@@ -7,7 +7,9 @@ from importlib import resources
 from typing import Any, ClassVar
 
 import yaml
+from pydantic import BaseModel
 
+from aiida_pacemaker.engine.errors import ConfigError, near_miss
 from aiida_pacemaker.engine.expansion import deep_merge
 
 
@@ -16,6 +18,8 @@ class ProtocolMixin:
 
     #: Name of the file in `protocol_files`.
     PROTOCOL_FILE: ClassVar[str]
+    #: What can be overridden, and the options that each takes.
+    PROTOCOL_MODELS: ClassVar[dict[str, type[BaseModel]]]
 
     @classmethod
     def _load_protocols(cls) -> dict[str, Any]:
@@ -42,10 +46,45 @@ class ProtocolMixin:
         :param protocol: name of the protocol, the default one if not given.
         :param overrides: inputs that replace those of the protocol, key by key.
         :raises ValueError: if there is no such protocol.
+        :raises ConfigError: if something is overridden that is not there, or not in that place.
         """
+        cls._check_overrides(overrides or {})
         content = cls._load_protocols()
         name = protocol or content['default_protocol']
         if name not in content['protocols']:
             raise ValueError(f'there is no protocol `{name}`: choose one of {", ".join(content["protocols"])}')
         inputs = {key: value for key, value in content['protocols'][name].items() if key != 'description'}
         return deep_merge(deep_merge(content['default_inputs'], inputs), overrides or {})
+
+    @classmethod
+    def _check_overrides(cls, overrides: Mapping[str, Any]) -> None:
+        """Refuse overrides that would be passed over.
+
+        :raises ConfigError: naming each, with the place that it belongs to.
+        """
+        problems = []
+        for name, given in overrides.items():
+            if name not in cls.PROTOCOL_MODELS:
+                problems.append(f'{name}: {cls._place_of(name, given)}')
+            elif not isinstance(given, Mapping):
+                problems.append(f'{name}: found {given!r}, needed: a mapping of names to values')
+            else:
+                wrong = {key: value for key, value in given.items() if key not in _names(cls.PROTOCOL_MODELS[name])}
+                problems += [f'{name}.{key}: {cls._place_of(key, value)}' for key, value in wrong.items()]
+        if problems:
+            raise ConfigError('\n'.join(['the overrides cannot be used:', *(f'  {problem}' for problem in problems)]))
+
+    @classmethod
+    def _place_of(cls, key: str, value: Any) -> str:
+        """Return where an override belongs that is in the wrong place."""
+        places = [name for name, model in cls.PROTOCOL_MODELS.items() if key in _names(model)]
+        if places:
+            ways = ' or '.join(f'overrides={{{name!r}: {{{key!r}: {value!r}}}}}' for name in places)
+            return f'is not read here; give it as {ways}'
+        paths = [f'{name}.{key}' for name, model in cls.PROTOCOL_MODELS.items() for key in _names(model)]
+        near = near_miss(key, [*cls.PROTOCOL_MODELS, *paths])
+        return 'unknown key; ' + (f'did you mean {near}?' if near else f'known here: {", ".join(cls.PROTOCOL_MODELS)}')
+
+
+def _names(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}

@@ -9,6 +9,7 @@ from aiida.engine import calcfunction
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.statistics import QUANTILES
 from aiida_pacemaker.workflows.decision import StopReason, decide
 from aiida_pacemaker.workflows.settings import LoopSettings
@@ -191,7 +192,7 @@ def _explored(exploration: dict[str, Any]) -> dict[str, Any]:
 
 
 def _judged(content: dict[str, Any], settings: orm.Dict) -> dict[str, Any]:
-    loop_settings = LoopSettings.model_validate(settings.get_dict())
+    loop_settings = parse_options(LoopSettings, settings.get_dict())
     reason = decide(rows_of_run(content), loop_settings, retried_in_run(content))
     return content if reason is None else _stopped(content, reason)
 

@@ -62,7 +62,7 @@ def refused(prepare, pace_codes_fake):
         ({'reference_energies': {'Mg': -27.4, 'O': -426.1, 'Xx': 1.0}}, 'Xx'),
         ({'reference_energies': {'Mg': 1.0, 'O': 1.0}}, 'the engine accepts -20 to 250'),
         ({'baseline': {'zbl': {'inner': 2.0, 'outer': 1.0}}}, 'inner must be the smaller one'),
-        ({'baseline': {'mode': 'delta'}}, 'zbl: Field required'),
+        ({'baseline': {'mode': 'delta'}}, 'zbl is needed: give its cutoffs'),
         ({'baseline': ONE_LJ}, 'no parameters for Mg-Mg, O-O'),
         ({'max_epochs': 0}, '`max_epochs` has to be positive'),
         ({'potential_mode': 'continue'}, 'a `potential_mode` needs a `potential`'),

@@ -1,4 +1,4 @@
-"""Checks before submission of what is asked for with MPI. None of the programs but LAMMPS uses it."""
+"""Checks before submission of how codes are launched: with MPI, for how long, and whether it is the right code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from aiida import orm
 
+#: The jobs that run in the Python of the engine: one code serves them all.
+SAME_PYTHON = frozenset(['pacemaker.evaluate', 'pacemaker.explore', 'pacemaker.label.ase'])
 #: What to do about a code that is not to be called with MPI.
 MAKE_ANOTHER = 'make a code with `with_mpi: false`'
 
@@ -34,6 +36,35 @@ def complaint_about_mpi(inputs: Mapping[str, Any], options: Mapping[str, Any], *
             return (
                 f'`{path}`: {code.full_label} has `with_mpi: {str(code.with_mpi).lower()}` but '
                 f'`metadata.options.withmpi` is {wanted}: make them agree'
+            )
+    return None
+
+
+def complaint_about_walltime(options: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the time that is asked for."""
+    seconds = options.get('max_wallclock_seconds')
+    if seconds is None or seconds > 0:
+        return None
+    return f'`metadata.options.max_wallclock_seconds` is {seconds}: ask for a number of seconds above 0'
+
+
+def complaint_about_program(inputs: Mapping[str, Any], plugin: str) -> str | None:
+    """Return what is wrong with the codes of a job if they are those of another program of ours.
+
+    The default plugin of a code says what it is for; codes without one, and codes of others, are taken as they are.
+
+    :param inputs: inputs of the job.
+    :param plugin: entry point of the job.
+    """
+    for name, fitting in (('code', SAME_PYTHON if plugin in SAME_PYTHON else {plugin}), ('yace_code', {None})):
+        code = inputs.get(name)
+        if code is None:
+            continue
+        its_own = code.default_calc_job_plugin
+        if its_own is not None and its_own.startswith('pacemaker.') and its_own not in fitting:
+            return (
+                f'`{name}`: {code.full_label} is a code for `{its_own}`, not for `{plugin}`: have codes been swapped? '
+                'Give the right one, or a code with another `default_calc_job_plugin`'
             )
     return None
 
