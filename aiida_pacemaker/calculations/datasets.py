@@ -16,6 +16,7 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 from pydantic import BaseModel, ConfigDict, Field
 
+from aiida_pacemaker.baseline.distances import join_distances
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.zbl import distance_of_concern
@@ -180,13 +181,15 @@ def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.
 
 
 @calcfunction
-def default_baseline(dataset: PaceDatasetData, lj: orm.Bool) -> orm.Dict | ExitCode:
+def default_baseline(dataset: PaceDatasetData, lj: orm.Bool, **others: PaceDatasetData) -> orm.Dict | ExitCode:
     """Return the baseline that the elements of a dataset and its shortest distances suggest: ZBL, and LJ if wanted.
 
-    The ZBL repulsion of each pair ends where the two atoms would bond, and before the first label of the pair.
+    The ZBL repulsion of each pair ends where the two atoms would bond, and before the first label of the pair. Other
+    datasets are structures that may come to be fitted later or tested on: their distances count as well.
     """
     try:
-        shortest = shortest_of(dataset, distance_of_concern(dataset.elements))
+        within = distance_of_concern(dataset.elements)
+        shortest = join_distances(shortest_of(one, within) for one in (dataset, *others.values()))
         baseline = DeltaBaseline.for_elements(dataset.elements, lj=lj.value, shortest=shortest)
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, f'there is no default baseline: {exception}')

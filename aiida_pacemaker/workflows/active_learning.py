@@ -167,7 +167,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             self.ctx.baseline = self.call('baseline', baseline_of, potential=potential)
         else:
             lj = orm.Bool(self.ctx.settings.lj)
-            self.ctx.baseline = self.call('baseline', default_baseline, dataset=self.ctx.dataset, lj=lj)
+            # What is in the pool may be labelled later, and the baseline has to be good for that too.
+            later = given(pool=self.ctx.pool, test=self.ctx.test_dataset)
+            self.ctx.baseline = self.call('baseline', default_baseline, dataset=self.ctx.dataset, lj=lj, **later)
         if self.ctx.reference_energies is not None:
             return
         if potential is not None:

@@ -261,6 +261,15 @@ def test_default_baseline(mgo_frames, lj):
     assert baseline.lj == DeltaBaseline.for_elements(['Mg', 'O'], lj=lj).lj
 
 
+def test_structures_that_may_be_labelled_later_count(mgo_frames):
+    few = mgo_frames.select([0])
+    alone, with_pool = (
+        default_baseline(PaceDatasetData(few), orm.Bool(False), **pool).get_dict()['zbl']['pairs'][1]['outer']
+        for pool in ({}, {'pool': PaceDatasetData(mgo_frames)})
+    )
+    assert (alone, with_pool) == (1.449, 1.097)
+
+
 def test_no_default_baseline_without_radii_or_distances():
     for atoms, message in ((Atoms('Bk'), 'covalent radius of Bk'), (Atoms('O2'), 'take out frames')):
         _, node = default_baseline.run_get_node(PaceDatasetData(from_atoms([atoms], 'a')), orm.Bool(False))

@@ -514,6 +514,10 @@ def test_what_is_known_before_the_first_job_is_checked_before_it(builder, narrow
         inputs.train.pace.config = orm.Dict(config)
         with pytest.raises(ValueError, match=said):
             run_get_node(inputs)
+    twice = builder(initial=trajectories_from_frames(narrow.get_frames()), pool=pool)
+    twice.train.pace.config = orm.Dict({**twice.train.pace.config.get_dict(), 'fit': {'repulsion': 'auto'}})
+    with pytest.raises(ValueError, match=r"would be refused: fit\.repulsion: found auto.*mode='core'"):
+        run_get_node(twice)
 
 
 def test_a_pool_of_other_elements(builder, narrow, copper_sets):
