@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -47,6 +48,11 @@ class MergeOptions(BaseModel):
         description='Names of the labels in files, where these are not the usual ones: of all files, or by the label '
         'of the source.',
     )
+    formats: str | dict[str, str] = Field(
+        default_factory=dict,
+        description='Formats of files that neither their names nor their contents tell, in the words of ASE: of all '
+        'files, or by the label of the source or the name of the file.',
+    )
     allow_unconverged: bool = Field(
         default=False,
         description='Accept frames whose calculation ended before it was self-consistent; the report counts them.',
@@ -80,9 +86,28 @@ class MergeOptions(BaseModel):
                 raise ValueError(f'`levels` says that {label} has the level of {level}, which is not given')
         return self
 
+    def check_labels(self, names: Mapping[str, str]) -> None:
+        """Hold what is said of single files against what is merged.
+
+        :param names: the name of each file by the label of its source; of what is no file, its label only.
+        :raises ValueError: if `keys` or `formats` speaks of something else.
+        """
+        named = {'keys': set() if isinstance(self.keys, LabelKeys) else set(self.keys)}
+        named['formats'] = set() if isinstance(self.formats, str) else set(self.formats) - set(names.values())
+        for option, labels in named.items():
+            unknown = sorted(labels - set(names))
+            if unknown:
+                raise ValueError(f'`{option}` speaks of {unknown[0]}, but the sources are {", ".join(names) or "none"}')
+
     def keys_of(self, label: str) -> LabelKeys:
         """Return what is said here of the names of the labels of a source."""
         return self.keys if isinstance(self.keys, LabelKeys) else self.keys.get(label, LabelKeys())
+
+    def format_of(self, label: str, filename: str) -> str | None:
+        """Return what is said here of the format of a file."""
+        if isinstance(self.formats, str):
+            return self.formats
+        return self.formats.get(label, self.formats.get(filename))
 
     def level_of(self, label: str) -> LevelOfTheory | None:
         """Return what is said here of the level of theory of a source."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.calculations.weight_checks import WeightBook
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import said_theory
+from aiida_pacemaker.frames.ase_io.apart import FileReader
 from aiida_pacemaker.frames.checks import Reason, Refusal, check, enforce
 from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
 from aiida_pacemaker.frames.merging import deduplicate
@@ -92,11 +93,7 @@ class Merger:
         parts: list[tuple[str, Frames]] = []
         origins: list[dict[str, Any]] = []
         by_key: dict[str, tuple[str, RawSource]] = {}
-        for label, node in nodes.items():
-            try:
-                reading = self.read(label, node)
-            except ValueError as exception:
-                raise ValueError(f'{label}, which is {node}, cannot be merged: {exception}') from exception
+        for label, node, reading in self.read(nodes):
             self.warnings += [f'{label}: {warning}' for warning in reading.warnings]
             frames = reading.frames.with_generation(self.options.generation or 0)
             good, origin = self.good_ones(label, frames, reading=reading)
@@ -112,15 +109,26 @@ class Merger:
                 self.book.enter(label, [key], {}, self.level_of(label, node))
             self.new.append(frames)
 
-    def read(self, label: str, node: RawSource) -> Reading:
-        """Return the frames of a trajectory or of a file, read as the options say."""
+    def read(self, nodes: Mapping[str, RawSource]) -> Iterator[tuple[str, RawSource, Reading]]:
+        """Iterate over trajectories and files with their frames, read as the options say.
+
+        :raises ValueError: naming the source, if one cannot be read.
+        """
         options = self.options
-        return read_source(
-            node,
-            options.conventions.get(label),
-            options.keys_of(label),
-            labelled=None if options.labelled else False,
-        )
+        with FileReader() as reader:
+            for label, node in nodes.items():
+                try:
+                    reading = read_source(
+                        node,
+                        options.conventions.get(label),
+                        options.keys_of(label),
+                        labelled=None if options.labelled else False,
+                        file_format=options.format_of(label, getattr(node, 'filename', '')),
+                        reader=reader,
+                    )
+                except ValueError as exception:
+                    raise ValueError(f'{label}, which is {node}, cannot be merged: {exception}') from exception
+                yield label, node, reading
 
     def level_of(self, label: str, node: RawSource) -> LevelOfTheory | None:
         """Return the level of theory of a trajectory or of a file: what it says itself comes first.
@@ -255,6 +263,7 @@ def merge_sources(
     :raises MixedLevelsError: if labels of different levels of theory would be mixed and the options do not allow it.
     :raises ValueError: if there is nothing to merge, or if labelled and unlabelled frames would be mixed.
     """
+    options.check_labels({label: str(getattr(node, 'filename', '')) for label, node in sources.items()})
     merger = Merger(options)
     merger.weights.check_labels(sources)
     if base is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,8 @@ from aiida import orm
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import REMARKS
-from aiida_pacemaker.frames.ase_io import read_all
+from aiida_pacemaker.frames.ase_io.apart import FileReader
+from aiida_pacemaker.frames.ase_io.compression import decompressed, is_gzip, is_pickle, plain_name
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import read_dataset, said_of_columns
 from aiida_pacemaker.frames.reading import Reading
@@ -18,9 +21,8 @@ from aiida_pacemaker.sources.registry import foreign, job_behind, source_called,
 RawSource = orm.TrajectoryData | orm.SinglefileData
 Source = RawSource | PaceDatasetData
 
-#: Endings of the dataset files of Pacemaker; all others are left to ASE.
-PICKLES = ('.pckl.gzip', '.pkl.gz', '.pckl', '.pkl')
-
+#: Endings of the dataset files of Pacemaker, without that of a compressed file; most are known by their content too.
+PICKLES = ('.pckl', '.pkl', '.pickle')
 
 ACCEPTED = (
     'accepted are `TrajectoryData`, `PaceDatasetData`, `SinglefileData` with a dataset of Pacemaker or a file that ASE '
@@ -79,17 +81,32 @@ def read_trajectory(node: orm.TrajectoryData, convention: str | None = None, *, 
     )
 
 
-def read_file(node: orm.SinglefileData, keys: LabelKeys | None = None, *, labelled: bool | None = None) -> Reading:
+def read_file(
+    node: orm.SinglefileData,
+    keys: LabelKeys | None = None,
+    *,
+    labelled: bool | None = None,
+    file_format: str | None = None,
+    reader: FileReader | None = None,
+) -> Reading:
     """Return the frames of a file: a dataset of Pacemaker, or whatever ASE reads (extxyz, ...).
 
     :param keys: names of its labels, where they are not the usual ones.
     :param labelled: False if its labels are not wanted.
+    :param file_format: its format, where neither its name nor its content tell it.
+    :param reader: the process that ASE reads files in; one is started if none is given.
     """
+    key = source_key(node)
     with node.open(mode='rb') as handle:
-        if node.filename.endswith(PICKLES):
-            frames, left_out = read_dataset(handle, source_key=source_key(node), keys=keys)
+        if file_format is None and (plain_name(node.filename).lower().endswith(PICKLES) or is_pickle(handle)):
+            # The reader of pickles knows gzip itself.
+            content = handle if is_gzip(handle) else io.BytesIO(decompressed(handle, node.filename))
+            frames, left_out = read_dataset(content, source_key=key, keys=keys)
             return Reading(frames, said_of_columns(left_out))
-        return read_all(handle, name=node.filename, source_key=source_key(node), keys=keys, labelled=labelled)
+        with nullcontext(reader) if reader is not None else FileReader() as own:
+            return own.read(
+                handle, name=node.filename, source_key=key, keys=keys, labelled=labelled, file_format=file_format
+            )
 
 
 def read_source(
@@ -98,6 +115,8 @@ def read_source(
     keys: LabelKeys | None = None,
     *,
     labelled: bool | None = None,
+    file_format: str | None = None,
+    reader: FileReader | None = None,
 ) -> Reading:
     """Return the frames of a trajectory or of a file, and what is to be said of them.
 
@@ -110,7 +129,7 @@ def read_source(
     complaint = complaint_about_source(node)
     if complaint is not None:
         raise ValueError(complaint)
-    return read_file(node, keys, labelled=labelled)
+    return read_file(node, keys, labelled=labelled, file_format=file_format, reader=reader)
 
 
 def complaint_about_source(node: Any) -> str | None:

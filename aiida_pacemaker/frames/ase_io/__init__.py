@@ -1,7 +1,9 @@
 """Frames from and to ASE and the files that it reads."""
 
-from .files import FORMATS, UnreadableFile, read, read_all
+from .files import read, read_all
+from .formats import FORMATS
 from .structures import from_atoms, reading_of, to_atoms
+from .unreadable import UnreadableFile
 from .writing import write_extxyz
 
 __all__ = [

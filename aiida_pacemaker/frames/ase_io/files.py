@@ -4,56 +4,30 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import ase.io
 from ase import Atoms
-from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io.formats import ioformats
 
-from aiida_pacemaker.frames.file_errors import FileError
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 
+from .claims import MARKERS, checked
+from .compression import decompressed, plain_name
+from .convergence import unconverged
+from .formats import format_of
 from .structures import reading_of
+from .unreadable import UnreadableFile
 
-#: The formats of ASE that are read: those of results and structures that its readers take from the file alone. Others
-#: have it open files that they name (`gaussian-in`, `onetep-in`) or that lie beside them.
-FORMATS = frozenset(
-    [
-        'extxyz',
-        'xyz',
-        'traj',
-        'json',
-        'cif',
-        'vasp',
-        'vasp-xdatcar',
-        'vasp-out',
-        'vasp-xml',
-        'espresso-in',
-        'espresso-out',
-        'castep-castep',
-        'castep-geom',
-        'castep-md',
-        'gaussian-out',
-        'nwchem-out',
-        'orca-output',
-        'gpaw-out',
-        'lammps-dump-text',
-        'proteindatabank',
-        'gen',
-        'cube',
-        'xsf',
-    ]
-)
-#: In the header of a structure in extxyz: how many columns each property has.
-_COLUMNS = re.compile(r':[RISL]:(\d+)', re.IGNORECASE)
-_MAX_COLUMNS = 1000
-
-
-class UnreadableFile(FileError):  # noqa: N818 - reads as what happened
-    """A file holds no structures that ASE can read."""
+#: Formats whose readers ask for more of a file than its text: its name, or to open it themselves.
+_BY_PATH = frozenset(['castep-castep', 'castep-geom', 'castep-md', 'nomad-json'])
+_SAFE_NAME = re.compile(r'[A-Za-z0-9][\w.-]{0,100}', re.ASCII)
 
 
 def read(
@@ -64,9 +38,27 @@ def read(
     index: str = ':',
     keys: LabelKeys | None = None,
     labelled: bool | None = None,
+    file_format: str | None = None,
+    allow_unconverged: bool = False,
 ) -> Frames:
-    """Return the structures of a file that ASE reads (extxyz, ...), as :func:`read_all`, without what is to be said."""
-    return read_all(source, source_key=source_key, name=name, index=index, keys=keys, labelled=labelled).frames
+    """Return the structures of a file that ASE reads (extxyz, ...), as :func:`read_all`.
+
+    :param allow_unconverged: whether calculations may have ended before they were self-consistent.
+    :raises UnreadableFile: also if one has and may not have.
+    """
+    reading = read_all(
+        source,
+        source_key=source_key,
+        name=name,
+        index=index,
+        keys=keys,
+        labelled=labelled,
+        file_format=file_format,
+    )
+    if reading.unconverged and reading.frames.labelled and not allow_unconverged:
+        frame, reason = next(iter(reading.unconverged.items()))
+        raise UnreadableFile(f'structure {frame} of {name or source}: {reason}')
+    return reading.frames
 
 
 def read_all(
@@ -77,8 +69,11 @@ def read_all(
     index: str = ':',
     keys: LabelKeys | None = None,
     labelled: bool | None = None,
+    file_format: str | None = None,
 ) -> Reading:
     """Return the structures of a file that ASE reads, and what is to be said of them.
+
+    Files that are compressed by gzip, xz or bzip2 are decompressed, up to the limits of :mod:`.compression`.
 
     :param source: the path of the file, or the file opened for reading bytes.
     :param source_key: key of the source of all structures.
@@ -86,64 +81,75 @@ def read_all(
     :param index: which structures, in the syntax of ASE.
     :param keys: names of the labels, where these are not the usual ones.
     :param labelled: whether the frames get labels; by default they do if any structure has an energy or forces.
-    :raises UnreadableFile: if it is of none of the formats in :data:`FORMATS`, if ASE cannot read it, or if there is no
-        structure in it.
+    :param file_format: the format, one of :data:`.formats.FORMATS`, if neither name nor content tell it.
+    :raises UnreadableFile: if it is of none of these formats, if ASE cannot read it, or if there is no structure in it.
     :raises ValueError: as :func:`.structures.from_atoms`.
     """
     if isinstance(source, str | Path):
-        content, name = Path(source).read_bytes(), name or Path(source).name
+        name = name or Path(source).name
+        with Path(source).open('rb') as handle:
+            content = decompressed(handle, name)
     else:
-        content, name = source.read(), name or 'structures.extxyz'
+        name = name or 'structures.extxyz'
+        content = decompressed(source, name)
+    name = plain_name(name)
+    file_format = format_of(name, content, file_format)
+    text = ''
     try:
-        file_format = filetype(name, read=False)
-    except UnknownFileTypeError:
-        file_format = ''
-    # Where nothing fits, ASE takes the ending for the name of a format.
-    if file_format not in ioformats:
-        raise UnreadableFile(f'ASE does not know the format of {name}: give it the usual ending')
-    if file_format not in FORMATS:
-        raise UnreadableFile(
-            f'{name} is of the format {file_format}, which is more than a file, or is not known to be read from that '
-            'file alone: convert it to extxyz'
-        )
-    try:
-        if ioformats[file_format].isbinary:
-            handle: IO[Any] = io.BytesIO(content)
-        else:
-            text = content.decode()
-            _check_claims(text, file_format)
-            handle = io.StringIO(text)
-        images = ase.io.read(handle, index=index, format=file_format)
+        if not ioformats[file_format].isbinary:
+            # Programs of earlier decades, and names of users in headers, are not all of UTF-8.
+            strict = file_format in ('extxyz', 'xyz', 'vasp')
+            text = content.decode('utf-8-sig', errors='strict' if strict else 'replace')
+            text = checked(text.replace('\r\n', '\n'), file_format)
+        with warnings.catch_warnings():
+            # What readers of ASE warn of is their own future, and what the program itself has warned of.
+            warnings.simplefilter('ignore')
+            images = _images(content, text, name, file_format, index)
     except Exception as exception:  # a reader of ASE may raise anything for a file that is not as it should be
-        raise UnreadableFile(f'ASE cannot read {name}: {type(exception).__name__}: {exception}') from exception
-    images = [images] if isinstance(images, Atoms) else list(images)
+        reason = f'{type(exception).__name__}: {exception}'
+        if isinstance(exception, AttributeError) and file_format == 'vasp':
+            # Where the file does not name them, ASE looks for them in files beside it.
+            reason = 'it does not name its elements, which VASP 5 writes in the sixth line'
+        raise UnreadableFile(f'ASE cannot read {name}: {reason} (read as {file_format})') from exception
     if not images:
         raise UnreadableFile(f'{name} holds no structures')
-    return reading_of(images, source_key, labelled=labelled, keys=keys, belonging=False)
+    reading = reading_of(images, source_key, labelled=labelled, keys=keys, belonging=False)
+    if index != ':':
+        return reading
+    return replace(
+        reading,
+        warnings=reading.warnings + _incomplete(text, file_format, len(images)),
+        unconverged=unconverged(text, file_format, [len(image) for image in images]),
+    )
 
 
-def _check_claims(text: str, file_format: str) -> None:
-    """Hold the numbers of atoms that a file claims against its lines.
+class _Text(io.StringIO):
+    """The text of a file, with a path beside which there can be no other file."""
 
-    ASE takes them at their word: it goes on reading behind the end of the file, or fills the memory.
+    name = '/dev/null/structures'
 
-    :raises ValueError: if there are more atoms than lines.
-    """
-    if file_format in ('vasp', 'vasp-xdatcar'):
-        counts = [int(field) for line in text.split('\n', 7)[5:7] for field in line.split() if field.isdecimal()]
-        if sum(counts) > len(text):
-            raise ValueError(f'it claims {sum(counts)} atoms')
-    if file_format != 'extxyz':
-        return
-    lines = text.split('\n')
-    start = 0
-    while start < len(lines) and lines[start].strip():
-        n_atoms = int(lines[start])
-        stop = start + 2 + max(0, n_atoms)
-        if stop > len(lines):
-            raise ValueError(f'line {start + 1} claims {n_atoms} atoms, but {len(lines) - start} lines are left')
-        if any(int(count) > _MAX_COLUMNS for count in _COLUMNS.findall(lines[start + 1])):
-            raise ValueError(f'line {start + 2} claims more than {_MAX_COLUMNS} columns of a property')
-        while stop < len(lines) and lines[stop].lstrip().startswith('VEC'):
-            stop += 1
-        start = stop
+
+def _images(content: bytes, text: str, name: str, file_format: str, index: str) -> list[Atoms]:
+    """Have ASE read a file: from memory, or from a folder in which there is nothing else."""
+    reader = ioformats[file_format]
+    if reader.acceptsfd and file_format not in _BY_PATH:
+        handle: IO[Any] = io.BytesIO(content) if reader.isbinary else io.StringIO(text)
+        if file_format == 'vasp-out':
+            # Its reader looks for constraints beside the file: there are none.
+            handle = _Text(text)
+        images = ase.io.read(handle, index=index, format=file_format)
+    else:
+        with TemporaryDirectory() as folder:
+            path = Path(folder, name if _SAFE_NAME.fullmatch(name) else 'structures')
+            path.write_bytes(content if reader.isbinary or not text else text.encode())
+            images = ase.io.read(str(path), index=index, format=file_format, do_not_split_by_at_sign=True)
+    return [images] if isinstance(images, Atoms) else list(images)
+
+
+def _incomplete(text: str, file_format: str, n_images: int) -> tuple[str, ...]:
+    """Return a warning if a file begins more structures than ASE has read from it."""
+    marker = MARKERS.get(file_format)
+    n_begun = text.count(marker) if marker else 0
+    if n_begun <= n_images:
+        return ()
+    return (f'{n_images} of {n_begun} structures could be read: the others are incomplete, get the whole file',)
