@@ -110,7 +110,7 @@ def main() -> None:
         'options': orm.Dict(
             {
                 **{'temperature': [300.0, 1500.0], 'n_steps': 100 if QUICK else 400, 'timestep': 2.0, 'check_every': 5},
-                **{'spacing': 20, 'gamma_low': 1.5, 'gamma_high': 20.0, 'friction': 0.02},
+                **{'spacing': 20, 'gamma_high': 20.0, 'friction': 0.02},
             }
         ),
     }

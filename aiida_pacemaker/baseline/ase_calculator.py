@@ -40,7 +40,7 @@ class BaselineCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         if self.atoms is None:
             raise ValueError('there are no atoms to calculate; attach the calculator to some with `atoms.calc = ...`')
-        terms = evaluate(self.baseline, _one_frame(self.atoms))
+        terms = evaluate(self.baseline, one_frame(self.atoms))
         energy = float(terms.energy[0])
         self.results = {'energy': energy, 'free_energy': energy, 'forces': terms.forces}
         if np.isfinite(terms.stress).all():
@@ -74,7 +74,8 @@ def to_ase(baseline: DeltaBaseline, ace_calculator: BaseCalculator) -> BaseCalcu
     return _AceOnBaseline(ace_calculator, BaselineCalculator(baseline))
 
 
-def _one_frame(atoms: Atoms) -> Frames:
+def one_frame(atoms: Atoms) -> Frames:
+    """Return a structure as a table of one frame without labels."""
     nothing = np.zeros(1, dtype=np.int64)
     return Frames(
         n_atoms=np.array([len(atoms)], dtype=np.int64),

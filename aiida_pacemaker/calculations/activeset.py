@@ -115,7 +115,8 @@ class PaceActiveSetCalculation(PaceCalcJob):
             'output_parameters',
             valid_type=orm.Dict,
             required=False,
-            help='Per element: environments considered, basis functions, and the largest gamma at the end.',
+            help='Per element: environments considered, basis functions, and the largest gamma at the end; '
+            '`unseen`, the interactions that the data never had (None if the data are not known), and `warnings`.',
         )
         spec.exit_code(
             311,

@@ -146,7 +146,8 @@ def find_candidates(
 ) -> dict[str, orm.Data] | ExitCode:
     """Return the frames of a pool that a potential does not know: not in its dataset, and gamma above a threshold.
 
-    The output `candidates` is not there if there are none; `report` says how many there were on the way.
+    The output `candidates` is not there if there are none; `report` says how many there were on the way, and how many
+    of them have interactions that the data of the potential never had, for which gamma is infinite (`n_unseen`).
     """
     try:
         gamma = _gamma(evaluation, pool)
@@ -156,7 +157,12 @@ def find_candidates(
     wanted = unknown & (gamma >= gamma_threshold.value)
     outputs: dict[str, orm.Data] = {
         'report': orm.Dict(
-            {'n_pool': pool.n_frames, 'n_unknown': int(unknown.sum()), 'n_candidates': int(wanted.sum())}
+            {
+                'n_pool': pool.n_frames,
+                'n_unknown': int(unknown.sum()),
+                'n_candidates': int(wanted.sum()),
+                'n_unseen': int(np.isinf(gamma[wanted]).sum()),
+            }
         )
     }
     if wanted.any():

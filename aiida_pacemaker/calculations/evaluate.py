@@ -59,13 +59,16 @@ class PaceEvaluateCalculation(PaceCalcJob):
             dynamic=True,
             help='For each dataset the arrays `energy` (F,) in eV, `forces` (A, 3) in eV/angstrom, `stress` (F, 3, 3) '
             'in eV/angstrom^3 with the sign of ASE, all comparable with labels; with an active set also `gamma` (A,) '
-            'and `gamma_max` (F,).',
+            'and `gamma_max` (F,), infinite for interactions that the data of the active set never had.',
         )
         spec.output(
             'errors',
             valid_type=orm.Dict,
             required=False,
-            help='For each labelled dataset the errors against its labels, and for each one quantiles of gamma.',
+            help='For each labelled dataset the errors against its labels and how far these spread (`spread_energy` in '
+            'eV/atom beyond composition, `spread_forces` in eV/angstrom), and for each one quantiles of gamma (None '
+            'where they are infinite) and how many frames have an infinite one, `n_unseen`; with an active set the '
+            'interactions that its data never had, `unseen`, and `warnings`.',
         )
         spec.exit_code(
             311,

@@ -16,10 +16,12 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.baseline import pair_terms
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.select import complaint_about_elements
+from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.calculations.validation import all_of, options_of, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine import near_elements
 from aiida_pacemaker.engine.exploration import ExploreOptions, complaint_about_periods
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.perturbation import PerturbationError, perturb
@@ -153,9 +155,10 @@ class PaceExploreCalculation(ExplorationJob):
     """Explore by molecular dynamics with ASE, from perturbed structures, and keep frames by their extrapolation grade.
 
     The code is the Python interpreter that the engine is installed in. Forces are those of the potential with its
-    baseline. A run keeps frames whose gamma is from `gamma_low` to `gamma_high` and is stopped beyond; a job that is
-    stopped keeps the runs that have come to their end. The same inputs give the same trajectories on the same machine;
-    on another one, rounding makes them part after some picoseconds.
+    baseline. A run keeps frames whose gamma is from `gamma_low` to `gamma_high` and is stopped beyond, or where it
+    meets interactions that the data of the active set never had, of which it keeps the frame: gamma is infinite there.
+    A job that is stopped keeps the runs that have come to their end. The same inputs give the same trajectories on the
+    same machine; on another one, rounding makes them part after some picoseconds.
     """
 
     DRIVER: ClassVar[str] = 'explore.py'
@@ -203,11 +206,14 @@ class PaceExploreCalculation(ExplorationJob):
                 handle.write(content)
         self.insert_drivers(folder, self.DRIVER, *self.MODULES)
         folder.insert_path(Path(pair_terms.__file__), 'pair_terms.py')
+        folder.insert_path(Path(near_elements.__file__), 'near_elements.py')
+        unseen = unseen_of(active_set, potential)
         request = {
             'potential': self.POTENTIAL,
             'active_set': self.ACTIVE_SET,
             'baseline': potential.baseline.plain_terms(potential.elements),
             'options': options.request(),
+            'unseen': None if unseen is None else unseen.request(),
             'seed': seed,
             'shards': list(shards),
             'runs': [{'frame': frame, 'copy': copy} for frame in range(len(seeds)) for copy in range(options.copies)],

@@ -10,6 +10,7 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_pacemaker.baseline.lammps import lammps_table, table_file_of
 from aiida_pacemaker.calculations.explore import ExplorationJob, starting_frames
+from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.calculations.validation import all_of, options_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -77,6 +78,7 @@ class PaceExploreLammpsCalculation(ExplorationJob):
         seed = int(self.inputs.seed.value)
         options = options_of(ExploreOptions, self.inputs)
         starts = starting_frames(self.inputs.seeds, options, seed)
+        unseen = unseen_of(active_set, potential)
         codes = []
         for number in range(len(starts)):
             start = starts.select([number])
@@ -95,8 +97,9 @@ class PaceExploreLammpsCalculation(ExplorationJob):
                 potential_file=self.POTENTIAL,
                 active_set_file=self.ACTIVE_SET,
                 check_file=self.CHECK,
+                unseen=unseen,
             ),
-            self.CHECK: check_script(options),
+            self.CHECK: check_script(options, unseen=bool(unseen)),
         }
         table = lammps_table(potential.baseline, potential.elements)
         if table is not None:

@@ -23,9 +23,15 @@ from aiida_pacemaker.frames.table import Frames
 DEFAULT = 'default'
 
 
-def options_under(options: orm.Dict | None, condition: orm.Dict | None) -> dict[str, Any]:
-    """Return the options of explorations with those that a condition overrides."""
-    given: dict[str, Any] = {} if options is None else options.get_dict()
+def options_under(
+    options: orm.Dict | None, condition: orm.Dict | None, gamma_low: orm.Float | None = None
+) -> dict[str, Any]:
+    """Return the options of explorations with those that a condition overrides.
+
+    :param gamma_low: what is taken where neither says it.
+    """
+    given: dict[str, Any] = {} if gamma_low is None else {'gamma_low': gamma_low.value}
+    given |= {} if options is None else options.get_dict()
     return given if condition is None else deep_merge(given, condition.get_dict())
 
 
@@ -35,10 +41,12 @@ def plan_exploration(
     seed: orm.Int,
     seeds_per_job: orm.Int,
     options: orm.Dict | None = None,
+    gamma_low: orm.Float | None = None,
     **conditions: orm.Dict,
 ) -> dict[str, orm.Data]:
     """Divide an exploration into jobs: each condition from each part of the seeds, with random numbers of its own.
 
+    :param gamma_low: frames with a gamma from here on are kept, where the options do not say it.
     :param conditions: what is changed in the options, by the label of the condition after `condition_`.
     :returns: `jobs`, of each job its label, condition, part, first seed and number of runs; for each job
         `seed_<label>`, for each condition `options_<condition>`, and for each part `seeds_<part>`, if there are some.
@@ -49,7 +57,7 @@ def plan_exploration(
     outputs: dict[str, orm.Data] = {}
     jobs: dict[str, dict[str, Any]] = {}
     for index, condition in enumerate(labels):
-        merged = options_under(options, conditions.get(f'condition_{condition}'))
+        merged = options_under(options, conditions.get(f'condition_{condition}'), gamma_low)
         outputs[f'options_{condition}'] = orm.Dict(merged)
         copies = parse_options(ExploreOptions, merged).copies
         for place, part in enumerate(parts):

@@ -15,6 +15,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
 from aiida_pacemaker.engine.survey import Survey, corrected_energies, join, survey
+from aiida_pacemaker.engine.unseen import Surroundings, all_surroundings
 from aiida_pacemaker.frames.table import FloatArray
 
 #: Shards whose numbers are remembered: those of some ten million frames.
@@ -60,6 +61,15 @@ def label_spread_of(dataset: PaceDatasetData) -> float:
     return float(np.ptp(np.concatenate(rest))) if rest else 0.0
 
 
+def surroundings_of(dataset: PaceDatasetData, cutoffs: Mapping[tuple[str, str], float]) -> frozenset[Surroundings]:
+    """Return what the atoms of a dataset are surrounded by: see `all_surroundings`.
+
+    :param cutoffs: how far an atom sees its neighbours in angstrom, keyed by the symbols of the two.
+    """
+    key = tuple(sorted(cutoffs.items()))
+    return frozenset().union(*(_surroundings(_Shard(shard['name'], dataset), key) for shard in dataset.shards))
+
+
 def corrected_energies_of(
     dataset: PaceDatasetData, baseline: DeltaBaseline, energies: Mapping[str, float]
 ) -> FloatArray:
@@ -90,6 +100,11 @@ def _labels(shard: _Shard) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
     if frames.energy is None:
         raise ValueError(f'{shard.dataset} has no labels')
     return (*element_counts(frames), frames.energy)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _surroundings(shard: _Shard, cutoffs: tuple[tuple[tuple[str, str], float], ...]) -> frozenset[Surroundings]:
+    return all_surroundings(shard.dataset.get_shard(shard.name), dict(cutoffs))
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -56,5 +56,6 @@ def _figure(value: Any) -> str:
 
 
 def _warnings(node: orm.ProcessNode) -> Iterator[str]:
-    if isinstance(node, orm.CalcJobNode) and 'metrics' in node.outputs:
-        yield from node.outputs.metrics.get_dict().get('warnings', [])
+    for name in ('metrics', 'output_parameters') if isinstance(node, orm.CalcJobNode) else ():
+        if name in node.outputs:
+            yield from node.outputs[name].get_dict().get('warnings', [])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aiida_pacemaker.baseline.ase_calculator import to_ase
+from aiida_pacemaker.baseline.ase_calculator import one_frame, to_ase
+from aiida_pacemaker.engine.unseen import Unseen, unseen_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from aiida_pacemaker.baseline.model import DeltaBaseline
 
 
-def build_calculator(b_basis: bytes, baseline: DeltaBaseline, active_set: bytes | None = None) -> BaseCalculator:
+def build_calculator(
+    b_basis: bytes, baseline: DeltaBaseline, active_set: bytes | None = None, unseen: Unseen | None = None
+) -> BaseCalculator:
     """Return the sum of a potential and its baseline as one ASE calculator.
 
     :param b_basis: content of the B-basis ``.yaml``.
     :param baseline: what was taken off the labels before the fit.
     :param active_set: content of the ``.asi`` file, for gamma.
+    :param unseen: interactions that the data of the active set never had: gamma of atoms that have them is infinite.
     :raises ImportError: if python-ace is not installed in this environment.
     """
     try:
@@ -36,6 +40,12 @@ def build_calculator(b_basis: bytes, baseline: DeltaBaseline, active_set: bytes 
         """The engine stops at left-handed cells: it gets them with two vectors exchanged."""
 
         def calculate(self, atoms: Atoms | None = None, *arguments: Any, **options: Any) -> None:
+            self._calculate(atoms, *arguments, **options)
+            if unseen and self.atoms is not None and 'gamma' in self.results:
+                strangers = unseen_atoms(one_frame(self.atoms), unseen)
+                self.results['gamma'] = np.where(strangers, np.inf, self.results['gamma'])
+
+        def _calculate(self, atoms: Atoms | None, *arguments: Any, **options: Any) -> None:
             if atoms is None or not atoms.pbc.all() or np.linalg.det(atoms.cell[:]) > 0:
                 super().calculate(atoms, *arguments, **options)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,14 @@ from aiida.orm.pydantic import OrmMetadataField
 
 from aiida_pacemaker.baseline.lammps import lammps_table, table_file_of, to_lammps
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.calculator import build_calculator
 from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
 from aiida_pacemaker.engine.short_range import has_zbl_core
+from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen, unseen_by_matrix
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
-
-    from aiida_pacemaker.data.active_set import PaceActiveSetData
 
 #: Names that lead to no other folder, and that LAMMPS reads as one word.
 STEM = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
@@ -158,29 +159,42 @@ class PacePotentialData(orm.Data):
         """
         return self.base.repository.get_object_content(self.C_TILDE, 'rb')
 
-    def to_lammps(self, *, active_set: bool = False, stem: str = 'potential') -> str:
+    def to_lammps(self, *, active_set: bool | PaceActiveSetData = False, stem: str = 'potential') -> str:
         """Return the LAMMPS lines of this potential and its baseline.
 
         :param active_set: use ``pace/extrapolation`` with the B-basis and an active set, which also gives the
-            extrapolation grade gamma, instead of ``pace`` with the C-tilde basis.
+            extrapolation grade gamma, instead of ``pace`` with the C-tilde basis. Given the active set itself, the
+            lines also say of which interactions gamma knows nothing, because the data never had them.
         :param stem: name of the files without their endings, as written by :meth:`write_files`.
         """
-        return to_lammps(
+        note = _note(self._unseen_by(active_set)) if isinstance(active_set, PaceActiveSetData) else ''
+        return note + to_lammps(
             self.baseline,
             self.elements,
             f'{stem}.yaml' if active_set else f'{stem}.yace',
-            active_set=f'{stem}.asi' if active_set else None,
+            active_set=f'{stem}.asi' if active_set is not False else None,
         )
 
     def to_ase(self, active_set: PaceActiveSetData | None = None) -> BaseCalculator:
         """Return an ASE calculator for this potential and its baseline; it needs python-ace where it is called.
 
         The energy is relative to the isolated atoms. With an active set, ``results['gamma']`` has the extrapolation
-        grade of each atom.
+        grade of each atom; it is infinite for interactions that the data of the active set never had.
 
         :raises ImportError: if python-ace is not installed beside AiiDA.
         """
-        return build_calculator(self.get_b_basis(), self.baseline, None if active_set is None else active_set.content)
+        if active_set is None:
+            return build_calculator(self.get_b_basis(), self.baseline)
+        unseen = self._unseen_by(active_set)
+        if unseen is None:
+            warnings.warn(UNKNOWN, stacklevel=2)
+        return build_calculator(self.get_b_basis(), self.baseline, active_set.content, unseen)
+
+    def _unseen_by(self, active_set: PaceActiveSetData) -> Unseen | None:
+        """Return the interactions that an active set knows nothing of; None if nobody knows."""
+        if active_set.unseen is None and active_set.kind == 'linear':
+            return unseen_by_matrix(active_set.content, read_potential(self.get_b_basis()))
+        return active_set.unseen
 
     def write_files(
         self, folder: str | Path, *, active_set: PaceActiveSetData | None = None, stem: str = 'potential'
@@ -207,10 +221,22 @@ class PacePotentialData(orm.Data):
             contents[f'{stem}.in.lammps'] = self.to_lammps(stem=stem).encode()
         if active_set is not None:
             contents[f'{stem}.asi'] = active_set.content
-            contents[f'{stem}.extrapolation.in.lammps'] = self.to_lammps(active_set=True, stem=stem).encode()
+            contents[f'{stem}.extrapolation.in.lammps'] = self.to_lammps(active_set=active_set, stem=stem).encode()
         table = lammps_table(self.baseline, self.elements)
         if table is not None and len(contents) > 1:
             contents[table_file_of(f'{stem}.yaml')] = table.encode()
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         return [folder / name for name in contents]
+
+
+def _note(unseen: Unseen | None) -> str:
+    """Return what LAMMPS lines have to say of what gamma does not see, as comments; empty if there is nothing."""
+    if unseen is None:
+        return f'# {UNKNOWN}\n'
+    if not unseen:
+        return ''
+    return (
+        f'# Interactions without data: {unseen.text}.\n'
+        '# The potential is fitted to nothing there, and the gamma of pace/extrapolation does not tell: it may be 0.\n'
+    )

@@ -55,6 +55,20 @@ def read_active_set(content: bytes) -> dict[str, ActiveSetBlock]:
         ) from exception
 
 
+def function_weights(content: bytes) -> dict[str, Array]:
+    """Return how much each function can add to gamma at most: the largest element of its row, by element.
+
+    :param content: the content of the file of a linear active set, see :func:`read_active_set`.
+    :returns: chemical symbol to one number for each function, in the order of the engine's projections.
+    :raises ActiveSetFileError: if it is not such a file.
+    """
+    try:
+        with open_archive(content) as archive:
+            return {symbol: np.abs(archive.read(symbol)).max(axis=1) for symbol in archive.names}
+    except ArchiveError as exception:
+        raise ActiveSetFileError(f'it is not a whole archive: {exception}') from exception
+
+
 def _block(matrix: Array, symbol: str) -> ActiveSetBlock:
     if matrix.dtype != np.float64:
         raise ActiveSetFileError(f'the matrix of {symbol} has type {matrix.dtype}, float64 is needed')

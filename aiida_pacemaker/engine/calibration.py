@@ -80,7 +80,7 @@ def calibrate(
     }
     text = result['text']
     if n_left_out:
-        text.append(f'{n_left_out} frames are left out: their gamma or error is negative or no number.')
+        text.append(f'{n_left_out} frames are left out: their gamma or error is infinite, negative or no number.')
     text.extend(_correlation_texts(result))
     reason = _no_suggestion(result)
     if len(grades):

@@ -18,6 +18,10 @@ TemperatureSchedule = Temperature | Annotated[tuple[Temperature, ...], Field(min
 PressureSchedule = float | Annotated[tuple[float, ...], Field(min_length=2)]
 
 
+#: Up to a gamma of 1 a potential interpolates; frames that are only just above it teach little.
+GAMMA_THRESHOLD = 1.5
+
+
 class Reason(str, Enum):
     """Why a run came to its end."""
 
@@ -61,7 +65,7 @@ class ExploreOptions(BaseModel):
     check_every: int = Field(
         default=10, ge=1, description='Number of steps between two looks at gamma, distances and temperature.'
     )
-    gamma_low: float = Field(default=1.5, ge=0, description='Frames with a gamma from here on are kept.')
+    gamma_low: float = Field(default=GAMMA_THRESHOLD, ge=0, description='Frames with a gamma from here on are kept.')
     gamma_high: float = Field(default=10.0, gt=0, description='A run that goes beyond this gamma is stopped.')
     max_frames_per_run: int = Field(default=10, ge=1, description='Largest number of frames that a run keeps.')
     spacing: int = Field(default=50, ge=1, description='Smallest number of steps between two kept frames of a run.')

@@ -17,6 +17,8 @@ from aiida_pacemaker.frames.file_errors import FileError, printable
 
 #: Bytes of the lines of one run, and bytes that an archive has beyond its arrays, at most.
 _LINES, _HEADERS = 8192, 1 << 16
+#: Numbers of a run that need not be finite.
+MAY_BE_INFINITE = ('gamma', 'gamma_max', 'min_distance')
 
 
 class ExplorationFileError(FileError):
@@ -85,8 +87,8 @@ def read_run(path: Path, number: int, ending: Ending, n_atoms: int, options: Exp
     except (OSError, ArchiveError) as exception:
         raise ExplorationFileError(f'{path.name} is damaged: {exception}') from exception
     for name, array in arrays.items():
-        # A distance that is too long to be looked for is infinite.
-        good = ~np.isnan(array) if name == 'min_distance' else np.isfinite(array)
+        # A distance that is too long to be looked for is infinite, and so is gamma of what the data never had.
+        good = ~np.isnan(array) if name in MAY_BE_INFINITE else np.isfinite(array)
         if not good.all():
             raise ExplorationFileError(f'{path.name}: {np.count_nonzero(~good)} values of `{name}` are not finite')
     for name in ('step', 'kept_step'):
@@ -94,7 +96,7 @@ def read_run(path: Path, number: int, ending: Ending, n_atoms: int, options: Exp
         if (np.diff(steps) <= 0).any() or (len(steps) and not 0 <= steps[0] <= steps[-1] <= ending.steps):
             raise ExplorationFileError(f'{path.name}: `{name}` does not rise from 0 to at most {ending.steps}')
     grades = arrays['gamma'].reshape(kept, n_atoms).max(axis=1, initial=0.0)
-    if ((grades < options.gamma_low) | (grades > options.gamma_high)).any():
+    if ((grades < options.gamma_low) | ((grades > options.gamma_high) & ~np.isinf(grades))).any():
         raise ExplorationFileError(
             f'{path.name}: frames were kept whose gamma is not from {options.gamma_low:g} to {options.gamma_high:g}'
         )

@@ -34,7 +34,7 @@ class Run:
     :param kept_step: steps at which a frame was kept, shape (K,).
     :param positions: of the kept frames in angstrom, shape (K * n, 3).
     :param cells: of the kept frames in angstrom, shape (K, 3, 3).
-    :param gamma: of each atom of the kept frames, shape (K * n,).
+    :param gamma: of each atom of the kept frames, shape (K * n,); infinite for interactions that the data never had.
     """
 
     number: int
@@ -113,7 +113,8 @@ def report(runs: Sequence[Run], copies: int) -> dict[str, Any]:
 
     :param copies: number of runs from each structure, which follow each other.
     :returns: `n_runs`, `n_candidates`, `reasons` (number of runs by reason), `gamma` (quantiles over all checks, None
-        without any), and `runs` with what is known of each.
+        without any; see `gamma_quantiles`), and `runs` with what is known of each; `gamma_max` is None where it is
+        infinite (`unseen`) or there were no checks.
     """
     gamma = np.concatenate([np.empty(0), *(run.traces['gamma_max'] for run in runs)])
     return {
@@ -130,9 +131,15 @@ def report(runs: Sequence[Run], copies: int) -> dict[str, Any]:
                 'reason': run.reason.value,
                 'steps': run.steps,
                 'n_kept': len(run.kept_step),
-                'gamma_max': float(run.traces['gamma_max'].max()) if len(run.step) else None,
+                'gamma_max': _largest(run),
+                'unseen': bool(np.isinf(run.traces['gamma_max']).any()),
                 'message': run.message,
             }
             for run in runs
         ],
     }
+
+
+def _largest(run: Run) -> float | None:
+    largest = float(run.traces['gamma_max'].max(initial=0.0))
+    return largest if len(run.step) and np.isfinite(largest) else None

@@ -14,6 +14,7 @@ from aiida_pacemaker.baseline.lammps import to_lammps
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.lammps_box import Box
+from aiida_pacemaker.engine.unseen import Unseen
 from aiida_pacemaker.frames.perturbation import FOR_DYNAMICS, random_state
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
@@ -27,6 +28,8 @@ VOLUME_EXCEEDED = 'volume'
 #: Files that a run leaves behind, by the ends of their names: a line for each check, the frames that it keeps, what it
 #: went through before a gamma that is too high, and what LAMMPS says since the last check.
 TRACE, KEPT, EDGE, LOG = 'trace', 'kept', 'edge', 'log'
+#: What the trace says, after a check, of atoms with interactions that the data never had.
+UNSEEN = 'unseen'
 #: The steps since the last check, which only LAMMPS itself reads.
 _PASSED = 'passed'
 
@@ -70,6 +73,7 @@ def run_script(
     potential_file: str,
     active_set_file: str,
     check_file: str,
+    unseen: Unseen | None = None,
 ) -> str:
     """Return the script of every run. LAMMPS is told the rest by variables on its command line.
 
@@ -83,6 +87,8 @@ def run_script(
     :param potential_file: the B-basis of the potential.
     :param active_set_file: its active set.
     :param check_file: :func:`check_script`.
+    :param unseen: interactions that the data never had. LAMMPS counts the atoms that have them by their neighbours,
+        because its gamma says nothing of them.
     """
     return _text(
         [
@@ -103,7 +109,8 @@ def run_script(
             # As many degrees of freedom as there are coordinates.
             'compute hotness all temp',
             'compute_modify hotness extra/dof 0',
-            'thermo_style custom step pe c_hotness c_largest c_nearest vol',
+            *(_strangers(unseen, elements) if unseen else []),
+            f'thermo_style custom step pe c_hotness c_largest c_nearest vol{" c_strangers" if unseen else ""}',
             'thermo 0',
             'variable reason string none',
             'variable kept equal 0',
@@ -138,10 +145,14 @@ def run_script(
     )
 
 
-def check_script(options: ExploreOptions) -> str:
+def check_script(options: ExploreOptions, *, unseen: bool = False) -> str:
     """Return what is done at each check: note what is seen, decide whether to go on, keep the frame if it is worth it.
 
     It is the second file of :func:`run_script`, for both the rules are those of the driver of ASE.
+
+    :param options: what is asked for.
+    :param unseen: whether there are interactions that the data never had, which end a run. A structure that begins with
+        them is kept, as long as nothing else is wrong with it.
     """
     said = '$(step) $(c_largest:%.17g) $(c_hotness:%.17g) $(pe/atoms:%.17g) $(c_nearest:%.17g)'
     limits = [
@@ -149,6 +160,8 @@ def check_script(options: ExploreOptions) -> str:
         (f'$(c_nearest:%.17g) < {options.min_distance!r}', Reason.TOO_CLOSE.value),
         (f'$(c_hotness:%.17g) > $({options.max_temperature_factor!r}*v_target:%.17g)', Reason.RUNAWAY.value),
     ]
+    if unseen:
+        limits.insert(1, ('$(c_strangers) > 0', Reason.GAMMA_HIGH.value))
     if options.ensemble == 'npt':
         limits += [
             (f'$(vol) > $({VOLUME_FACTOR!r}*v_volume)', VOLUME_EXCEEDED),
@@ -169,8 +182,37 @@ def check_script(options: ExploreOptions) -> str:
             f'variable room equal (v_kept<{options.max_frames_per_run})&&((v_kept==0)||'
             f'(step-v_last>={options.spacing}))',
             f'if "{worthy} && $(v_kept) == 0" then "{write} no" {counted} elif "{worthy}" "{write} yes" {counted}',
+            *(
+                [
+                    f'if "$(c_strangers) > 0" then "print \'{UNSEEN} $(c_strangers:%.0f)\' append ${{run}}.{TRACE} '
+                    'screen no"',
+                    f'if "$(c_strangers) > 0 && $(step) == 0 && $(c_largest:%.17g) <= {options.gamma_high!r} && '
+                    f'$(c_nearest:%.17g) >= {options.min_distance!r}" then "{write} no" {counted}',
+                ]
+                if unseen
+                else []
+            ),
         ]
     )
+
+
+def _strangers(unseen: Unseen, elements: Sequence[str]) -> list[str]:
+    """Return the lines that have the atoms counted whose neighbours are of elements that the data never had there."""
+    types = {symbol: number for number, symbol in enumerate(elements, start=1)}
+    pairs = sorted({(centre, other) for centre, near in unseen.smallest for other in near})
+    number_of = {pair: number for number, pair in enumerate(pairs, start=1)}
+    terms = [
+        '*'.join([f'(type=={types[centre]})', *(f'(c_near{number_of[centre, other]}>0)' for other in near)])
+        for centre, near in unseen.smallest
+    ]
+    return [
+        *(
+            f'compute near{number} all coord/atom cutoff {unseen.cutoffs[pair]!r} {types[pair[1]]}'
+            for pair, number in number_of.items()
+        ),
+        f'variable stranger atom {"+".join(terms)}',
+        'compute strangers all reduce sum v_stranger',
+    ]
 
 
 def structure_file(frame: Frames, box: Box, elements: Sequence[str], velocities: FloatArray) -> str:

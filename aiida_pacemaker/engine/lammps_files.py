@@ -14,9 +14,9 @@ from ase.data import atomic_numbers
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.exploration_files import ExplorationFileError
 from aiida_pacemaker.engine.exploration_results import TRACES
-from aiida_pacemaker.engine.lammps_exploration import VOLUME_EXCEEDED, VOLUME_FACTOR
+from aiida_pacemaker.engine.lammps_exploration import UNSEEN, VOLUME_EXCEEDED, VOLUME_FACTOR
 from aiida_pacemaker.frames.file_errors import printable
-from aiida_pacemaker.frames.table import FloatArray, IntArray
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, IntArray
 
 #: Bytes of a line of the trace, of a row of a dump and of what stands before the rows: more than enough.
 _LINE, _ROW, _HEADER = 512, 200, 2048
@@ -28,6 +28,7 @@ _FAR = 1e10
 _NUMBER = r'[+-]?(?:\d{1,30}\.?\d{0,30}(?:[eE][+-]?\d{1,4})?|inf|nan)'
 _VERSION = re.compile(r'lammps (\d{8})')
 _CHECK = re.compile(rf'check (\d{{1,18}}) {" ".join([f"({_NUMBER})"] * 4)}')
+_UNSEEN = re.compile(rf'{UNSEEN} \d{{1,18}}')
 _END = re.compile(r'end (\w{1,40}) (\d{1,18})')
 _ERROR = re.compile(r'^ERROR(?: on proc \d+)?: (.{1,500})$', re.MULTILINE)
 _WALL_TIME = re.compile(r'^Total wall time: (\d{1,9}):(\d\d):(\d\d)$', re.MULTILINE)
@@ -45,6 +46,8 @@ class Trace:
     :param reason: why it ended, None if it was stopped, or failed, before it could say so.
     :param steps: after how many steps; the last that was checked if it did not say so.
     :param message: what there is to say of a failure.
+    :param unseen: at which checks atoms had interactions that the data never had, shape (C,); `gamma_max` in the traces
+        is that of the active set all the same.
     """
 
     version: str
@@ -53,6 +56,7 @@ class Trace:
     reason: Reason | None
     steps: int
     message: str
+    unseen: BoolArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +90,13 @@ def read_trace(path: Path, options: ExploreOptions) -> Trace:
     text = _read(path, _LINE * (most + 2))
     version, reason, steps, message = '', None, None, ''
     checks: list[tuple[float, ...]] = []
+    unseen: set[int] = set()
     lines = text.split('\n')
     for number, line in enumerate(lines[:-1]):
         if match := _CHECK.fullmatch(line):
             checks.append(tuple(map(float, match.groups())))
+        elif _UNSEEN.fullmatch(line) and checks and len(checks) not in unseen:
+            unseen.add(len(checks))
         elif (match := _VERSION.fullmatch(line)) and number == 0:
             version = match[1]
         elif (match := _END.fullmatch(line)) and number == len(lines) - 2:
@@ -107,7 +114,8 @@ def read_trace(path: Path, options: ExploreOptions) -> Trace:
     last = int(step[-1]) if len(step) else 0
     if (np.diff(step) <= 0).any() or len(step) > most or last > (options.n_steps if steps is None else steps):
         raise ExplorationFileError(f'{path.name}: the steps of the checks do not rise to at most {options.n_steps}')
-    return Trace(version, step, traces, reason, last if steps is None else steps, message)
+    marked = np.isin(np.arange(1, len(step) + 1), list(unseen))
+    return Trace(version, step, traces, reason, last if steps is None else steps, message, marked)
 
 
 def read_dump(path: Path, elements: Sequence[str], n_atoms: int, most: int) -> list[Snapshot]:

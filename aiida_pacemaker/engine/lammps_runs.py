@@ -14,8 +14,9 @@ from aiida_pacemaker.engine.exploration_results import Run
 from aiida_pacemaker.engine.lammps_box import Box, box_of
 from aiida_pacemaker.engine.lammps_exploration import EDGE, KEPT, LOG, TRACE
 from aiida_pacemaker.engine.lammps_files import Snapshot, Trace, read_dump, read_log, read_trace
+from aiida_pacemaker.engine.unseen import Unseen, unseen_atoms
 from aiida_pacemaker.frames.neighbours import pairs
-from aiida_pacemaker.frames.table import FloatArray, Frames
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
 
 #: Rounding between two prints of one number.
 _ROUNDING = 1e-9
@@ -23,7 +24,13 @@ _SILENT = 'LAMMPS stopped without a word: look at the standard error of the job,
 
 
 def read_run(
-    folder: Path, name: str, number: int, start: Frames, elements: Sequence[str], options: ExploreOptions
+    folder: Path,
+    name: str,
+    number: int,
+    start: Frames,
+    elements: Sequence[str],
+    options: ExploreOptions,
+    unseen: Unseen | None = None,
 ) -> Run | None:
     """Read one run; None if it has not said that it ended, nor why it failed: it may have been stopped.
 
@@ -33,6 +40,7 @@ def read_run(
     :param start: this structure.
     :param elements: chemical symbol of each atom type, in order.
     :param options: what was asked for.
+    :param unseen: interactions that the data never had: gamma of atoms that have them is infinite.
     :raises ExplorationFileError: if a file is not what the script has LAMMPS write.
     """
     log = folder / f'{name}.{LOG}'
@@ -47,8 +55,8 @@ def read_run(
     _check_kept(kept, trace, options, name)
     if reason is Reason.GAMMA_HIGH:
         edge = _dump(folder / f'{name}.{EDGE}', elements, n_atoms, options.check_every + 1)
-        kept = _with_edge(kept, edge, start, box, options)
-    return _run(number, reason, trace, error or '', kept, start, box, options)
+        kept = _with_edge(kept, edge, start, box, options, unseen)
+    return _run(number, reason, trace, error or '', kept, start, box, options, unseen)
 
 
 def failed_run(number: int, n_atoms: int, folder: Path, name: str, options: ExploreOptions) -> Run:
@@ -61,7 +69,7 @@ def failed_run(number: int, n_atoms: int, folder: Path, name: str, options: Expl
         steps=trace.steps,
         message=_SILENT,
         step=trace.step,
-        traces=trace.traces,
+        traces=_marked(trace),
         kept_step=empty,
         positions=np.empty((0, 3)),
         cells=np.empty((0, 3, 3)),
@@ -73,7 +81,12 @@ def _trace(path: Path, options: ExploreOptions) -> Trace:
     if path.is_file():
         return read_trace(path, options)
     nothing = dict.fromkeys(('gamma_max', 'temperature', 'energy', 'min_distance'), np.empty(0))
-    return Trace('', np.empty(0, dtype=np.int64), nothing, None, 0, '')
+    return Trace('', np.empty(0, dtype=np.int64), nothing, None, 0, '', np.empty(0, dtype=np.bool_))
+
+
+def _marked(trace: Trace) -> dict[str, FloatArray]:
+    """Return what was seen at the checks, with a gamma that is infinite where the data never had what was there."""
+    return {**trace.traces, 'gamma_max': np.where(trace.unseen, np.inf, trace.traces['gamma_max'])}
 
 
 def _dump(path: Path, elements: Sequence[str], n_atoms: int, most: int) -> list[Snapshot]:
@@ -84,19 +97,25 @@ def _dump(path: Path, elements: Sequence[str], n_atoms: int, most: int) -> list[
 def _check_kept(kept: Sequence[Snapshot], trace: Trace, options: ExploreOptions, name: str) -> None:
     """Check that what the script has kept is what it was asked to keep, and what it has seen."""
     seen = dict(zip(trace.step.tolist(), trace.traces['gamma_max'].tolist(), strict=True))
+    unseen = set(trace.step[trace.unseen].tolist())
     steps = [snapshot.step for snapshot in kept]
     for snapshot in kept:
         gamma = float(snapshot.gamma.max())
         if not np.isclose(seen.get(snapshot.step, np.nan), gamma, rtol=_ROUNDING):
             raise ExplorationFileError(f'{name}: the frame kept at step {snapshot.step} is none that was checked')
-        if not options.gamma_low <= gamma <= options.gamma_high:
+        if gamma > options.gamma_high or (gamma < options.gamma_low and snapshot.step not in unseen):
             raise ExplorationFileError(f'{name}: the frame kept at step {snapshot.step} has gamma {gamma:.6g}')
     if (np.diff(steps) < options.spacing).any():
         raise ExplorationFileError(f'{name}: frames were kept that are less than {options.spacing} steps apart')
 
 
 def _with_edge(
-    kept: list[Snapshot], edge: Sequence[Snapshot], start: Frames, box: Box, options: ExploreOptions
+    kept: list[Snapshot],
+    edge: Sequence[Snapshot],
+    start: Frames,
+    box: Box,
+    options: ExploreOptions,
+    unseen: Unseen | None,
 ) -> list[Snapshot]:
     """Return the kept frames with the latest before the end whose gamma is worth a label and not too high.
 
@@ -106,9 +125,10 @@ def _with_edge(
     for snapshot in reversed(edge):
         if kept and kept[-1].step >= snapshot.step:
             break
-        if not options.gamma_low <= float(snapshot.gamma.max()) <= options.gamma_high:
+        gamma = float(snapshot.gamma.max())
+        if gamma > options.gamma_high or _too_close(snapshot, start, box, options):
             continue
-        if _too_close(snapshot, start, box, options):
+        if gamma < options.gamma_low and not _unseen(snapshot, start, box, options, unseen).any():
             continue
         is_full = len(kept) >= options.max_frames_per_run
         if kept and (is_full or snapshot.step - kept[-1].step < options.spacing):
@@ -118,9 +138,18 @@ def _with_edge(
 
 
 def _too_close(snapshot: Snapshot, start: Frames, box: Box, options: ExploreOptions) -> bool:
-    positions, cell = _placed(snapshot, start, box, options)
-    frame = replace(start, positions=positions, cells=cell[None])
+    frame = _frame(snapshot, start, box, options)
     return options.min_distance > 0 and len(pairs(frame, options.min_distance)) > 0
+
+
+def _unseen(snapshot: Snapshot, start: Frames, box: Box, options: ExploreOptions, unseen: Unseen | None) -> BoolArray:
+    """Return which atoms have interactions that the data never had, shape (n,)."""
+    return unseen_atoms(_frame(snapshot, start, box, options), unseen or Unseen({}))
+
+
+def _frame(snapshot: Snapshot, start: Frames, box: Box, options: ExploreOptions) -> Frames:
+    positions, cell = _placed(snapshot, start, box, options)
+    return replace(start, positions=positions, cells=cell[None])
 
 
 def _placed(snapshot: Snapshot, start: Frames, box: Box, options: ExploreOptions) -> tuple[FloatArray, FloatArray]:
@@ -148,18 +177,20 @@ def _run(
     start: Frames,
     box: Box,
     options: ExploreOptions,
+    unseen: Unseen | None,
 ) -> Run:
     placed = [_placed(snapshot, start, box, options) for snapshot in kept]
     n_atoms = len(start.numbers)
+    grades = [np.where(_unseen(snapshot, start, box, options, unseen), np.inf, snapshot.gamma) for snapshot in kept]
     return Run(
         number=number,
         reason=reason,
         steps=trace.steps,
         message=error if reason is Reason.FAILED and not trace.message else trace.message,
         step=trace.step,
-        traces=trace.traces,
+        traces=_marked(trace),
         kept_step=np.array([snapshot.step for snapshot in kept], dtype=np.int64),
         positions=np.array([positions for positions, _ in placed]).reshape(len(kept) * n_atoms, 3),
         cells=np.array([cell for _, cell in placed]).reshape(len(kept), 3, 3),
-        gamma=np.array([snapshot.gamma for snapshot in kept]).reshape(len(kept) * n_atoms),
+        gamma=np.array(grades, dtype=np.float64).reshape(len(kept) * n_atoms),
     )

@@ -45,6 +45,9 @@ class PotentialSummary:
     :param metadata: the engine's notes: versions, times, ``_loss``, ``_fit_cycles`` and what the user gave.
     :param reference_energy: energy of the free atom of each element in eV that was taken off the training data; None
         where the potential does not say.
+    :param pair_cutoffs: how far an atom sees its neighbours in angstrom, keyed by the symbols of the two.
+    :param functions_by_type: basis functions by the symbols of their centre and, once for each factor, of their
+        neighbours. Functions with a coefficient of zero count as well.
     """
 
     elements: tuple[str, ...]
@@ -58,6 +61,34 @@ class PotentialSummary:
     core_repulsion: dict[tuple[str, str], tuple[float, float]]
     metadata: dict[str, str] = field(default_factory=dict)
     reference_energy: dict[str, float] | None = None
+    pair_cutoffs: dict[tuple[str, str], float] = field(default_factory=dict)
+    functions_by_type: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> dict[tuple[str, tuple[str, ...]], int]:
+        """Basis functions by what they need: a central atom and at least one neighbour of each of some elements.
+
+        They are keyed by the symbols of the centre and, sorted and each once, of the neighbours.
+        """
+        found: dict[tuple[str, tuple[str, ...]], int] = {}
+        for (centre, neighbours), count in self.functions_by_type.items():
+            needed = centre, tuple(sorted(set(neighbours)))
+            found[needed] = found.get(needed, 0) + count
+        return dict(sorted(found.items()))
+
+    def blocks_in_order(self, element: str) -> list[tuple[str, ...]]:
+        """Return which neighbours each function around an element needs, in the order of the engine's projections.
+
+        That is by the number of neighbours, and then by their elements in order of the alphabet.
+        """
+        types = sorted(
+            (len(neighbours), neighbours) for centre, neighbours in self.functions_by_type if centre == element
+        )
+        return [
+            tuple(sorted(set(neighbours)))
+            for _, neighbours in types
+            for _ in range(self.functions_by_type[element, neighbours])
+        ]
 
 
 @dataclass(frozen=True)
@@ -89,7 +120,8 @@ def read_potential(content: str | bytes) -> PotentialSummary:
     named: set[str] = set()
     densities: dict[str, int] = {}
     embeddings: dict[str, str] = {}
-    cutoffs: list[float] = []
+    cutoffs: dict[tuple[str, str], float] = {}
+    types: dict[tuple[str, tuple[str, ...]], int] = {}
     inner: dict[tuple[str, str], str] = {}
     core: dict[tuple[str, str], tuple[float, float]] = {}
     n_parameters = 0
@@ -104,7 +136,7 @@ def read_potential(content: str | bytes) -> PotentialSummary:
             embeddings[symbols[0]] = str(_get(block, 'npoti', where))
         if len(symbols) <= 2:
             pair = (symbols[0], symbols[-1])
-            cutoffs.append(_number(_get(block, 'rcutij', where), where))
+            cutoffs[pair] = _number(_get(block, 'rcutij', where), where)
             inner[pair] = str(block.get('inner_cutoff_type', 'density'))
             core[pair] = _core_repulsion(block.get('core-repulsion', ['0', '0']), where)
             n_parameters += _count_leaves(block.get('radcoefficients', []))
@@ -112,7 +144,8 @@ def read_potential(content: str | bytes) -> PotentialSummary:
         if not isinstance(nbody, list):
             raise PotentialFileError(f'`nbody` of {where} is not a list')
         for function in nbody:
-            centre = _symbols(_get(function, 'type', where), where)[0]
+            centre, *neighbours = _symbols(_get(function, 'type', where), where)
+            types[centre, tuple(neighbours)] = types.get((centre, tuple(neighbours)), 0) + 1
             functions[centre] = functions.get(centre, 0) + 1
             n_parameters += _count_leaves(_get(function, 'c', where))
     if named != set(densities):
@@ -122,7 +155,7 @@ def read_potential(content: str | bytes) -> PotentialSummary:
     metadata = _metadata(document)
     return PotentialSummary(
         elements=tuple(sorted(densities)),
-        cutoff=max(cutoffs),
+        cutoff=max(cutoffs.values()),
         n_functions=sum(functions.values()),
         n_functions_per_element=dict(sorted(functions.items())),
         n_parameters=n_parameters,
@@ -132,6 +165,8 @@ def read_potential(content: str | bytes) -> PotentialSummary:
         core_repulsion=core,
         metadata={printable(key): printable(value) for key, value in metadata.items()},
         reference_energy=_reference_energy(metadata),
+        pair_cutoffs=cutoffs,
+        functions_by_type=types,
     )
 
 

@@ -40,12 +40,25 @@ def errors_of(frames: Frames, energy: FloatArray, forces: FloatArray, stress: Fl
     }
 
 
-def gamma_quantiles(gamma_max: FloatArray) -> dict[str, float]:
-    """Return the quantiles of the extrapolation grade.
+def gamma_quantiles(gamma_max: FloatArray) -> dict[str, float | None]:
+    """Return the quantiles of the extrapolation grade, of plain types.
 
-    :param gamma_max: largest grade of any atom of each frame, shape (F,).
+    :param gamma_max: largest grade of any atom of each frame, shape (F,); infinite for a frame with interactions that
+        the data never had.
+    :returns: each of `QUANTILES`, None where it is infinite, for which there is no number in JSON; and `n_unseen`, the
+        number of frames whose grade is infinite.
     """
-    return {name: float(np.quantile(gamma_max, quantile)) for name, quantile in QUANTILES.items()}
+    n_finite = int(np.isfinite(gamma_max).sum())
+    rising = np.sort(gamma_max)
+    quantiles: dict[str, float | None] = {}
+    for name, quantile in QUANTILES.items():
+        # A quantile lies between two neighbours in order: it is infinite where the upper one is.
+        upper = int(np.ceil(quantile * (len(rising) - 1)))
+        finite = rising[:n_finite]
+        known = upper < n_finite
+        padded = np.concatenate([finite, np.full(len(rising) - n_finite, finite[-1])]) if known else finite
+        quantiles[name] = float(np.quantile(padded, quantile)) if known else None
+    return {**quantiles, 'n_unseen': len(rising) - n_finite}
 
 
 def _rms(values: FloatArray) -> float:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.calculations.evaluate import PaceEvaluateCalculation
+from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.evaluation_files import EvaluationFileError, read_evaluation
+from aiida_pacemaker.engine.quality import spreads
 from aiida_pacemaker.engine.reference_energies import reference_energy
 from aiida_pacemaker.engine.statistics import errors_of, gamma_quantiles, largest_per_frame
+from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen, unseen_atoms
 from aiida_pacemaker.frames.table import FloatArray
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
@@ -30,6 +34,7 @@ class PaceEvaluateParser(PaceParser):
             return self.verdict(self.diagnose(), self.silent())
         errors: dict[str, Any] = {'datasets': {}}
         complaint = None
+        unseen = self.unseen(errors)
         for label, dataset in sorted(self.node.inputs.datasets.items()):
             try:
                 arrays = self.read(folder, label, dataset)
@@ -37,7 +42,7 @@ class PaceEvaluateParser(PaceParser):
                 invalid = self.exit_codes.ERROR_EVALUATION_INVALID.format(reason=f'{label}: {exception}')
                 complaint = self.unusable(invalid, folder)
                 continue
-            evaluation, errors['datasets'][label] = complete(arrays, dataset, self.node.inputs.potential)
+            evaluation, errors['datasets'][label] = complete(arrays, dataset, self.node.inputs.potential, unseen)
             self.out(f'evaluations.{label}', evaluation)
         try:
             summary = json.loads(self.read_text(PaceEvaluateCalculation.SUMMARY))
@@ -46,6 +51,21 @@ class PaceEvaluateParser(PaceParser):
             self.logger.warning(f'{PaceEvaluateCalculation.SUMMARY} is left out: {exception}')
         self.out('errors', orm.Dict(finite(errors)))
         return self.verdict(complaint)
+
+    def unseen(self, errors: dict[str, Any]) -> Unseen | None:
+        """Return the interactions that the data of the active set never had, and say what is known of them.
+
+        :param errors: where their names and warnings are put.
+        """
+        inputs = self.node.inputs
+        if 'active_set' not in inputs:
+            return None
+        unseen = unseen_of(inputs.active_set, inputs.potential)
+        warning = UNKNOWN if unseen is None else unseen.warning
+        errors |= {'unseen': None if unseen is None else unseen.names, 'warnings': [warning] if warning else []}
+        if unseen is None:
+            self.logger.warning(warning)
+        return unseen
 
     def read(self, folder: str | None, label: str, dataset: PaceDatasetData) -> dict[str, FloatArray]:
         """Return the arrays that the driver wrote for one dataset."""
@@ -56,11 +76,12 @@ class PaceEvaluateParser(PaceParser):
 
 
 def complete(
-    arrays: dict[str, FloatArray], dataset: PaceDatasetData, potential: PacePotentialData
+    arrays: dict[str, FloatArray], dataset: PaceDatasetData, potential: PacePotentialData, unseen: Unseen | None = None
 ) -> tuple[orm.ArrayData, dict[str, Any]]:
     """Return what is comparable with labels, and how it compares.
 
     :param arrays: what the potential alone says of the frames of the dataset.
+    :param unseen: interactions that the data of the active set never had: gamma of atoms that have them is infinite.
     :returns: the arrays with baseline and reference energies added, and the errors and quantiles.
     """
     frames = dataset.get_frames()
@@ -73,8 +94,10 @@ def complete(
     }
     errors: dict[str, Any] = {'n_frames': len(frames)}
     if frames.labelled:
-        errors |= errors_of(frames, arrays['energy'], arrays['forces'], arrays['stress'])
+        errors |= errors_of(frames, arrays['energy'], arrays['forces'], arrays['stress']) | spreads(frames)
     if 'gamma' in arrays:
+        if unseen:
+            arrays['gamma'] = np.where(unseen_atoms(frames, unseen), np.inf, arrays['gamma'])
         arrays['gamma_max'] = largest_per_frame(frames, arrays['gamma'])
         errors['gamma'] = gamma_quantiles(arrays['gamma_max'])
     return array_data(arrays), errors

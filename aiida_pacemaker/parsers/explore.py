@@ -9,12 +9,14 @@ from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.explore import PaceExploreCalculation, run_keys, starting_frames
+from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.exploration_files import Ending, ExplorationFileError, read_endings, read_run
 from aiida_pacemaker.engine.exploration_results import Run, candidate_frames, grades, report, trace_columns
+from aiida_pacemaker.engine.unseen import UNKNOWN
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
@@ -29,7 +31,10 @@ class ExplorationParser(PaceParser):
         :param runs: those that came to their end.
         :param more: what else the report says.
         """
-        options = options_of(ExploreOptions, self.node.inputs)
+        inputs = self.node.inputs
+        options = options_of(ExploreOptions, inputs)
+        if unseen_of(inputs.active_set, inputs.potential) is None:
+            self.logger.warning(UNKNOWN)
         content = {**report(runs, options.copies), 'n_planned': len(starts), **more}
         self.out('report', orm.Dict(finite(content)))
         if not runs:

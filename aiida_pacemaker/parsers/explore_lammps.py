@@ -9,6 +9,7 @@ from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.explore import starting_frames
 from aiida_pacemaker.calculations.explore_lammps import PaceExploreLammpsCalculation
+from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.exploration_files import ExplorationFileError
@@ -53,12 +54,13 @@ class PaceExploreLammpsParser(ExplorationParser):
         A run without an end has failed if another came after it, or the job to its end; else it was stopped with the
         job.
         """
-        elements = self.node.inputs.potential.elements
+        potential = self.node.inputs.potential
+        elements, unseen = potential.elements, unseen_of(self.node.inputs.active_set, potential)
         runs, complaints = [], []
         for number in range(len(names)):
             start = starts.select([number])
             try:
-                run = read_run(folder, names[number], number, start, elements, options)
+                run = read_run(folder, names[number], number, start, elements, options, unseen)
                 if run is None and (self.exit_status is not None or number < max(begun)):
                     run = failed_run(number, len(start.numbers), folder, names[number], options)
             except ExplorationFileError as exception:

@@ -10,8 +10,12 @@ from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.select import PaceSelectCalculation
+from aiida_pacemaker.calculations.unseen import unseen_of
+from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.logs import SelectionLog, read_selection_log
+from aiida_pacemaker.engine.options import SelectOptions
+from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen, cover, ranked, unseen_counts
 from aiida_pacemaker.frames.pickle_reading import read_selection
 from aiida_pacemaker.frames.table import Frames, IntArray
 from aiida_pacemaker.frames.theory import LevelOfTheory
@@ -19,7 +23,12 @@ from aiida_pacemaker.parsers.base import PaceParser
 
 
 class PaceSelectParser(PaceParser):
-    """Attach the selected frames. Nothing selected is a success: the candidates have nothing to add."""
+    """Attach the selected frames. Nothing selected is a success: the candidates have nothing to add.
+
+    The engine ranks by what it knows of. Before its frames come those with interactions that the data of the active set
+    never had, as many as their functions need (:func:`aiida_pacemaker.engine.unseen.cover`), and after them, where more
+    frames were asked for, the others that have such interactions.
+    """
 
     def parse(self, **kwargs: Any) -> ExitCode:
         """Parse the retrieved files."""
@@ -37,12 +46,56 @@ class PaceSelectParser(PaceParser):
             invalid = self.exit_codes.ERROR_SELECTION_INVALID.format(reason=str(exception))
             return self.verdict(self.diagnose(), self.unusable(invalid))
 
+        rows, n_unseen = self.with_unseen(rows, candidates)
         log = asdict(self.summarise(read_selection_log, self.job.STDERR, SelectionLog()))
-        self.out('output_parameters', orm.Dict({**log, 'n_candidates': n_candidates, 'n_selected': len(rows)}))
+        counts = {'n_candidates': n_candidates, 'n_selected': len(rows), 'n_unseen': n_unseen}
+        self.out('output_parameters', orm.Dict({**log, **counts}))
         self.out('indices', _indices(rows, candidates))
         if len(rows):
             self.out('selected', select_frames(rows, candidates))
         return self.verdict()
+
+    def with_unseen(self, rows: IntArray, candidates: dict[str, PaceDatasetData]) -> tuple[IntArray, int]:
+        """Return the selected rows with those for what the data never had, and how many have any of it.
+
+        :param rows: what the engine selected, in the order of rank.
+        """
+        inputs = self.node.inputs
+        unseen = unseen_of(inputs.active_set, inputs.potential) if 'active_set' in inputs else Unseen({})
+        if unseen is None:
+            self.logger.warning(UNKNOWN)
+        if not unseen:
+            return rows, 0
+        most = options_of(SelectOptions, inputs).max_structures
+        places, counts = unseen_in_candidates(candidates, unseen)
+        needed = np.array(list(unseen.blocks.values()), dtype=np.int64)
+        first = places[cover(counts, needed, most)].tolist()
+        # Where there is room, by the number that was asked for, all that is unknown is worth a label.
+        selected = list(dict.fromkeys([*first, *rows.tolist()]))
+        if most is not None and len(selected) < most:
+            left = ~np.isin(places, selected)
+            selected += places[left][ranked(counts[left], needed, most - len(selected))].tolist()
+        chosen = np.array(selected[:most], dtype=np.int64)
+        return chosen, int(np.isin(chosen, places).sum())
+
+
+def unseen_in_candidates(candidates: dict[str, PaceDatasetData], unseen: Unseen) -> tuple[IntArray, IntArray]:
+    """Return the positions of frames with interactions that the data never had, and how many atoms have which, (F, B).
+
+    Positions are counted through all candidate sets. One shard is in memory at a time.
+    """
+    # More atoms than there are functions count for nothing.
+    needed = np.minimum(list(unseen.blocks.values()), np.iinfo(np.uint16).max)
+    places, counts = [], []
+    start = 0
+    for dataset in candidates.values():
+        for shard in dataset.shards:
+            found = unseen_counts(dataset.get_shard(shard['name']), unseen)
+            having = np.flatnonzero(found.any(axis=1))
+            places.append(start + having)
+            counts.append(np.minimum(found[having], needed).astype(np.uint16))
+            start += shard['n_frames']
+    return np.concatenate(places), np.concatenate(counts)
 
 
 def _indices(rows: IntArray, candidates: dict[str, PaceDatasetData]) -> orm.ArrayData:

@@ -16,6 +16,7 @@ from aiida_pacemaker.calculations.base import STATUS
 from aiida_pacemaker.calculations.baseline_checks import warnings_about_reach
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.calculations.training_checks import warnings_about_counts
+from aiida_pacemaker.calculations.unseen import unseen_by
 from aiida_pacemaker.data.learning_curves import curves_from_tables
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
@@ -175,6 +176,7 @@ class PaceTrainParser(PaceParser):
             *self.unchecked(log),
             *self.counts(potential, log),
             *self.reach(),
+            *self.unseen(potential),
         ]
         for warning in warnings:
             self.logger.warning(warning)
@@ -324,6 +326,13 @@ class PaceTrainParser(PaceParser):
         passed = [f'{section}.{key}: {extra[section][key]!r}' for section in sorted(extra) for key in extra[section]]
         settings = f'Passed on to the engine as they are, unchecked (`extra`): {"; ".join(passed)}.' if passed else None
         return [warning for warning in (version, settings) if warning is not None]
+
+    def unseen(self, potential: PacePotentialData | None) -> list[str]:
+        """Return a warning of interactions that the potential has functions for and the dataset no atoms."""
+        if potential is None:
+            return []
+        warning = unseen_by([self.node.inputs.dataset], potential).warning
+        return [warning] if warning else []
 
     def dropped(self, log: LogSummary) -> ExitCode | None:
         """Return what there is to say of frames that the engine did not fit although it was to."""

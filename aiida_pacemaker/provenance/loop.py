@@ -32,7 +32,7 @@ def loop_table(loop: orm.WorkChainNode) -> list[dict[str, Any]]:
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows of a loop as text for a terminal: errors in meV/atom and meV/angstrom."""
+    """Return the rows of a loop as text for a terminal: errors in meV/atom and meV/angstrom, and how good that is."""
     columns: dict[str, tuple[str, float, str]] = {
         'generation': ('gen', 1, 'd'),
         'n_frames': ('frames', 1, 'd'),
@@ -48,14 +48,38 @@ def format_table(rows: list[dict[str, Any]]) -> str:
     }
     table = [[title for title, _, _ in columns.values()]]
     for row in rows:
-        table.append(
-            [
-                '-' if row[name] is None else format(row[name] * factor if factor != 1 else row[name], style)
-                for name, (_, factor, style) in columns.items()
-            ]
-        )
+        table.append([_cell(row, name, factor, style) for name, (_, factor, style) in columns.items()])
     widths = [max(len(line[column]) for line in table) for column in range(len(columns))]
-    return '\n'.join('  '.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table)
+    lines = ['  '.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
+    return '\n'.join([*lines, *quality_lines(rows)])
+
+
+def quality_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Return how good the last potential of a loop is, in sentences; none where its report does not say.
+
+    :param rows: as of :func:`loop_table`, or `generations` of the report.
+    """
+    quality = rows[-1].get('quality') if rows else None
+    if quality is None:
+        return []
+    return [*quality['text'], *(f'Warning: {warning}' for warning in quality['warnings'])]
+
+
+def shown_gamma(row: dict[str, Any], name: str, style: str = '.4f') -> str:
+    """Return a quantile of gamma as text: `inf` where interactions occur that the data never had, `no` without any.
+
+    :param row: a row of a loop.
+    :param name: `gamma_median`, `gamma_p90`, `gamma_p99` or `gamma_max`.
+    """
+    if row[name] is None:
+        return 'inf' if row.get('gamma_n_unseen') else 'no'
+    return format(row[name], style)
+
+
+def _cell(row: dict[str, Any], name: str, factor: float, style: str) -> str:
+    if row[name] is None:
+        return 'inf' if name.startswith('gamma') and row.get('gamma_n_unseen') else '-'
+    return format(row[name] * factor if factor != 1 else row[name], style)
 
 
 def _seconds(loop: orm.WorkChainNode) -> dict[int, float]:

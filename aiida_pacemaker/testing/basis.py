@@ -87,8 +87,9 @@ class Potential:
                 yield from block.functions
 
     def pair_functions(self) -> list[Function]:
-        """Return the functions of order one, which are those that the fake engine evaluates."""
-        return [function for function in self.functions() if len(function['nr']) == 1]
+        """Return the functions of order one, which are those that the fake engine evaluates, in the engine's order."""
+        found = [function for function in self.functions() if len(function['nr']) == 1]
+        return sorted(found, key=lambda function: str(function['type']).split())
 
     def count(self) -> int:
         """Return the number of functions."""

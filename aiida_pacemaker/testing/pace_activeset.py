@@ -84,8 +84,11 @@ def main() -> None:
                 f'Insufficient atomic environments to determine active set for species type {number}, system is '
                 f'under-determined, projections shape=({len(rows)}, {sizes[element]})'
             )
-        chosen = max_volume(rows, spanning_rows(rows), arguments.gamma_tolerance, arguments.maxvol_iters)
-        matrices[element] = inverted(rows[chosen], sizes[element])
+        # What no atom excites drops out, as it does by the pseudo-inverse of the engine.
+        excited: BoolArray = rows.std(axis=0) > 0
+        seen = rows[:, excited]
+        chosen = max_volume(seen, spanning_rows(seen), arguments.gamma_tolerance, arguments.maxvol_iters)
+        matrices[element] = inverted(seen[chosen], excited, sizes[element])
         log.info(
             '\tElement: %s, Active set inv. shape: %s, gamma_max: %.3f',
             *(element, matrices[element].shape, gamma(rows, matrices[element]).max()),

@@ -16,7 +16,7 @@ from aiida_pacemaker.frames.table import FloatArray, Frames
 
 from .basis import Potential, load
 from .faults import current
-from .physics import describe, load_active_set, max_volume, projections_of, spanning_rows
+from .physics import NOISE, describe, load_active_set, max_volume, projections_of, spanning_rows
 from .reporting import log, start_log
 from .tables import concatenate, structures, write_selection
 
@@ -93,8 +93,14 @@ def _new_members(
     counts: Counter[int] = Counter()
     for number, element in enumerate(potential.elements):
         rows, atoms = projections_of(description, frames, element)
+        known: FloatArray = rows[:0]
+        if element in matrices:
+            inverse = matrices[element][: rows.shape[1], : rows.shape[1]]
+            # What no atom of the data excites has dropped out of the active set.
+            excited = np.abs(inverse).max(axis=1) > NOISE
+            rows = rows[:, excited]
+            known = np.asarray(np.linalg.inv(inverse[np.ix_(excited, excited)]), dtype=np.float64)
         size = rows.shape[1]
-        known = np.linalg.inv(matrices[element])[:size, :size] if element in matrices else rows[:0]
         if len(known) + len(rows) < size:
             raise ValueError(
                 f'Insufficient atomic environments to determine active set for species type {number}, system is '

@@ -21,7 +21,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from aiida_pacemaker.frames.neighbours import pairs
-from aiida_pacemaker.frames.table import FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
 
 from .basis import Potential
 
@@ -29,6 +29,8 @@ from .basis import Potential
 SHORTEST = 1e-6
 #: What the engine says of two atoms at the same place.
 SMALL_DISTANCE = 'Encountered very small distance. Stopping.'
+#: What is left of functions that no atom of the data excites in an inverted active set: as little as of the engine's.
+NOISE = 1e-16
 #: Projections that differ by less than this fraction of the largest one do not tell atoms apart.
 _RESOLUTION = 1e-12
 
@@ -156,10 +158,17 @@ def spanning_rows(rows: FloatArray) -> IntArray:
     return np.array(chosen, dtype=np.int64)
 
 
-def inverted(rows: FloatArray, size: int) -> FloatArray:
-    """Return the inverted active set: that of the pair functions, and a unit matrix for all other functions."""
+def inverted(rows: FloatArray, excited: BoolArray, size: int) -> FloatArray:
+    """Return the inverted active set: that of the pair functions, and a unit matrix for all other functions.
+
+    :param rows: the active set, shape (K, K).
+    :param excited: which of the pair functions any atom excites, K of them; the others drop out but for noise.
+    :param size: number of all functions.
+    """
     matrix = np.eye(size)
-    matrix[: len(rows), : len(rows)] = np.linalg.inv(rows)
+    pairs_only = NOISE * np.eye(len(excited))
+    pairs_only[np.ix_(excited, excited)] = np.linalg.inv(rows)
+    matrix[: len(excited), : len(excited)] = pairs_only
     return matrix
 
 

@@ -18,6 +18,7 @@ from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.provenance.costs import core_hours
+from aiida_pacemaker.provenance.loop import quality_lines, shown_gamma
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.builders import LoopBuilders
 from aiida_pacemaker.workflows.calibration import calibrate
@@ -232,6 +233,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         if complaint := self.complaint('activeset', self.exit_codes.ERROR_ACTIVE_SET_FAILED):
             return complaint
         self.ctx.active_set = self.ctx.activeset.outputs.active_set
+        parameters = self.ctx.activeset.outputs.output_parameters.get_dict()
+        for warning in parameters.get('warnings', []):
+            self.report(f'{self.stage}: {warning}')
         return None
 
     # Evaluation.
@@ -272,7 +276,8 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         self.report(
             f'generation {self.ctx.generation}: {row["n_frames"]} frames, test errors '
             f'{_shown(row["test_rmse_energy"])} eV/atom and {_shown(row["test_rmse_forces"])} eV/Å, largest gamma '
-            f'{_shown(row["gamma_max"])}, {row["n_candidates"]} of {row["n_unknown"]} new candidates above it'
+            f'{shown_gamma(row, "gamma_max")}, {row["n_candidates"]} of {row["n_unknown"]} new candidates above the '
+            f'threshold{_unseen_too(row)}'
         )
         return self.stuck()
 
@@ -352,6 +357,8 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     def results(self) -> None:
         """Attach the outputs and say why the loop has ended."""
         self.report(f'{self.ctx.report["stop_reason"]}: {self.ctx.report["stop_message"]}')
+        for line in quality_lines(self.ctx.report['generations']):
+            self.report(line)
         self.attach()
         self.out('stop_reason', self.call('stop_reason', stop_reason_of, report=self.ctx.report))
 
@@ -359,6 +366,10 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         """Clean the remote folders if asked to: a generation needs nothing of the folders of an earlier one."""
         if self.inputs.clean_workdir.value:
             clean_folders(self)
+
+
+def _unseen_too(row: dict[str, Any]) -> str:
+    return f', {row["n_unseen"]} of them with interactions that the data never had' if row['n_unseen'] else ''
 
 
 def _shown(error: float | None) -> str:

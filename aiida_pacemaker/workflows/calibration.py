@@ -61,11 +61,12 @@ def calibrate(
         labelled = frames.select([index for index, _ in known])
         predicted = np.concatenate([forces[starts[row] : starts[row + 1]] for _, row in known])
         points['generation'] += [generation.value] * len(known)
-        points['gamma'] += [float(gamma[row]) for _, row in known]
+        # An infinite one, of interactions that the data never had, is no number in JSON.
+        points['gamma'] += [float(gamma[row]) if np.isfinite(gamma[row]) else None for _, row in known]
         points['error'] += force_errors(labelled, predicted).tolist()
         points['spread'] += [None if spread is None else float(spread[row]) for _, row in known]
-    spreads = np.array(points['spread'], dtype=np.float64)
-    return orm.Dict({'points': points, **calibration.calibrate(points['gamma'], points['error'], spreads)})
+    grades, spreads = (np.array(points[name], dtype=np.float64) for name in ('gamma', 'spread'))
+    return orm.Dict({'points': points, **calibration.calibrate(grades, points['error'], spreads)})
 
 
 def _joined_in(generation: int, *datasets: PaceDatasetData | None) -> Iterator[Frames]:

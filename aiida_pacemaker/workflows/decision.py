@@ -64,6 +64,9 @@ def split_labels(left: int, settings: LoopSettings) -> int:
 
 def _gamma_converged(row: dict[str, Any], settings: LoopSettings) -> bool:
     """Tell whether there is nothing left that the potential does not know."""
+    if row.get('n_unseen'):
+        # Whatever the quantile says: there is a candidate with interactions that the data never had.
+        return False
     gamma, explored = row[f'gamma_{settings.gamma_quantile}'], row['explored']
     known = gamma is not None and bool(gamma < settings.gamma_threshold)
     if explored is None:

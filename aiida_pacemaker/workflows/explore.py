@@ -25,7 +25,7 @@ def validate_explorer(inputs: Any, _: Any) -> str | None:
     """Check each condition as its jobs will."""
     known = {name: inputs[name] for name in ('potential', 'active_set', 'seeds', 'seed') if name in inputs}
     for label, condition in (inputs.get('conditions') or {'': None}).items():
-        options = orm.Dict(options_under(inputs.get('options'), condition))
+        options = orm.Dict(options_under(inputs.get('options'), condition, inputs.get('gamma_low')))
         complaint = complaint_about(ExploreOptions, options) or validate_explore({**known, 'options': options}, None)
         if complaint is not None:
             return f'`conditions.{label}`: {complaint}' if label else complaint
@@ -53,6 +53,13 @@ class PaceExploreWorkChain(ResumingWorkChain):
         super().define(spec)
         job = cls.JOB._process_class
         spec.expose_inputs(job, include=PROVIDED)
+        spec.input(
+            'gamma_low',
+            valid_type=orm.Float,
+            serializer=to_aiida_type,
+            required=False,
+            help='Frames with a gamma from here on are kept, where neither `options` nor a condition say `gamma_low`.',
+        )
         spec.input_namespace(
             'conditions',
             valid_type=orm.Dict,
@@ -93,7 +100,7 @@ class PaceExploreWorkChain(ResumingWorkChain):
 
     def plan(self) -> None:
         """Divide the exploration into jobs."""
-        names = ('seeds', 'seed', 'seeds_per_job', 'options')
+        names = ('seeds', 'seed', 'seeds_per_job', 'options', 'gamma_low')
         given = {name: self.inputs[name] for name in names if name in self.inputs}
         conditions = {f'condition_{label}': node for label, node in self.inputs.get('conditions', {}).items()}
         metadata = {'call_link_label': 'plan'}

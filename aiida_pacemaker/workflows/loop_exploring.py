@@ -7,7 +7,7 @@ from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.drawing import choose_seeds
 from aiida_pacemaker.workflows.loop_steps import LoopSteps
-from aiida_pacemaker.workflows.plugins import process_from
+from aiida_pacemaker.workflows.plugins import EXPLORER, process_from
 
 
 class LoopExploring(LoopSteps):
@@ -26,10 +26,13 @@ class LoopExploring(LoopSteps):
         if seeds is None:
             count = orm.Int(settings.seed_frames)
             seeds = self.call('seeds', choose_seeds, dataset=self.ctx.dataset, count=count, seed=seed)
+        process_class = process_from(self.inputs.explore.entry_point.value)
+        threshold = orm.Float(settings.gamma_threshold)
+        provided = {'potential': self.ctx.potential, 'active_set': self.ctx.active_set, 'seeds': seeds, 'seed': seed}
         inputs = self.plugged_in(
-            'explore', 'explore', potential=self.ctx.potential, active_set=self.ctx.active_set, seeds=seeds, seed=seed
+            'explore', 'explore', **provided, **EXPLORER.optional_inputs(process_class, gamma_low=threshold)
         )
-        return self.launch('explore', process_from(self.inputs.explore.entry_point.value), inputs)
+        return self.launch('explore', process_class, inputs)
 
     def inspect_explore(self) -> ExitCode | None:
         """Take what was found for the pool of this generation."""

@@ -21,15 +21,17 @@ class Role:
     :param name: in words; that of its namespace among the inputs is the verb.
     :param namespace: where it is chosen.
     :param provided: the inputs that the caller gives it.
+    :param optional: inputs that the caller gives to a process that has them.
     """
 
     name: str
     namespace: str
     provided: tuple[str, ...]
+    optional: tuple[str, ...] = ()
 
     def define_ports(self, spec: ProcessSpec, *, help: str) -> None:  # noqa: A002 (as ports call it)
         """Define how such a process is given: its entry point, its inputs and its metadata."""
-        provided = ', '.join(f'`{name}`' for name in self.provided)
+        provided = ', '.join(f'`{name}`' for name in (*self.provided, *self.optional))
         spec.input_namespace(self.namespace, help=help)
         spec.input(
             f'{self.namespace}.entry_point',
@@ -52,6 +54,10 @@ class Role:
             help=f'Metadata of the {self.name}, such as the options of a job.',
         )
 
+    def optional_inputs(self, process_class: Any, **inputs: orm.Data) -> dict[str, orm.Data]:
+        """Return those of the optional inputs that a process has."""
+        return {name: node for name, node in inputs.items() if name in process_class.spec().inputs}
+
 
 #: Takes `dataset`, a `PaceDatasetData` without labels. Its outputs are the namespace `trajectories` of
 #: `TrajectoryData`, and `failures`, a `Dict` whose `failures` lists the frames that could not be labelled, each with
@@ -61,8 +67,10 @@ LABELLER = Role('labeller', 'label', ('dataset',))
 #: its random numbers). Its outputs are `candidates`, a `PaceDatasetData` without labels, which is not there if nothing
 #: was worth keeping, and `report`, a `Dict` with `n_runs`, `n_candidates`, `reasons` (how many runs ended for which
 #: reason; `finished` for those that came to their end) and `gamma`, quantiles of the extrapolation grade of all
-#: structures on the way, not only of those that were kept (`median`, `p90`, `p99`, `max`).
-EXPLORER = Role('explorer', 'explore', ('potential', 'active_set', 'seeds', 'seed'))
+#: structures on the way, not only of those that were kept (`median`, `p90`, `p99`, `max`; None where it is infinite,
+#: and `n_unseen`, how many are, because they have interactions that the data never had). One that has the input
+#: `gamma_low` (a `Float`) gets the grade from which on the caller takes a structure for unknown.
+EXPLORER = Role('explorer', 'explore', ('potential', 'active_set', 'seeds', 'seed'), ('gamma_low',))
 
 
 def process_from(entry_point: str) -> Any:

@@ -9,13 +9,15 @@ from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.exploring import options_under
 from aiida_pacemaker.calculations.launch_checks import complaint_about_mpi
 from aiida_pacemaker.calculations.training_checks import complaint_about_active_set, complaint_about_training
-from aiida_pacemaker.calculations.validation import validate_baseline, validate_labelled, validator_for
+from aiida_pacemaker.calculations.validation import complaint_about, validate_baseline, validate_labelled, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.plugins import EXPLORER, LABELLER, jobs_of, process_from
@@ -42,7 +44,15 @@ GO_ON = 'What there is so far is in the outputs: repair what is wrong and go on 
 
 def validate_loop(inputs: Any, _: Any) -> str | None:
     """Check all that is known before the first job: there is something to begin with, and the inputs fit together."""
-    checks = (_check_begin, _check_candidates, _check_labeller, _check_launches, _check_training, _check_elements)
+    checks = (
+        _check_begin,
+        _check_candidates,
+        _check_grades,
+        _check_labeller,
+        _check_launches,
+        _check_training,
+        _check_elements,
+    )
     return next((complaint for check in checks if (complaint := check(inputs))), None)
 
 
@@ -68,6 +78,28 @@ def _check_candidates(inputs: Any) -> str | None:
         return f'`explore.entry_point`: {exception}'
     if 'entry_point' not in inputs.get('label', {}):
         return 'what is explored has no labels: give a labeller (`label.entry_point`, `label.inputs`)'
+    return None
+
+
+def _check_grades(inputs: Any) -> str | None:
+    """Look for explorations that would keep less than the loop asks for, and so find nothing while not all is known."""
+    explore = inputs.get('explore', {})
+    if 'entry_point' not in explore or 'gamma_low' not in process_from(explore['entry_point'].value).spec().inputs:
+        return None
+    threshold = orm.Float(LoopSettings.model_validate(inputs['settings'].get_dict()).gamma_threshold)
+    chosen = explore.get('inputs', {})
+    for label, condition in (chosen.get('conditions') or {'': None}).items():
+        options = orm.Dict(options_under(chosen.get('options'), condition, threshold))
+        where = f'`explore.inputs.conditions.{label}`' if label else '`explore.inputs.options`'
+        if complaint := complaint_about(ExploreOptions, options):
+            return f'{where}: {complaint}'
+        gamma_low = ExploreOptions.model_validate(options.get_dict()).gamma_low
+        if gamma_low > threshold.value:
+            return (
+                f'{where}: found gamma_low={gamma_low:g}, needed: no more than the `gamma_threshold` of the loop, '
+                f'{threshold.value:g}. What lies in between is unknown to the loop and not kept by the explorer. Leave '
+                '`gamma_low` out: it is the threshold then.'
+            )
     return None
 
 

@@ -10,6 +10,7 @@ from aiida.engine import calcfunction
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.errors import parse_options
+from aiida_pacemaker.engine.quality import judge
 from aiida_pacemaker.engine.statistics import QUANTILES
 from aiida_pacemaker.workflows.decision import StopReason, decide
 from aiida_pacemaker.workflows.settings import LoopSettings
@@ -69,6 +70,9 @@ def report_fit(
         'explored': None if exploration is None else _explored(exploration.get_dict()),
         'n_unknown': 0 if candidates is None else candidates['n_unknown'],
         'n_candidates': 0 if candidates is None else candidates['n_candidates'],
+        'n_unseen': 0 if candidates is None else candidates['n_unseen'],
+        'unseen': errors.get_dict().get('unseen'),
+        'quality': judge(evaluated['train'], evaluated.get('test')),
         'n_selected': 0,
         'n_added': 0,
         'n_failed': 0,
@@ -178,11 +182,11 @@ def retried_in_run(report: dict[str, Any]) -> int:
 
 
 def _grades(evaluated: dict[str, Any], exploration: orm.Dict | None) -> dict[str, float | None]:
-    """Return the quantiles of gamma by their names."""
+    """Return the quantiles of gamma by their names, and how many are infinite: there is no number for it in JSON."""
     if exploration is None:
         return dict(evaluated['pool']['gamma'])
-    # An exploration of which no run came to its first check has none.
-    return exploration['gamma'] or dict.fromkeys(QUANTILES)
+    # An exploration of which no run came to its first check has none, and an explorer need not know of infinite ones.
+    return {'n_unseen': 0, **(exploration['gamma'] or dict.fromkeys(QUANTILES))}
 
 
 def _explored(exploration: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from aiida_pacemaker.engine.exploration import GAMMA_THRESHOLD
+
 
 class LoopSettings(BaseModel):
     """When the loop goes on, what it takes, and when it is done."""
@@ -17,7 +19,7 @@ class LoopSettings(BaseModel):
     later_epochs: int = Field(default=10, ge=1, description='Iterations of a fit that continues the last potential.')
     frames_per_generation: int = Field(default=20, ge=1, description='Largest number of frames selected at once.')
     gamma_threshold: float = Field(
-        default=1.5,
+        default=GAMMA_THRESHOLD,
         gt=0,
         description='Candidates whose largest extrapolation grade is below this are known already and not selected.',
     )

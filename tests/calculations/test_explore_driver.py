@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
@@ -24,7 +24,7 @@ PACKAGE = Path(aiida_pacemaker.__file__).parent
 @pytest.fixture
 def driver(monkeypatch):
     """Return a function that imports a file that is put beside the driver."""
-    for folder in (PACKAGE / 'baseline', PACKAGE / 'calculations' / 'drivers'):
+    for folder in (PACKAGE / 'baseline', PACKAGE / 'engine', PACKAGE / 'calculations' / 'drivers'):
         monkeypatch.syspath_prepend(str(folder))
     before = set(sys.modules)
     yield importlib.import_module
@@ -252,3 +252,50 @@ def test_atoms_at_the_same_place_are_named(driver):
     atoms.positions[1] = atoms.positions[0]
     with pytest.raises(ValueError, match='at the same place'):
         baseline.evaluate(atoms)
+
+
+# --- Interactions that the data never had ---
+
+
+@pytest.fixture
+def collide(driver):
+    """Return a function that lets an atom of silver fly at one of copper, where no data has a pair of both within 3."""
+
+    def fly(start=5.0, **options):
+        request = ExploreOptions(**{'gamma_low': 1.0, 'gamma_high': 5.0, 'min_distance': 1.0, **options}).request()
+        atoms = Atoms('CuAg', [(0, 0, 0), (0, 0, start)], cell=[20] * 3, pbc=True)
+        seek = driver('watching').make_seeker({'cutoffs': [[29, 47, 3.0]], 'blocks': [[29, [47]]]})
+        watch = driver('watching').Watch(lambda atoms: np.full(len(atoms), 0.5), request, seek)
+        atoms.calc = EMT()
+        step, reason = 0, watch.check(0, atoms, 1e9)
+        while reason is None and step < 100:
+            step += 1
+            atoms.positions[1, 2] -= 0.05
+            reason = watch.check(step, atoms, 1e9) if step % 10 == 0 else watch.remember(step, atoms)
+        return reason, step, watch.arrays(2), atoms
+
+    return fly
+
+
+def test_a_run_stops_at_what_the_data_never_had(collide):
+    """Gamma of the active set says that all is known."""
+    reason, step, seen, _ = collide()
+    # The distance falls below 3 at step 41.
+    assert (reason, step) == ('gamma_high', 50)
+    assert np.isinf(seen['gamma_max'][-1])
+    assert np.isfinite(seen['gamma_max'][:-1]).all()
+    # The frame itself is worth a label, and the atom concerned is the one that sees it.
+    assert seen['kept_step'].tolist() == [50]
+    assert np.isinf(seen['gamma']).tolist() == [True, False]
+
+
+def test_a_seed_with_what_the_data_never_had_is_kept(collide):
+    reason, step, seen, _ = collide(start=2.5)
+    assert (reason, step) == ('seed_beyond_gamma_high', 0)
+    assert seen['kept_step'].tolist() == [0]
+
+
+def test_atoms_that_are_too_close_are_not_worth_a_label(collide):
+    reason, _, seen, _ = collide(start=2.5, min_distance=2.6)
+    assert reason == 'seed_beyond_gamma_high'
+    assert not len(seen['kept_step'])

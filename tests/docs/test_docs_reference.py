@@ -171,12 +171,13 @@ def test_handlers_are_all_explained():
 
 def test_protocols_are_all_explained():
     from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+    from aiida_pacemaker.workflows.settings import LoopSettings
 
     page = (DOCS / 'howto' / 'run_the_loop.md').read_text()
     for name in PaceActiveLearningWorkChain.get_available_protocols():
         inputs = PaceActiveLearningWorkChain.get_protocol_inputs(name)
-        config, settings = inputs['config'], inputs['settings']
+        config, settings = inputs['config'], LoopSettings(**inputs['settings'])
         shape = f'{config["r_cut"]:g} Å, degree {config["max_deg"]}, order {config["max_order"]}'
-        epochs = f'{settings["first_epochs"]}, {settings["later_epochs"]}'
+        epochs = f'{settings.first_epochs}, {settings.later_epochs}'
         default = ' (default)' if name == PaceActiveLearningWorkChain.get_default_protocol() else ''
-        assert f'| `{name}`{default} | {shape} | {epochs} | {settings["max_generations"]} |' in page
+        assert f'| `{name}`{default} | {shape} | {epochs} | {settings.max_generations} |' in page

@@ -11,11 +11,13 @@ from aiida.engine import WorkChain, run_get_node
 from aiida.manage.caching import enable_caching
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 
+from aiida_pacemaker.calculations.datasets import RefusedError, filter_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.provenance import remains_of
+from aiida_pacemaker.provenance import format_table, loop_table, remains_of
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
 
 CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
@@ -554,3 +556,75 @@ def test_inputs_that_a_job_refuses_are_no_exception(builder, narrow, pool):
     assert 'the engine accepts -20 to 250' in node.exit_message
     assert node.outputs.dataset.n_frames == narrow.n_frames
     assert 'report' in node.outputs
+
+
+# --- Interactions that the data never had ---
+
+
+def labelled_by_emt(atoms, seed):
+    atoms.rattle(0.05, seed=seed)
+    atoms.calc = EMT()
+    atoms.get_stress()
+    return atoms
+
+
+@pytest.mark.fault(
+    'a pool full of a pair of elements that the data never had',
+    engine='gamma is 0: all is known',
+    here='gamma is infinite, they are labelled first',
+    ends='success',
+)
+def test_a_pair_that_the_data_never_had(builder):
+    """Pure elements first; in the pool unlike atoms are neighbours and like ones out of reach of each other."""
+    pure = [labelled_by_emt(bulk(symbol, cubic=True), seed) for symbol in ('Cu', 'Ag') for seed in range(5)]
+    mixed = [labelled_by_emt(bulk('CuAg', 'rocksalt', a=5.5 + 0.02 * seed, cubic=True), seed) for seed in range(4)]
+    data, pool = (PaceDatasetData(from_atoms(images, name)).store() for images, name in ((pure, 'a'), (mixed, 'b')))
+    inputs = builder(
+        {'gamma_threshold': 1e6, 'gamma_quantile': 'median', 'max_generations': 2}, dataset=data, pool=pool
+    )
+    config = inputs.train['pace']['config'].get_dict()
+    inputs.train['pace']['config'] = orm.Dict({**config, 'elements': ['Ag', 'Cu'], 'r_cut': 3.6})
+    inputs.reference_energies = orm.Dict({'Ag': 0.0, 'Cu': 0.0})
+    _, node = run_get_node(inputs)
+    assert node.is_finished_ok, node.exit_message
+    first, second = rows(node)
+    # However high the threshold, and whatever the quantile.
+    assert (first['n_candidates'], first['n_unseen'], first['gamma_n_unseen'], first['gamma_max']) == (4, 4, 4, None)
+    assert first['unseen'] == ['Ag-Cu']
+    assert first['n_selected'] == 4
+    assert (second['gamma_n_unseen'], second['gamma_max'] > 0) == (0, True)
+    assert node.outputs.stop_reason.value == 'POOL_EXHAUSTED'
+    assert 'inf' in format_table(loop_table(node))
+
+    # Everything that uses it says so.
+    evaluation, selection = (called(node, f'generation 0: {step}').outputs for step in ('evaluate', 'select'))
+    assert np.isinf(evaluation.evaluations.pool.get_array('gamma')).all()
+    assert np.isfinite(evaluation.evaluations.train.get_array('gamma')).all()
+    assert selection.output_parameters['n_unseen'] == 4
+    active_set = called(node, 'generation 0: activeset').outputs.active_set
+    assert active_set.unseen.names == ['Ag-Cu']
+    training = called(node, 'generation 0: train').outputs
+    assert 'Ag-Cu' in ' '.join(training.metrics['warnings'])
+    assert 'Ag-Cu' in training.potential.to_lammps(active_set=active_set)
+    assert any('Ag-Cu' in entry.message for entry in orm.Log.collection.get_logs_for(node))
+    kept, _ = filter_frames(data, evaluation=evaluation.evaluations.train, gamma=(None, 1e9))
+    assert kept.n_frames == data.n_frames
+    with pytest.raises(RefusedError):
+        filter_frames(pool, evaluation=evaluation.evaluations.pool, gamma=(None, 1e9))
+    # Like atoms see each other in none of them.
+    assert node.outputs.active_set.unseen.names == ['Ag with Ag, Cu', 'Cu with Ag, Cu']
+
+
+def called(node, label):
+    return next(process for process in node.called if process.label == label)
+
+
+def test_the_end_says_how_good_the_potential_is(builder, narrow, pool, frozen_test):
+    """An end that was decided is no word on the errors."""
+    _, node = run_get_node(builder({'max_generations': 1}, dataset=narrow, pool=pool, test_dataset=frozen_test))
+    quality = rows(node)[0]['quality']
+    assert (quality['on'], quality['verdict'] is not None) == ('test', True)
+    said = [entry.message for entry in orm.Log.collection.get_logs_for(node)]
+    for line in quality['text']:
+        assert any(line in message for message in said)
+        assert line in format_table(loop_table(node))

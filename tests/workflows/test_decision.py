@@ -41,6 +41,9 @@ def row(**changes):
         ({}, {'max_generations': 1}, StopReason.MAX_GENERATIONS),
         ({}, {'gamma_threshold': 6.0, 'gamma_quantile': 'p99'}, StopReason.GAMMA_CONVERGED),
         ({}, {'gamma_threshold': 6.0}, None),
+        # Interactions that the data never had: gamma is infinite, whatever the quantile says.
+        ({'gamma_max': None, 'gamma_n_unseen': 1, 'n_unseen': 1}, {'gamma_threshold': 30.0}, None),
+        ({'gamma_max': None, 'n_unseen': 1}, {'gamma_threshold': 6.0, 'gamma_quantile': 'p99'}, None),
     ],
 )
 def test_reason(changes, settings, reason):

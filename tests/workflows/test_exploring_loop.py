@@ -11,10 +11,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance import ancestors, frame_origin, remains_of
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.ports import _check_grades, validate_loop
+from aiida_pacemaker.workflows.settings import LoopSettings
 
 CONFIG = {'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 SETTINGS = {
@@ -25,7 +28,7 @@ SETTINGS = {
     'seed_frames': 3,
     'gamma_threshold': 1.0,
 }
-OPTIONS = {'temperature': 600.0, 'n_steps': 60, 'timestep': 2.0, 'check_every': 5, 'spacing': 5, 'gamma_low': 1.0}
+OPTIONS = {'temperature': 600.0, 'n_steps': 60, 'timestep': 2.0, 'check_every': 5, 'spacing': 5}
 
 
 @pytest.fixture
@@ -236,3 +239,39 @@ def test_what_is_missing_is_said_at_submission(build, changes, said):
 def test_a_pool_and_an_explorer(build, known):
     with pytest.raises(ValueError, match='leave out the other'):
         run_get_node(build(pool=known))
+
+
+# --- From which gamma on a structure is unknown ---
+
+
+@pytest.mark.parametrize('where', ['options', 'conditions'])
+def test_an_explorer_must_not_keep_less_than_the_loop_asks_for(build, where):
+    """What lies between the two would be unknown to the loop and found by nobody."""
+    inputs = build({'gamma_threshold': 1.2})
+    given = {'gamma_low': 1.5}
+    inputs.explore.inputs[where] = orm.Dict({**OPTIONS, **given}) if where == 'options' else {'hot': orm.Dict(given)}
+    complaint = validate_loop(inputs._inputs(prune=True), None)
+    assert 'gamma_low=1.5' in complaint
+    assert '1.2' in complaint
+
+
+def test_every_protocol_goes_with_the_explorer_as_it_is(build):
+    for protocol in PaceActiveLearningWorkChain.get_available_protocols():
+        settings = PaceActiveLearningWorkChain.get_protocol_inputs(protocol)['settings']
+        inputs = build(settings)
+        inputs.explore.inputs['options'] = orm.Dict({})
+        assert _check_grades(inputs._inputs(prune=True)) is None
+
+
+def test_the_explorer_keeps_from_the_threshold_of_the_loop_on(explored):
+    exploration = next(node for node in explored.called if node.label == 'generation 0: explore')
+    assert exploration.inputs.gamma_low.value == SETTINGS['gamma_threshold']
+
+
+def test_each_default_stands_in_one_place():
+    content = PaceActiveLearningWorkChain.get_protocol_inputs
+    defaults = LoopSettings().model_dump()
+    for protocol in PaceActiveLearningWorkChain.get_available_protocols():
+        given = content(protocol)['settings']
+        assert {name for name, value in given.items() if value == defaults[name]} == set()
+    assert ExploreOptions().gamma_low == defaults['gamma_threshold']

@@ -19,7 +19,7 @@ from dynamics import random_state
 from journal import begin, write
 from running import run_dynamics
 from structures import read_structures, right_handed
-from watching import Watch
+from watching import Watch, make_seeker
 
 
 def make_grader(potential, active_set):
@@ -55,6 +55,7 @@ def main():
         request = json.load(handle)
     options = request['options']
     grade = make_grader(request['potential'], request['active_set'])
+    seek = make_seeker(request['unseen'])
     calculator = AceOnBaseline(pyace.PyACECalculator(request['potential']), request['baseline'])
     with open('runs.jsonl', 'a') as lines:
         done = begin(lines, 'run')
@@ -66,7 +67,7 @@ def main():
             atoms.calc = calculator
             calculator.reset()
             calculator.baseline.listed = None
-            watch = Watch(grade, options)
+            watch = Watch(grade, options, seek)
             said = run_dynamics(atoms, watch, options, random_state(request['seed'], run['frame'], run['copy']))
             save(f'run_{number:06d}.npz', watch.arrays(len(atoms)))
             write(lines, {'run': number, **said, 'n_checks': len(watch.trace), 'n_kept': len(watch.kept)})

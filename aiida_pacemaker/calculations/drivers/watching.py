@@ -2,6 +2,7 @@
 
 import numpy as np
 from ase.neighborlist import neighbor_list
+from near_elements import NearElements
 
 #: In angstrom: where the shortest distance is looked for, one after the other.
 SEARCHES = (3.0, 6.0, 12.0)
@@ -12,10 +13,13 @@ class Watch:
 
     :param grade: returns gamma of each atom of a structure.
     :param options: the options of the run, as plain data.
+    :param seek: returns which atoms of a structure have interactions that the data never had: for them gamma of the
+        active set says nothing, and counts as infinite. None if there are none to look for.
     """
 
-    def __init__(self, grade, options):
+    def __init__(self, grade, options, seek=None):
         self.grade = grade
+        self.seek = seek
         self.options = options
         self.trace = []
         self.kept = []
@@ -27,13 +31,18 @@ class Watch:
         :param temperature: what the temperature should be in K.
         :raises ValueError: if gamma is not a number.
         """
-        gamma = self.grade(atoms)
-        largest, distance, actual = float(gamma.max()), shortest_distance(atoms), atoms.get_temperature()
-        seen = (step, largest, actual, atoms.get_potential_energy() / len(atoms), distance)
-        if not np.isfinite(seen[:-1]).all():
+        gamma, unseen = self.grade(atoms), self.unseen(atoms)
+        distance, actual = shortest_distance(atoms), atoms.get_temperature()
+        energy = atoms.get_potential_energy() / len(atoms)
+        if not np.isfinite([*gamma, actual, energy]).all():
             raise ValueError('gamma, temperature or energy is not a number')
-        self.trace.append(seen)
+        gamma = np.where(unseen, np.inf, gamma)
+        largest = float(gamma.max())
+        self.trace.append((step, largest, actual, energy, distance))
         if largest > self.options['gamma_high']:
+            if unseen.any():
+                # Worth a label itself, unlike one whose gamma is merely too high.
+                self.remember(step, atoms)
             self.look_back(atoms)
             return 'gamma_high' if step else 'seed_beyond_gamma_high'
         if distance < self.options['min_distance']:
@@ -54,6 +63,8 @@ class Watch:
         """Keep the latest frame since the last check whose gamma is worth a label but not too high.
 
         It is at the edge of what the potential knows, so it comes in place of the last frame kept if there is no room.
+        One with interactions that the data never had is worth a label whatever gamma says of the active set, unless
+        that is too high for it to be anything that is wanted.
         """
         past = atoms.copy()
         for step, positions, cell in reversed(self.passed):
@@ -63,12 +74,18 @@ class Watch:
             past.set_positions(positions)
             if shortest_distance(past) < self.options['min_distance']:
                 continue
-            gamma = self.grade(past)
-            if self.options['gamma_low'] <= gamma.max() <= self.options['gamma_high']:
+            gamma, unseen = self.grade(past), self.unseen(past)
+            worthy = unseen.any() or gamma.max() >= self.options['gamma_low']
+            if worthy and gamma.max() <= self.options['gamma_high']:
+                gamma = np.where(unseen, np.inf, gamma)
                 if not self._has_room_for(step):
                     self.kept.pop()
                 self.kept.append((step, positions, cell, gamma))
                 return
+
+    def unseen(self, atoms):
+        """Return which atoms have interactions that the data never had."""
+        return np.zeros(len(atoms), dtype=bool) if self.seek is None else self.seek(atoms)
 
     def _has_room_for(self, step):
         if len(self.kept) >= self.options['max_frames_per_run']:
@@ -90,6 +107,25 @@ class Watch:
             'cells': np.array(cells, dtype=float).reshape(len(steps), 3, 3),
             'gamma': np.array(gamma, dtype=float).reshape(len(steps) * n_atoms),
         }
+
+
+def make_seeker(unseen):
+    """Return a function that tells which atoms have interactions that the data never had; None if there are none.
+
+    :param unseen: the cutoffs, and what a central atom needs as neighbours, by atomic numbers; None if nothing is.
+    """
+    if unseen is None:
+        return None
+    rule = NearElements(unseen['cutoffs'])
+
+    def seek(atoms):
+        first, second, distance = neighbor_list('ijd', atoms, rule.largest)
+        near = rule.nothing(len(atoms))
+        rule.note(near, atoms.numbers, first, second, distance)
+        found = [rule.having(near, atoms.numbers, centre, neighbours) for centre, neighbours in unseen['blocks']]
+        return np.any(found, axis=0)
+
+    return seek
 
 
 def shortest_distance(atoms):
