@@ -9,6 +9,7 @@ import yaml
 from aiida import orm
 
 from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import reference_energy
 
@@ -49,6 +50,33 @@ def test_the_engine_fits_the_labels_less_the_baseline(trained, rattled, lj_basel
     assert np.sqrt(np.mean(difference**2)) == pytest.approx(metrics['rmse_energy'], rel=1e-6)
     force_error = predictions.get_array('train_forces') - target.forces
     assert np.sqrt(np.mean(force_error**2)) == pytest.approx(metrics['rmse_forces'], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_predictions_are_those_of_the_frames(run_job, pace_codes, train_inputs, dataset, rattled, reference_energies):
+    """With a core repulsion, and a weighting by which the engine shuffles the frames and leaves half of them out."""
+    corrected = (rattled.energy - reference_energy(rattled, reference_energies)) / rattled.n_atoms
+    above = corrected - corrected.min()
+    bound = float(np.sort(above)[5:7].mean())
+    weighting = {'type': 'EnergyBasedWeightingPolicy', 'energy': 'cohesive', 'DEup': bound, 'DElow': bound / 2}
+    core = DeltaBaseline.for_elements(['Mg', 'O']).model_copy(update={'mode': 'core'}).model_dump(mode='json')
+    inputs = train_inputs(baseline=core, predict=True, config={'fit': {'weighting': weighting}})
+    node = run_job('pacemaker.train', code=pace_codes['train'], **inputs)
+    assert node.is_finished_ok, node.exit_message
+    predictions = node.outputs.predictions
+    energy, forces = predictions.get_array('train_energy'), predictions.get_array('train_forces')
+    left_out = np.flatnonzero(above >= bound)
+    assert predictions.get_array('train_left_out').tolist() == left_out.tolist()
+    assert np.isnan(energy[left_out]).all()
+    named = ', '.join(map(str, left_out.tolist()))
+    assert any(f'frames {named}, counted from 0' in text for text in node.outputs.metrics['warnings'])
+    calculator = node.outputs.potential.to_ase()
+    for frame, (image, rows) in enumerate(zip(dataset.to_ase(), rattled.slices(), strict=True)):
+        if frame in left_out:
+            continue
+        image.calc = calculator
+        assert image.get_potential_energy() == pytest.approx(energy[frame], abs=1e-8)
+        np.testing.assert_allclose(image.get_forces(), forces[rows], rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize('mode', ['continue', 'reset', 'extend'])
