@@ -30,6 +30,8 @@ from aiida_pacemaker.sources.pw_theory import theory_of_pw
 FIRST_WITH_XML = (4, 14)
 #: The XML file of pw.x, by the names that it has had.
 XML_FILES = {'data-file-schema.xml', 'data-file.xml'}
+#: Why a version is not believed.
+AGREE = 'its first structure, energies and forces say so, whatever version the calculation has noted'
 #: Kinds of calculation with one structure, which stays as it is.
 NOTHING_MOVES = ('scf', 'nscf', 'bands')
 #: In angstrom: positions printed in the output agree with those of the input structure to this.
@@ -40,7 +42,8 @@ MAX_INACCURACY = 1e-4
 LABELLER = 'QuantumEspressoLabelWorkChain'
 AGAIN = (
     'aiida-quantumespresso 4.14 or newer reads them from the XML file: have the calculation parsed again with it '
-    "(`ParserFactory('quantumespresso.pw').parse_from_node(job, store_provenance=True)`), or leave this trajectory out"
+    "(`ParserFactory('quantumespresso.pw').parse_from_node(job, retrieved_temporary_folder=orm.FolderData())`), or "
+    'leave this trajectory out'
 )
 
 
@@ -104,10 +107,15 @@ class PwSource(TrajectorySource):
     def _pairing(self, node: orm.TrajectoryData, arrays: Arrays, job: orm.CalcJobNode | None) -> tuple[Pairing, str]:
         """Tell whether structures stand beside their own labels, and by what."""
         told = _told_by_job(node, job)
-        if told is not None:
+        if told is not None and told[0] is Pairing.OWN and len(arrays['positions']) == 1:
             return told
         structure = input_structure(job)
         by_labels = pairing_of(*_in_ase_units(arrays))
+        if told is not None:
+            # A version of the development between two releases has the number of the earlier one.
+            starts_with = structure is not None and _starts_with(arrays, structure)
+            agree = structure is not None and by_labels is (Pairing.OWN if starts_with else Pairing.NEXT)
+            return (by_labels, AGREE) if agree and by_labels is not told[0] else told
         if by_labels is Pairing.UNKNOWN and structure is not None:
             moved = Pairing.OWN if _starts_with(arrays, structure) else Pairing.NEXT
             return moved, 'its first structure is not the one that the calculation was given'

@@ -20,7 +20,7 @@ GROUP = 'pacemaker.sources'
 CALCULATIONS = 'aiida.calculations:'
 #: How the types of our own processes begin, with an entry point and without.
 OWN = (f'{CALCULATIONS}pacemaker.', 'aiida_pacemaker.')
-#: The function in which AiiDA parses a job once more (`Parser.parse_from_node`).
+#: How the name of the function ends in which AiiDA parses a job once more (`Parser.parse_from_node`).
 PARSING_AGAIN = 'parse_calcfunction'
 HOW_TO = 'docs/howto/bring_your_data.md'
 
@@ -91,7 +91,7 @@ def source_called(name: str) -> TrajectorySource:
 def job_behind(node: orm.Data) -> orm.CalcJobNode | None:
     """Return the job that made a node, or whose files a parser was given to make it; None if no job did."""
     creator: Any = node.creator
-    if isinstance(creator, orm.CalcFunctionNode) and creator.process_label == PARSING_AGAIN:
+    if isinstance(creator, orm.CalcFunctionNode) and str(creator.process_label).endswith(PARSING_AGAIN):
         retrieved = creator.inputs.retrieved if 'retrieved' in creator.inputs else None
         creator = None if retrieved is None else retrieved.creator
     return creator if isinstance(creator, orm.CalcJobNode) else None

@@ -21,21 +21,28 @@ def relax(relaxation, job, trajectory):
     """Return a function that makes the trajectory of a relaxation, with its job or without."""
 
     def build(
-        *, calculation='relax', given=True, made=True, extra=0, version='4.13.0', first=None, control=(), **options
+        *,
+        calculation='relax',
+        given=True,
+        made=True,
+        extra=0,
+        version='4.13.0',
+        from_xml=False,
+        control=(),
+        **options,
     ):
         arrays = {name: relaxation[name] for name in ('positions', 'cells', 'energy', 'forces', 'stress')}
         for name in ('energy', 'forces', 'stress'):
             arrays[name] = np.concatenate([arrays[name], arrays[name][:extra] - 1.0])
         arrays['scf_iterations'] = np.full(len(arrays['energy']), 9)
-        if version in ('4.14.0', '5.1.0') and not options:
+        if from_xml:
             arrays['positions'] = relaxation['true_positions']
         node = trajectory(['Si', 'Si'], arrays)
         if not made:
             return node
-        first = relaxation['first_positions'] if first is None else first
         inputs = {'parameters': orm.Dict({'CONTROL': {'calculation': calculation, **dict(control)}})}
         if given:
-            atoms = Atoms('Si2', positions=first, cell=relaxation['first_cell'], pbc=True)
+            atoms = Atoms('Si2', positions=relaxation['first_positions'], cell=relaxation['first_cell'], pbc=True)
             inputs['structure'] = orm.StructureData(ase=atoms)
         job('quantumespresso.pw', inputs=inputs, outputs={'output_trajectory': node}, version=version, options=options)
         return node
@@ -61,11 +68,19 @@ def misses(dataset, relaxation):
     ends='success, or `RefusedError`, 410',
 )
 @pytest.mark.parametrize(
-    ('version', 'calculation', 'extra'),
-    [('4.13.0', 'relax', 0), ('3.5.2', 'md', 0), ('4.10.0', 'vc-relax', 1), ('5.1.0', 'relax', 0), (None, 'relax', 0)],
+    ('version', 'calculation', 'extra', 'from_xml'),
+    [
+        ('4.13.0', 'relax', 0, False),
+        ('3.5.2', 'md', 0, False),
+        ('4.10.0', 'vc-relax', 1, False),
+        ('5.1.0', 'relax', 0, True),
+        (None, 'relax', 0, False),
+        # Installed from the repository between two releases.
+        ('4.13.0', 'relax', 0, True),
+    ],
 )
-def test_each_structure_has_its_own_labels(relax, relaxation, version, calculation, extra):
-    dataset, report = merge_frames(relax(version=version, calculation=calculation, extra=extra))
+def test_each_structure_has_its_own_labels(relax, relaxation, version, calculation, extra, from_xml):
+    dataset, report = merge_frames(relax(version=version, calculation=calculation, extra=extra, from_xml=from_xml))
     assert np.abs(misses(dataset, relaxation)).max() < 1e-5
     assert dataset.n_frames == 4
     assert not report['warnings']
@@ -147,7 +162,7 @@ def test_what_was_parsed_again_is_judged_by_its_first_structure(relaxation, job,
     arrays = {name: relaxation[name] for name in ('cells', 'energy', 'forces', 'stress')}
     node = trajectory(['Si', 'Si'], {**arrays, 'positions': relaxation['true_positions']})
     function = orm.CalcFunctionNode()
-    function.set_process_label('parse_calcfunction')
+    function.set_process_label('Parser.parse_from_node.<locals>.parse_calcfunction')
     function.base.links.add_incoming(retrieved, link_type=LinkType.INPUT_CALC, link_label='retrieved')
     function.store()
     node.base.links.add_incoming(function, link_type=LinkType.CREATE, link_label='output_trajectory')
