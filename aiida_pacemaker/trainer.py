@@ -142,7 +142,7 @@ class PacemakerTrainer(BaseTrainer):
             references = {'baseline': baseline_of(initial), 'reference_energies': reference_energies_of(initial)}
             return {'pace': {**pace, **references, 'potential': initial}}
         if self.baseline is None:
-            pace['baseline'] = default_baseline(dataset, orm.Bool(False))
+            pace['baseline'] = _run(default_baseline, {'dataset': dataset, 'lj': orm.Bool(False)})
         else:
             pace['baseline'] = orm.Dict(self.baseline.model_dump(mode='json'))
         if self.reference_energies is None:

@@ -159,7 +159,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         self.attach()
         return self.exit_codes.ERROR_ATOMS_FAILED.format(reason=f'{reason}.')
 
-    def pin_references(self) -> None:
+    def pin_references(self) -> ExitCode | None:
         """Settle the baseline and the reference energies of all generations."""
         potential = self.ctx.potential
         if 'baseline' in self.inputs:
@@ -170,15 +170,19 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             lj = orm.Bool(self.ctx.settings.lj)
             # What is in the pool may be labelled later, and the baseline has to be good for that too.
             later = given(pool=self.ctx.pool, test=self.ctx.test_dataset)
-            self.ctx.baseline = self.call('baseline', default_baseline, dataset=self.ctx.dataset, lj=lj, **later)
+            inputs = {'dataset': self.ctx.dataset, 'lj': lj, 'metadata': self.labels('baseline'), **later}
+            self.ctx.baseline, node = self.run_once(default_baseline, **inputs)
+            if not node.is_finished_ok:
+                return self.exit_codes.ERROR_INITIAL_FRAMES_REFUSED.format(reason=node.exit_message)
         if self.ctx.reference_energies is not None:
-            return
+            return None
         if potential is not None:
             self.ctx.reference_energies = self.call('references', reference_energies_of, potential=potential)
         else:
             self.ctx.reference_energies = self.call(
                 'references', fit_reference_energies, dataset=self.ctx.dataset, baseline=self.ctx.baseline
             )
+        return None
 
     # A generation begins, if there is no reason to stop.
 

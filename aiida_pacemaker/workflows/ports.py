@@ -160,7 +160,10 @@ def _check_training(inputs: Any) -> str | None:
     if 'baseline' not in known and 'config' in known:
         # That of the potential that is continued, or one with a repulsion, whatever the data are.
         elements = parse_config(known['config'].get_dict()).elements
-        baseline = inputs['potential'].baseline if 'potential' in inputs else DeltaBaseline.for_elements(elements)
+        try:
+            baseline = inputs['potential'].baseline if 'potential' in inputs else DeltaBaseline.for_elements(elements)
+        except ValueError as exception:
+            return f'there is no default `baseline`: {exception}'
         assumed = {'config': known['config'], 'baseline': orm.Dict(baseline.model_dump(mode='json'))}
         if complaint := complaint_about_training({**assumed, **given(potential=known.get('potential'))}):
             return f'the training would be refused: {complaint}'
@@ -343,7 +346,7 @@ class LoopPorts:
         spec.exit_code(
             210,
             'ERROR_INITIAL_FRAMES_REFUSED',
-            message='The initial frames could not be merged: {reason}',
+            message='The initial frames cannot be used: {reason}',
         )
         spec.exit_code(
             211,

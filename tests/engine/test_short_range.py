@@ -118,6 +118,21 @@ def test_a_core_is_taken_back_where_the_engine_sets_it_anew():
     assert initial_potential(CORE, core, None) == CORE
 
 
+@pytest.mark.engine
+def test_the_engine_takes_the_inner_cutoff_of_each_pair():
+    from pyace import create_multispecies_basis_config
+
+    potential = render('both')['potential']
+    blocks = create_multispecies_basis_config(potential).funcspecs_blocks
+    found = {block.block_name: (block.r_in, block.inner_cutoff_type) for block in blocks if block.number_of_species < 3}
+    assert found == {
+        'Mg': (1.974, 'distance'),
+        'O': (0.924, 'distance'),
+        'Mg O': (1.449, 'distance'),
+        'O Mg': (1.449, 'distance'),
+    }
+
+
 def test_inner_cutoffs_of_a_baseline_are_those_of_the_file():
     both = DeltaBaseline.for_elements(ELEMENTS, mode='both')
     blocks = blocks_of_pairs(initial_potential(PLAIN, both, None))
