@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida.engine import ExitCode, calcfunction
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,15 +22,17 @@ from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.zbl import distance_of_concern
 from aiida_pacemaker.calculations.given_sources import dataset_of, nodes_of
+from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.calculations.merging import BASE, merge_sources
+from aiida_pacemaker.calculations.reference_atoms import isolated_atom_energies
 from aiida_pacemaker.calculations.sources import Source, convention_of
 from aiida_pacemaker.calculations.surveys import shortest_of
 from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
-from aiida_pacemaker.frames.hashing import HASH_DTYPE
+from aiida_pacemaker.frames.isolated import isolated_atoms
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.shards import ATOM_BYTES, FRAME_BYTES
 from aiida_pacemaker.frames.splitting import filter_by, split
@@ -78,10 +81,11 @@ class FilterOptions(BaseModel):
 def merge(options: orm.Dict, base: PaceDatasetData | None = None, **sources: Source) -> dict[str, orm.Data] | ExitCode:
     """Merge trajectories, files and datasets into one dataset: see `merge_frames`."""
     try:
-        dataset, report = merge_sources(base, sources, parse_options(MergeOptions, options.get_dict()))
+        dataset, atoms, report = merge_sources(base, sources, parse_options(MergeOptions, options.get_dict()))
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
-    return {'dataset': dataset, 'report': orm.Dict(report)}
+    outputs: dict[str, orm.Data] = {'dataset': dataset, 'report': orm.Dict(report)}
+    return outputs if atoms is None else {**outputs, 'isolated_atoms': atoms}
 
 
 @calcfunction
@@ -133,8 +137,8 @@ def filter_dataset(
 
 @calcfunction
 def exclude_datasets(dataset: PaceDatasetData, **others: PaceDatasetData) -> PaceDatasetData | ExitCode:
-    """Return the frames of a dataset that are in none of the others: see `exclude_frames`."""
-    unknown = _unknown(dataset, others)
+    """Return the frames of a dataset that are in none of the others, however written: see `exclude_frames`."""
+    unknown = ~shared_frames(dataset, others)
     if not unknown.any():
         return ExitCode(ERROR_NOTHING_LEFT, f'all {dataset.n_frames} frames are in the other datasets')
     return part_of(dataset, unknown)
@@ -153,7 +157,7 @@ def find_candidates(
         gamma = _gamma(evaluation, pool)
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
-    unknown = _unknown(pool, known)
+    unknown = ~shared_frames(pool, known)
     wanted = unknown & (gamma >= gamma_threshold.value)
     outputs: dict[str, orm.Data] = {
         'report': orm.Dict(
@@ -254,8 +258,24 @@ def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
     return orm.Dict(parsed.model_dump(mode='json'))
 
 
+def reference_energies_from(dataset: PaceDatasetData | int | str) -> orm.Dict:
+    """Return the energy of the isolated atom of each element of a dataset (eV), of frames of one atom alone.
+
+    These are looked for in the dataset, and if there are none among those that were set aside when it was merged, also
+    where it is a part of what was merged.
+
+    :param dataset: the dataset, or its PK or uuid.
+    :raises RefusedError: if an element has no isolated atom, or several with different energies.
+    """
+    dataset = _dataset(dataset)
+    elements = orm.List(dataset.elements)
+    found = {f'atoms_{index:02d}': node for index, node in enumerate(_with_isolated_atoms(dataset))}
+    energies: orm.Dict = _run(isolated_atom_energies, elements=elements, **found)
+    return energies
+
+
 def split_frames(dataset: PaceDatasetData | int | str, **options: Any) -> tuple[PaceDatasetData, PaceDatasetData]:
-    """Return training and test set of a dataset; equal frames are never on both sides.
+    """Return training and test set of a dataset; a structure is never on both sides, however it is written.
 
     :param dataset: the dataset, or its PK or uuid.
     :param options: the fields of :class:`SplitOptions`.
@@ -285,6 +305,8 @@ def filter_frames(
 def exclude_frames(dataset: PaceDatasetData | int | str, *others: PaceDatasetData | int | str) -> PaceDatasetData:
     """Return the frames of a dataset that are in none of the others.
 
+    A frame of the others that was rounded or wrapped, or has its atoms in another order, is left out too.
+
     :param dataset: the dataset, or its PK or uuid; so are the others.
     :raises RefusedError: if no frame is left.
     """
@@ -311,13 +333,6 @@ def _run(function: Any, **inputs: Any) -> Any:
     return outputs
 
 
-def _unknown(dataset: PaceDatasetData, known: Mapping[str, PaceDatasetData]) -> BoolArray:
-    """Return which frames are in none of the known datasets."""
-    hashes = np.concatenate([np.empty(0, dtype=HASH_DTYPE), *(other.get_hashes() for other in known.values())])
-    unknown: BoolArray = ~np.isin(dataset.get_hashes(), hashes)
-    return unknown
-
-
 def _gamma(evaluation: orm.ArrayData, dataset: PaceDatasetData) -> FloatArray:
     """Return the largest extrapolation grade of each frame.
 
@@ -325,10 +340,54 @@ def _gamma(evaluation: orm.ArrayData, dataset: PaceDatasetData) -> FloatArray:
     """
     if 'gamma_max' not in evaluation.get_arraynames():
         raise ValueError(f'{evaluation} has no gamma: evaluate with an active set')
+    evaluated = _evaluated_dataset(evaluation)
+    if evaluated is None:
+        raise ValueError(
+            f'nothing says which dataset {evaluation} is an evaluation of: an output `evaluations.<label>` of '
+            '`pacemaker.evaluate` is needed'
+        )
+    if evaluated.uuid != dataset.uuid and not np.array_equal(evaluated.get_hashes(), dataset.get_hashes()):
+        raise ValueError(
+            f'{evaluation} is of {evaluated}, not of {dataset}, whose frames are others: evaluate this dataset'
+        )
     gamma: FloatArray = evaluation.get_array('gamma_max')
     if gamma.shape != (dataset.n_frames,):
         raise ValueError(f'{evaluation} is of {len(gamma)} frames, not of the {dataset.n_frames} frames of {dataset}')
     return gamma
+
+
+def _with_isolated_atoms(dataset: PaceDatasetData) -> list[PaceDatasetData]:
+    """Return the dataset if it has isolated atoms, else what the merges behind it have set aside."""
+    if any(isolated_atoms(frames).any() for frames in dataset.iterate()):
+        return [dataset]
+    found: dict[str, PaceDatasetData] = {}
+    seen = {dataset.uuid}
+    queue = [dataset]
+    while queue:
+        creator = queue.pop(0).creator
+        if creator is None:
+            continue
+        if 'isolated_atoms' in creator.outputs and isinstance(creator.outputs.isolated_atoms, PaceDatasetData):
+            found.setdefault(creator.outputs.isolated_atoms.uuid, creator.outputs.isolated_atoms)
+        for node in creator.base.links.get_incoming(PaceDatasetData, link_type=LinkType.INPUT_CALC).all_nodes():
+            if isinstance(node, PaceDatasetData) and node.uuid not in seen:
+                seen.add(node.uuid)
+                queue.append(node)
+    return list(found.values())
+
+
+def _evaluated_dataset(evaluation: orm.ArrayData) -> PaceDatasetData | None:
+    """Return the dataset that a job has evaluated, or None if the graph does not say."""
+    made = evaluation.base.links.get_incoming(link_type=LinkType.CREATE).first()
+    if made is None:
+        return None
+    given = made.node.base.links.get_incoming(PaceDatasetData, link_type=LinkType.INPUT_CALC).all()
+    # The output `evaluations.pool` is of the input `datasets.pool`.
+    suffix = made.link_label.rpartition('__')[2]
+    same = [link.node for link in given if link.link_label.rpartition('__')[2] == suffix]
+    candidates = same or [link.node for link in given]
+    (evaluated,) = candidates if len(candidates) == 1 else (None,)
+    return evaluated if isinstance(evaluated, PaceDatasetData) else None
 
 
 def part_of(dataset: PaceDatasetData, mask: BoolArray) -> PaceDatasetData:

@@ -11,6 +11,7 @@ from aiida.engine import calcfunction
 from aiida_pacemaker.calculations.datasets import part_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.hashing import HashArray
+from aiida_pacemaker.frames.near_duplicates import near_groups
 from aiida_pacemaker.frames.table import BoolArray, IntArray
 
 
@@ -45,6 +46,10 @@ def set_aside(candidates: PaceDatasetData, count: orm.Int, seed: orm.Int) -> dic
     number = min(count.value, candidates.n_frames // 2)
     in_test: BoolArray = np.zeros(candidates.n_frames, dtype=np.bool_)
     in_test[drawn(candidates.get_hashes(), seed.value)[:number]] = True
+    # A structure that is there twice, written differently, is on one side.
+    groups = near_groups(candidates.get_frames())
+    in_test &= ~np.isin(groups, groups[~in_test])
+    number = int(in_test.sum())
     outputs = {'candidates': part_of(candidates, ~in_test)}
     if number:
         outputs['test'] = part_of(candidates, in_test)

@@ -36,7 +36,9 @@ class MergeOptions(BaseModel):
     labelled: bool = Field(
         default=True, description='False drops all labels, for candidates that are only to be selected from.'
     )
-    require_stress: bool = Field(default=True, description='Refuse periodic frames without stress.')
+    require_stress: bool = Field(
+        default=False, description='Refuse periodic frames without stress, which no fit of the engine uses.'
+    )
     elements: list[str] | None = Field(default=None, description='Refuse frames with other elements.')
     conventions: dict[str, str] = Field(
         default_factory=dict,
@@ -66,6 +68,16 @@ class MergeOptions(BaseModel):
         default_factory=dict,
         description='Level of theory of each source that does not say it itself, by its label (`base` for the base); '
         'the label of another source here stands for the same level.',
+    )
+    isolated_atoms: Literal['keep', 'set_aside'] = Field(
+        default='keep',
+        description='Whether labelled frames of one atom alone stay among the others, or become a dataset of their own '
+        'that gives the reference energies.',
+    )
+    contradictions: Literal['refuse', 'warn'] = Field(
+        default='refuse',
+        description='Whether energies that do not change as forces or stresses say, which are then of other units or '
+        'signs, are refused, or merged with a warning in the report.',
     )
     mixed_levels: Literal['refuse', 'warn'] = Field(
         default='refuse',

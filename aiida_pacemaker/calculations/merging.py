@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from aiida_pacemaker.calculations.atoms_aside import AtomsAside
+from aiida_pacemaker.calculations.known_frames import KnownFrames, part_of_dataset, part_of_frames
+from aiida_pacemaker.calculations.label_checks import LabelWatch
 from aiida_pacemaker.calculations.level_checks import LevelBook
 from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.calculations.sources import RawSource, Source, read_source
@@ -17,12 +20,13 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import said_theory
 from aiida_pacemaker.frames.ase_io.apart import FileReader
 from aiida_pacemaker.frames.checks import Reason, Refusal, check, enforce
-from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
-from aiida_pacemaker.frames.merging import deduplicate
+from aiida_pacemaker.frames.merging import deduplicate, differing_labels
 from aiida_pacemaker.frames.reading import Reading
-from aiida_pacemaker.frames.table import FloatArray, Frames
+from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
 
+#: How many near duplicates, and how many isolated atoms, a report lists.
+LISTED = 100
 #: What the dataset that others are merged into is called in reports.
 BASE = 'base'
 
@@ -34,17 +38,20 @@ class Merger:
     options: MergeOptions
     shared: dict[str, PaceDatasetData] = field(default_factory=dict)
     new: list[Frames] = field(default_factory=list)
-    hashes: list[HashArray] = field(default_factory=list)
-    #: The energies that belong to `hashes`: read only if they are needed.
-    energies: list[Callable[[], FloatArray]] = field(default_factory=list)
+    #: Everything that is in the dataset by now.
+    known: KnownFrames = field(default_factory=KnownFrames)
+    n_base: int = 0
     #: The nodes of the source keys of those frames only that are in the dataset.
     sources: dict[str, str] = field(default_factory=dict)
     #: What is known of their levels of theory.
     book: LevelBook = field(default_factory=LevelBook)
+    labels: LabelWatch = field(default_factory=LabelWatch)
     refusals: list[Refusal] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
+    near: list[dict[str, Any]] = field(default_factory=list)
     #: What people have to be told: each says how many frames of which source, and what to do.
     warnings: list[str] = field(default_factory=list)
+    atoms: AtomsAside = field(default_factory=AtomsAside)
     n_given: int = 0
     n_duplicates: int = 0
 
@@ -56,7 +63,8 @@ class Merger:
         self.shared |= {shard['name']: base for shard in base.shards}
         self.sources |= base.source_uuids
         self.book.enter(BASE, base.sources, base.theories, self.options.level_of(BASE))
-        self.know(base.get_hashes(), base.get_energies)
+        self.known.parts.append(part_of_dataset(BASE, base))
+        self.n_base = base.n_frames
         self.weights.take_dataset(BASE, base)
 
     def take_dataset(self, label: str, node: PaceDatasetData) -> None:
@@ -72,6 +80,8 @@ class Merger:
                 stored = node.get_shard(shard['name'])
                 given = stored if generation is None else stored.with_generation(generation)
                 frames = self.new_ones(*self.good_ones(label, self.weights.of_dataset(label, given), first))
+                for keys in self.atoms.claim(known_sources):
+                    self.book.enter(label, keys, theories, level)
                 for key in frames.source_keys:
                     self.sources.setdefault(key, known_sources[key])
                 self.book.enter(label, frames.source_keys, theories, level)
@@ -97,6 +107,8 @@ class Merger:
             self.warnings += [f'{label}: {warning}' for warning in reading.warnings]
             frames = reading.frames.with_generation(self.options.generation or 0)
             good, origin = self.good_ones(label, frames, reading=reading)
+            for keys in self.atoms.claim(dict.fromkeys(frames.source_keys, str(node.uuid))):
+                self.book.enter(label, keys, {}, self.level_of(label, node))
             if len(good):
                 parts.append((label, good))
                 origins += origin
@@ -164,9 +176,13 @@ class Merger:
             refusals = [_with_what_is_there(refusal, reading.missing) for refusal in refusals]
             refused = {refusal.frame for refusal in refusals}
             refusals += self.unconverged_ones(label, frames, reading.unconverged, refused)
+        alone = self.atoms.look_at(frames, label, first, set_aside=options.isolated_atoms == 'set_aside')
+        refusals = [refusal for refusal in refusals if not alone[refusal.frame]]
         self.refusals += [replace(refusal, source=label, frame=first + refusal.frame) for refusal in refusals]
         good = np.ones(len(frames), dtype=np.bool_)
         good[[refusal.frame for refusal in refusals]] = False
+        good &= ~alone
+        self.labels.look_at(frames, good, label, first)
         origins = [
             {'source': label, 'frame': first + row, 'step': int(frames.step[row])}
             for row in np.flatnonzero(good).tolist()
@@ -197,23 +213,38 @@ class Merger:
 
     def new_ones(self, frames: Frames, origins: Sequence[dict[str, Any]]) -> Frames:
         """Return the frames that are not there yet, and remember them."""
-        known = np.concatenate([np.empty(0, dtype=HASH_DTYPE), *self.hashes])
-        outcome = deduplicate(frames, known)
-        if len(outcome.duplicates) and frames.labelled:
-            energies = np.concatenate([np.empty(0), *(read() for read in self.energies)])
-            outcome = deduplicate(frames, known, energies)
+        outcome = deduplicate(frames, self.known.hashes)
         self.n_duplicates += len(outcome.duplicates)
-        self.conflicts += [origins[row] for row in outcome.conflicts.tolist()]
         if len(outcome.duplicates) and frames.weighted:
             self.weights.repeated(len(outcome.duplicates))
+        if len(outcome.duplicates) and frames.labelled:
+            repeated = self.known.repeated(frames, outcome)
+            differ = differing_labels(repeated, frames.select(outcome.duplicates))
+            self.conflicts += [
+                {**origins[row], 'labels': list(names)}
+                for row, names in zip(outcome.duplicates.tolist(), differ, strict=True)
+                if names
+            ]
         kept = outcome.kept
-        self.know(outcome.hashes, lambda: _energies(kept))
+        self.known.parts.append(part_of_frames(kept, outcome.hashes, [origins[row] for row in outcome.positions]))
         return kept
 
-    def know(self, hashes: HashArray, energies: Callable[[], FloatArray]) -> None:
-        """Remember frames that are in the dataset now."""
-        self.hashes.append(hashes)
-        self.energies.append(energies)
+    def compare_structures(self) -> None:
+        """Look for frames that are one structure written differently, and say so of those and of other repetitions."""
+        self.near = self.known.near_duplicates(self.n_base)
+        self.warnings += self.atoms.warnings()
+        if self.conflicts:
+            self.warnings.append(
+                f'{len(self.conflicts)} repeated frames have other labels than the frames that they repeat (see '
+                '`conflicts`): two levels of theory, or labels of something else. The first of each is kept'
+            )
+        if self.near:
+            differ = sum(bool(entry['labels']) for entry in self.near)
+            self.warnings.append(
+                f'{len(self.near)} frames are structures that are there already, rounded, wrapped or with their atoms '
+                f'in another order (see `near_duplicates`), {differ} of them with other labels. All are kept, and no '
+                'split parts them'
+            )
 
     def dataset(self) -> PaceDatasetData:
         """Return the merged dataset.
@@ -221,6 +252,8 @@ class Merger:
         :raises ValueError: if nothing is left.
         """
         new = [frames for frames in self.new if len(frames)]
+        if self.atoms.n_aside and not new and not self.shared:
+            raise ValueError('all frames are isolated atoms, so that setting them aside leaves none')
         frames = [Frames.concatenate(new)] if new else []
         parents = list({node.uuid: node for node in self.shared.values()}.values())
         return PaceDatasetData(
@@ -232,11 +265,14 @@ class Merger:
 
         `frame` is the position in the node that was given, `step` that in the node which the frame came from at first.
         """
+        n_aside = self.atoms.n_aside
         return {
             'n_given': self.n_given,
-            'n_added': self.n_given - self.n_duplicates - len(self.refusals),
+            'n_added': self.n_given - self.n_duplicates - len(self.refusals) - n_aside,
             'n_duplicates': self.n_duplicates,
             'n_refused': len(self.refusals),
+            'n_set_aside': n_aside,
+            'isolated_atoms': self.atoms.found[:LISTED],
             'refused': [
                 {
                     'source': refusal.source,
@@ -248,18 +284,24 @@ class Merger:
                 for refusal in self.refusals
             ],
             'conflicts': self.conflicts,
+            'n_near_duplicates': len(self.near),
+            'near_duplicates': self.near[:LISTED],
+            'checks': self.labels.checks(),
             'warnings': self.warnings,
         }
 
 
 def merge_sources(
     base: PaceDatasetData | None, sources: Mapping[str, Source], options: MergeOptions
-) -> tuple[PaceDatasetData, dict[str, Any]]:
+) -> tuple[PaceDatasetData, PaceDatasetData | None, dict[str, Any]]:
     """Return the frames of a dataset and of all sources as one dataset, and what became of the given frames.
+
+    Between these are the isolated atoms that were set aside, if there are any.
 
     Datasets come first, then trajectories and files, in the order of their labels. Of equal frames the first stays.
 
     :raises FramesRefused: if more frames are refused than the options allow.
+    :raises ContradictionError: if labels of a source do not belong together and the options do not allow it.
     :raises MixedLevelsError: if labels of different levels of theory would be mixed and the options do not allow it.
     :raises ValueError: if there is nothing to merge, or if labelled and unlabelled frames would be mixed.
     """
@@ -275,18 +317,22 @@ def merge_sources(
         else:
             others[label] = node
     merger.take_others(others)
+    if base is not None and base.labelled and merger.new:
+        # A part of it is enough to tell what its energies are like.
+        merger.labels.compare_with(base.get_shard(base.shards[0]['name']))
     enforce(merger.refusals, merger.n_given, options.max_failed_fraction)
     if options.labelled and options.mixed_levels == 'refuse':
         merger.book.refuse_mixed()
+    if options.labelled:
+        merger.labels.finish(pool=not merger.book.mixtures())
+        if options.contradictions == 'refuse':
+            merger.labels.refuse_contradictions()
+    merger.compare_structures()
     dataset = merger.dataset()
     merger.warnings += merger.weights.said()
     if options.labelled:
-        merger.warnings += merger.book.warnings(dataset)
-    return dataset, merger.report()
-
-
-def _energies(frames: Frames) -> FloatArray:
-    return np.full(len(frames), np.nan) if frames.energy is None else frames.energy
+        merger.warnings += merger.labels.warnings() + merger.book.warnings(dataset)
+    return dataset, merger.atoms.dataset(merger.book.levels), merger.report()
 
 
 def _with_what_is_there(refusal: Refusal, missing: Mapping[int, str]) -> Refusal:

@@ -11,6 +11,7 @@ from aiida_pacemaker.calculations.sources import read_trajectory
 from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.frames.isolated import ALONE, atom_energies
 from aiida_pacemaker.frames.theory import joined
 
 #: Exit status where an atom has no energy.
@@ -58,3 +59,21 @@ def energies_of_atoms(elements: orm.List, **trajectories: orm.TrajectoryData) ->
             return ExitCode(ERROR_LEVELS_DIFFER, str(exception))
         outputs['level_of_theory'] = orm.Dict(whole.model_dump(mode='json', exclude_none=True))
     return outputs
+
+
+@calcfunction
+def isolated_atom_energies(elements: orm.List, **datasets: PaceDatasetData) -> orm.Dict | ExitCode:
+    """Return the energy of the isolated atom of each element (eV), from frames of one atom alone in datasets."""
+    try:
+        energies = atom_energies(frames for _, dataset in sorted(datasets.items()) for frames in dataset.iterate())
+    except ValueError as exception:
+        return ExitCode(ERROR_LEVELS_DIFFER, str(exception))
+    missing = sorted(set(elements.get_list()) - set(energies))
+    if missing:
+        return ExitCode(
+            ERROR_ATOM_MISSING,
+            f'there is no isolated atom of {", ".join(missing)}: a frame of one atom alone, without periods or with '
+            f'{ALONE:g} angstrom between its images. Give one, have them labelled (`isolated_atoms` in the loop), or '
+            'fit the energies with `fit_reference_energies`',
+        )
+    return orm.Dict({element: energies[element] for element in sorted(elements.get_list())})

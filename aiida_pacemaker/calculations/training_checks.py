@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.baseline_checks import complaint_about_size
 from aiida_pacemaker.calculations.declarations import declared
+from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
 from aiida_pacemaker.calculations.surveys import corrected_energies_of, survey_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -134,10 +135,11 @@ def _check_short_range(inputs: Any) -> str | None:
 
 
 def _check_test_set(inputs: Any) -> str | None:
-    shared = int(np.isin(inputs['test_dataset'].get_hashes(), inputs['dataset'].get_hashes()).sum())
+    shared = int(shared_frames(inputs['test_dataset'], {'dataset': inputs['dataset']}).sum())
     if shared:
         return (
-            f'{shared} frames of the test set are in the dataset too: the test error would say nothing. '
+            f'{shared} frames of the test set are in the dataset too (equal, or rounded, wrapped or with their atoms '
+            'in another order): the test error would say nothing. '
             'Take them out with `exclude_frames`.'
         )
     return None

@@ -431,8 +431,19 @@ def _summary(name: str, frames: Frames) -> dict[str, Any]:
     }
     if frames.energy is not None and frames.forces is not None:
         per_atom: FloatArray = frames.energy / frames.n_atoms
-        summary['energy_per_atom'] = [float(per_atom.min()), float(per_atom.max())]
+        # By the largest component first: squares of huge numbers overflow where the numbers do not.
+        scale = float(np.abs(frames.forces).max(initial=0.0)) or 1.0
+        with np.errstate(over='ignore', invalid='ignore'):
+            max_force = scale * float(np.linalg.norm(frames.forces / scale, axis=1).max(initial=0.0))
+        bounds = [float(per_atom.min()), float(per_atom.max())]
+        if not np.isfinite([*bounds, max_force]).all():
+            raise ValueError(
+                f'the energies per atom are {bounds[0]} to {bounds[1]} eV and the largest force is {max_force} '
+                'eV/angstrom: finite numbers are needed. `merge_frames` says which frames have others, and leaves them '
+                'out if it is allowed to'
+            )
+        summary['energy_per_atom'] = bounds
         if frames.w_energy is not None and frames.w_forces is not None:
             summary['weights'] = {'energy': float(frames.w_energy.sum()), 'forces': float(frames.w_forces.sum())}
-        summary['max_force'] = float(np.linalg.norm(frames.forces, axis=1).max())
+        summary['max_force'] = max_force
     return summary

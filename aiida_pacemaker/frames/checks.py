@@ -19,13 +19,21 @@ MIN_DISTANCE = 0.5
 #: Heaviest element with a name.
 MAX_NUMBER = 118
 
+#: In angstrom. At a tenth of a millimetre a position still tells 1e-10 angstrom; far beyond, it tells no neighbours.
+MAX_LENGTH = 1e6
+#: What no calculation gives, whatever its units: eV per atom (all electrons of element 118 have 1.5e6), eV/angstrom,
+#: and eV/angstrom^3. What is merely odd is warned of, see `magnitudes`.
+MAX_ENERGY, MAX_FORCE, MAX_STRESS = 1e8, 1e7, 1e6
+
 
 class Reason(str, Enum):
     """Why a frame is refused, the most basic reason first."""
 
     EMPTY = 'empty'
     POSITIONS = 'positions_not_finite'
+    FAR = 'positions_absurd'
     CELL = 'cell_not_finite'
+    HUGE_CELL = 'cell_absurd'
     FLAT_CELL = 'cell_degenerate'
     ELEMENT = 'element_unknown'
     TOO_CLOSE = 'atoms_too_close'
@@ -35,6 +43,9 @@ class Reason(str, Enum):
     FORCES = 'forces_not_finite'
     STRESS = 'stress_not_finite'
     UNCONVERGED = 'not_converged'
+    HUGE_ENERGY = 'energy_absurd'
+    HUGE_FORCES = 'forces_absurd'
+    HUGE_STRESS = 'stress_absurd'
 
     def __str__(self) -> str:
         return self.value
@@ -157,13 +168,36 @@ def _finite_rows(values: FloatArray) -> BoolArray:
     return finite
 
 
+def _any_above(values: FloatArray, bound: float) -> BoolArray:
+    """Tell for which rows of an array a number is beyond a bound."""
+    above: BoolArray = np.asarray((np.abs(values) > bound).any(axis=tuple(range(1, values.ndim))))
+    return above
+
+
 def _check_structure(findings: _Findings, elements: Collection[str] | None) -> None:
     frames = findings.frames
     findings.add(frames.n_atoms == 0, Reason.EMPTY, lambda _: 'there are no atoms, at least one is needed')
     bad = _any_atom(frames, ~_finite_rows(frames.positions))
     findings.add(bad, Reason.POSITIONS, lambda _: 'positions are not finite numbers')
+    findings.add(
+        _any_atom(frames, _any_above(frames.positions, MAX_LENGTH)),
+        Reason.FAR,
+        lambda frame: (
+            f'an atom is {_largest_of(frames, frames.positions, frame):.3g} angstrom from the origin, at most '
+            f'{MAX_LENGTH:g} are taken: check the units, and wrap the atoms into the cell'
+        ),
+    )
     finite_cell = _finite_rows(frames.cells)
     findings.add(~finite_cell, Reason.CELL, lambda _: 'the cell vectors are not finite numbers')
+    findings.add(
+        finite_cell & _any_above(frames.cells, MAX_LENGTH),
+        Reason.HUGE_CELL,
+        lambda frame: (
+            f'a cell vector has a component of {np.abs(frames.cells[frame]).max():.3g} angstrom, at most '
+            f'{MAX_LENGTH:g} are taken: check the units'
+        ),
+    )
+    finite_cell &= findings.good
     # Relative to the longest vector, so that rounding in a flat cell does not make it pass.
     sound = np.where(finite_cell[:, None, None], frames.cells, 1.0)
     longest = np.linalg.norm(sound, axis=2).max(axis=1, initial=0.0)
@@ -257,8 +291,40 @@ def _check_labels(findings: _Findings, require_stress: bool) -> None:
         ~_finite_rows(stress) & ~(absent & optional),
         Reason.STRESS,
         lambda frame: (
-            'the stress is missing: it is needed for a frame that is periodic in three directions'
+            'the stress is missing: with `require_stress` it is needed for a frame that is periodic in three '
+            'directions. No fit uses it: merge with `require_stress=False`, the default, to do without'
             if absent[frame]
             else f'the stress {stress[frame].tolist()} is not finite'
         ),
     )
+    _check_bounds(findings, energy, frames.forces, stress)
+
+
+def _check_bounds(findings: _Findings, energy: FloatArray, forces: FloatArray, stress: FloatArray) -> None:
+    frames = findings.frames
+    per_atom = np.abs(energy) / np.maximum(frames.n_atoms, 1)
+    findings.add(
+        per_atom > MAX_ENERGY,
+        Reason.HUGE_ENERGY,
+        lambda frame: f'the energy is {energy[frame]:.3g} eV, no more than {MAX_ENERGY:g} eV/atom are taken',
+    )
+    findings.add(
+        _any_atom(frames, _any_above(forces, MAX_FORCE)),
+        Reason.HUGE_FORCES,
+        lambda frame: (
+            f'a force is {_largest_of(frames, forces, frame):.3g} eV/angstrom, no more than {MAX_FORCE:g} are taken'
+        ),
+    )
+    findings.add(
+        _any_above(stress, MAX_STRESS),
+        Reason.HUGE_STRESS,
+        lambda frame: (
+            f'the stress is {np.abs(stress[frame]).max():.3g} eV/angstrom^3, no more than {MAX_STRESS:g} are taken: '
+            'is it in Pa?'
+        ),
+    )
+
+
+def _largest_of(frames: Frames, values: FloatArray, frame: int) -> float:
+    """Return the largest component of a column with one row per atom in a frame."""
+    return float(np.abs(values[frames.offsets[frame] : frames.offsets[frame + 1]]).max())

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from .hashing import HashArray, frame_hashes
+from .near_duplicates import near_groups
 from .table import BoolArray, FloatArray, Frames, IntArray
 
 Range = tuple[float | None, float | None]
@@ -18,14 +19,16 @@ def split(
 ) -> tuple[IntArray, IntArray]:
     """Return the positions of the training frames and of the test frames, each in order.
 
-    Equal frames are never on both sides. The order in which frames or sources are drawn is that of a hash of the seed
+    A structure is never on both sides, be it written in the same way or rounded, wrapped or with its atoms in another
+    order. The order in which frames or sources are drawn is that of a hash of the seed
     and their content, so that it depends neither on the version of a random-number generator nor on their order.
 
     :param frames: the frames.
     :param test_fraction: share of frames in the test set, between 0 and 1; whole groups are drawn as long as they bring
         it nearer, and neither side is left empty.
     :param seed: another seed gives another split.
-    :param by: what is kept together: equal frames, or all frames of one source (and those equal to one of them).
+    :param by: what is kept together: frames of one structure, or all frames of one source (and of
+        those that share a structure with it).
     :return: the two sets of positions.
     :raises ValueError: if the fraction is out of range, or either side would be empty.
     """
@@ -103,10 +106,12 @@ def filter_by(
 
 def _groups(frames: Frames, hashes: HashArray, by: Literal['frame', 'source']) -> IntArray:
     """Return a number for each frame, the same for all that belong on one side, shape (F,)."""
-    _, equal = np.unique(hashes, return_inverse=True)
-    equal = equal.reshape(-1)
+    _, first, equal = np.unique(hashes, return_index=True, return_inverse=True)
+    # Of equal frames one is compared with the others.
+    _, near = np.unique(near_groups(frames.select(first)), return_inverse=True)
+    equal = near.reshape(-1)[equal.reshape(-1)].astype(np.int64)
     if by == 'frame':
-        return equal.astype(np.int64)
+        return equal
     # Sources that share a frame belong together: the smallest label spreads until nothing changes.
     group = frames.source.copy()
     while True:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.datasets import default_baseline, find_candidates, fit_reference_energies
 from aiida_pacemaker.calculations.drawing import set_aside
+from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.calculations.training_checks import complaint_about_active_set
 from aiida_pacemaker.calculations.validation import on_one_computer, options_of
 from aiida_pacemaker.engine.config import parse_config
@@ -120,7 +120,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             self.ctx.dataset = outputs['dataset']
             self.report_warnings(outputs['report'])
         if self.ctx.test_dataset is not None:
-            count = int(np.isin(self.ctx.test_dataset.get_hashes(), self.ctx.dataset.get_hashes()).sum())
+            count = int(shared_frames(self.ctx.test_dataset, {'dataset': self.ctx.dataset}).sum())
             if count:
                 return self.exit_codes.ERROR_TEST_FRAMES_IN_DATASET.format(count=count)
         return None

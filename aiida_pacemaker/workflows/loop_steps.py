@@ -53,6 +53,7 @@ class LoopSteps(ResumingWorkChain):
                 sources,
                 require_stress=settings.require_stress,
                 mixed_levels=settings.mixed_levels,
+                contradictions=settings.contradictions,
                 **options,
             ),
             **given(base=base),

@@ -58,6 +58,11 @@ class LoopSettings(BaseModel):
         description='Whether the labeller computes the energies of the isolated atoms, at the settings of all labels, '
         'where no reference energies are given; otherwise they are fitted to the first dataset.',
     )
+    contradictions: Literal['refuse', 'warn'] = Field(
+        default='refuse',
+        description='Whether labels of other units or signs, which the frames contradict, are refused, or merged with '
+        'a warning.',
+    )
     mixed_levels: Literal['refuse', 'warn'] = Field(
         default='refuse', description='What to do about labels of different levels of theory in one dataset.'
     )
@@ -92,7 +97,10 @@ class LoopSettings(BaseModel):
         description='Fraction of the initial frames, and of those selected in a generation, that may be refused or '
         'fail to be labelled. The others are kept in any case.',
     )
-    require_stress: bool = Field(default=True, description='Whether periodic frames without stress are refused.')
+    require_stress: bool = Field(
+        default=False,
+        description='Whether periodic frames without stress, which no fit of the engine uses, are refused.',
+    )
     lj: bool = Field(default=False, description='Whether the baseline, where none is given, has an LJ part beside ZBL.')
 
     @model_validator(mode='after')

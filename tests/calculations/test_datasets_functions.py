@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from aiida import orm
+from aiida.engine import calcfunction
 from ase import Atoms
 
 from aiida_pacemaker.baseline.evaluation import evaluate, subtract
@@ -21,6 +24,7 @@ from aiida_pacemaker.calculations.datasets import (
     fit_reference_energies,
     split_frames,
 )
+from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.data import dataset as dataset_module
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import reference_energy
@@ -47,10 +51,16 @@ def hashes(dataset: PaceDatasetData) -> list[str]:
     return hex_hashes(dataset.get_hashes())
 
 
-def evaluation(gamma) -> orm.ArrayData:
+@calcfunction
+def evaluations(gamma: orm.ArrayData, dataset: PaceDatasetData) -> orm.ArrayData:
+    """Stand in for a job that has evaluated a dataset."""
+    return gamma.clone()
+
+
+def evaluation(gamma, dataset: PaceDatasetData) -> orm.ArrayData:
     node = orm.ArrayData()
     node.set_array('gamma_max', np.asarray(gamma, dtype=float))
-    return node
+    return evaluations(node, dataset)
 
 
 def order_in(dataset: PaceDatasetData, part: PaceDatasetData) -> list[int]:
@@ -123,7 +133,7 @@ def test_filter_by_energy_and_force(dataset, mgo_frames):
 
 def test_filter_by_gamma(dataset):
     gamma = np.linspace(0, 10, 100)
-    kept, _ = filter_frames(dataset, gamma=(2.0, 5.0), evaluation=evaluation(gamma))
+    kept, _ = filter_frames(dataset, gamma=(2.0, 5.0), evaluation=evaluation(gamma, dataset))
     assert order_in(dataset, kept) == np.flatnonzero((gamma >= 2) & (gamma <= 5)).tolist()
 
 
@@ -131,7 +141,7 @@ def test_filter_refuses(dataset):
     with pytest.raises(RefusedError, match='needs an `evaluation`'):
         filter_frames(dataset, gamma=(2.0, None))
     with pytest.raises(RefusedError, match='50 frames, not of the 100'):
-        filter_frames(dataset, gamma=(2.0, None), evaluation=evaluation(np.zeros(50)))
+        filter_frames(dataset, gamma=(2.0, None), evaluation=evaluation(np.zeros(50), dataset))
     with pytest.raises(RefusedError, match='no gamma'):
         filter_frames(dataset, gamma=(2.0, None), evaluation=orm.ArrayData(np.zeros(100)))
     with pytest.raises(RefusedError, match='none of the 100 frames'):
@@ -175,7 +185,7 @@ def test_whole_shards_stay_as_they_are(dataset):
 
 def test_few_frames_of_many_shards_are_joined(dataset):
     rows = [0, 40, 80]
-    kept, _ = filter_frames(dataset, gamma=(1, None), evaluation=evaluation(np.isin(np.arange(100), rows)))
+    kept, _ = filter_frames(dataset, gamma=(1, None), evaluation=evaluation(np.isin(np.arange(100), rows), dataset))
     assert order_in(dataset, kept) == rows
     assert len(kept.shards) == 1
 
@@ -183,7 +193,7 @@ def test_few_frames_of_many_shards_are_joined(dataset):
 def test_memory_is_that_of_a_few_shards(dataset, monkeypatch):
     """Of all functions that walk over a dataset only the split looks at it as a whole."""
     monkeypatch.setattr(PaceDatasetData, 'get_frames', lambda self: pytest.fail('read as a whole'))
-    kept, _ = filter_frames(dataset, gamma=(1, None), evaluation=evaluation(np.arange(100) % 2))
+    kept, _ = filter_frames(dataset, gamma=(1, None), evaluation=evaluation(np.arange(100) % 2, dataset))
     assert len(kept.shards) > 2
     assert order_in(dataset, kept) == list(range(1, 100, 2))
 
@@ -194,22 +204,65 @@ def test_candidates(mgo_frames):
     gamma = np.zeros(100)
     gamma[[3, 20, 50, 70]] = [5.0, 9.0, 2.0, 1.999]
     known = {'dataset': PaceDatasetData(mgo_frames.select(range(10))), 'test': PaceDatasetData(mgo_frames.select([20]))}
-    outputs = find_candidates(pool, evaluation(gamma), orm.Float(2.0), **known)
+    outputs = find_candidates(pool, evaluation(gamma, pool), orm.Float(2.0), **known)
     assert order_in(pool, outputs['candidates']) == [50]
     assert outputs['report'].get_dict() == {'n_pool': 100, 'n_unknown': 89, 'n_candidates': 1}
 
 
 def test_no_candidates(mgo_frames):
-    outputs = find_candidates(PaceDatasetData(mgo_frames), evaluation(np.zeros(100)), orm.Float(2.0))
+    pool = PaceDatasetData(mgo_frames)
+    outputs = find_candidates(pool, evaluation(np.zeros(100), pool), orm.Float(2.0))
     assert outputs['report'].get_dict() == {'n_pool': 100, 'n_unknown': 100, 'n_candidates': 0}
     assert 'candidates' not in outputs
 
 
+@pytest.mark.fault(
+    'frames are filtered by the gamma of other frames, of which there are as many',
+    engine='takes what it is given',
+    here='refused: the job that made the evaluation says of which dataset it is',
+    ends='`RefusedError`',
+)
 def test_evaluation_of_another_dataset(mgo_frames):
-    pool = PaceDatasetData(mgo_frames)
-    _, node = find_candidates.run_get_node(pool, evaluation([3.0]), orm.Float(2.0), dataset=pool)
+    pool, other = PaceDatasetData(mgo_frames.select(range(9))), PaceDatasetData(mgo_frames.select(range(1, 10)))
+    foreign = evaluation(np.arange(9), other)
+    _, node = find_candidates.run_get_node(pool, foreign, orm.Float(2.0), dataset=pool)
     assert node.exit_status == 410
-    assert 'is of 1 frames' in node.exit_message
+    assert f'is of {other}, not of {pool}' in node.exit_message
+    with pytest.raises(RefusedError, match='whose frames are others: evaluate this dataset'):
+        filter_frames(pool, gamma=(2.0, None), evaluation=foreign)
+    # The same frames in another node are the same dataset.
+    again = PaceDatasetData(mgo_frames.select(range(9)).with_generation(3))
+    assert filter_frames(again, gamma=(2.0, None), evaluation=evaluation(np.arange(9), pool))[0].n_frames == 7
+
+
+def test_evaluation_of_nobody_knows_what(mgo_frames):
+    pool = PaceDatasetData(mgo_frames)
+    with pytest.raises(RefusedError, match='nothing says which dataset'):
+        filter_frames(pool, gamma=(2.0, None), evaluation=evaluation(np.zeros(100), pool).clone())
+
+
+@pytest.fixture
+def copies(mgo_frames) -> Frames:
+    """Return ten frames as a file with eight decimals has them, with their atoms in reverse."""
+    frames = mgo_frames.select(range(40, 50))
+    rows = np.concatenate([np.arange(part.stop - 1, part.start - 1, -1) for part in frames.slices()])
+    columns = {name: getattr(frames, name)[rows] for name in ('numbers', 'positions', 'forces')}
+    return replace(frames, **columns | {'positions': (columns['positions'] + 0.3).round(8)})
+
+
+def test_the_same_structure_written_differently_is_on_one_side(mgo_frames, copies):
+    whole = PaceDatasetData(Frames.concatenate([mgo_frames, copies]))
+    train, test = split_frames(whole, test_fraction=0.3, seed=1)
+    assert test.n_frames == 33
+    assert not shared_frames(test, {'train': train}).any()
+    assert shared_frames(PaceDatasetData(copies), {'train': train, 'test': test}).all()
+
+
+def test_the_same_structure_written_differently_is_excluded_and_no_candidate(mgo_frames, copies):
+    pool, known = PaceDatasetData(Frames.concatenate([mgo_frames.select([3, 4]), copies])), PaceDatasetData(mgo_frames)
+    assert exclude_frames(pool, PaceDatasetData(mgo_frames.select(range(45, 50)))).n_frames == 7
+    outputs = find_candidates(pool, evaluation(np.full(12, 9.0), pool), orm.Float(2.0), dataset=known)
+    assert outputs['report'].get_dict() == {'n_pool': 12, 'n_unknown': 0, 'n_candidates': 0}
 
 
 def test_reference_energies_are_recovered(mgo_images):

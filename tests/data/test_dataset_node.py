@@ -22,7 +22,7 @@ from aiida_pacemaker.frames.ase_io import read
 from aiida_pacemaker.frames.hashing import frame_hashes
 from aiida_pacemaker.frames.pickle_reading import read_dataset
 from aiida_pacemaker.frames.shards import write_shard
-from aiida_pacemaker.frames.table import COLUMNS, LABELS, Frames
+from aiida_pacemaker.frames.table import COLUMNS, Frames
 from aiida_pacemaker.frames.trajectory import from_arrays
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
@@ -45,9 +45,11 @@ def assert_same(left: Frames, right: Frames) -> None:
     assert [left.source_of(frame) for frame in range(len(left))] == [
         right.source_of(frame) for frame in range(len(right))
     ]
-    assert left.labelled == right.labelled
-    for name in set(COLUMNS) - {'source', *(() if left.labelled else LABELS)}:
-        assert np.array_equal(getattr(left, name), getattr(right, name), equal_nan=True), name
+    assert (left.labelled, left.weighted) == (right.labelled, right.weighted)
+    for name in set(COLUMNS) - {'source'}:
+        one, two = getattr(left, name), getattr(right, name)
+        assert (one is None) == (two is None), name
+        assert one is None or np.array_equal(one, two, equal_nan=True), name
 
 
 def unique_frames(frames: Frames) -> Frames:

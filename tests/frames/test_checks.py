@@ -53,12 +53,18 @@ FIRST_ATOM_OF_2 = int(crystal().offsets[2])
         ('energy', 2, np.nan, Reason.ENERGY, 'the energy is nan, a finite number of eV is needed'),
         ('energy', 2, -np.inf, Reason.ENERGY, 'the energy is -inf'),
         ('forces', (FIRST_ATOM_OF_2, 2), np.nan, Reason.FORCES, 'forces are missing or not finite'),
-        ('stress', 2, np.nan, Reason.STRESS, 'the stress is missing: it is needed for a frame that is periodic'),
+        ('stress', 2, np.nan, Reason.STRESS, 'merge with `require_stress=False`, the default'),
         ('stress', (2, 0, 0), np.inf, Reason.STRESS, 'is not finite'),
+        ('positions', (FIRST_ATOM_OF_2, 0), 1e15, Reason.FAR, '1e+15 angstrom from the origin'),
+        ('positions', (FIRST_ATOM_OF_2, 0), -1e300, Reason.FAR, '1e+300 angstrom from the origin'),
+        ('cells', (2, 1, 1), 1e15, Reason.HUGE_CELL, 'a component of 1e+15 angstrom'),
+        ('energy', 2, 1e300, Reason.HUGE_ENERGY, 'the energy is 1e+300 eV'),
+        ('forces', (FIRST_ATOM_OF_2, 2), -1e308, Reason.HUGE_FORCES, 'a force is 1e+308 eV/angstrom'),
+        ('stress', (2, 0, 0), 1e300, Reason.HUGE_STRESS, 'is it in Pa?'),
     ],
 )
 def test_a_bad_value_is_refused_with_its_reason(column, index, value, reason, message):
-    refusal = only(check(with_value(column, index, value)), 2)
+    refusal = only(check(with_value(column, index, value), require_stress=True), 2)
     assert refusal.reason is reason
     assert message in refusal.message
     assert refusal.source == crystal().source_of(2)

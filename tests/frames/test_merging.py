@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_pacemaker.frames.hashing import frame_hashes
-from aiida_pacemaker.frames.merging import deduplicate
-from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.frames.merging import deduplicate, differing_labels
 
 FRAMES = random_frames(0, 10)
 HASHES = frame_hashes(FRAMES)
@@ -22,7 +21,10 @@ def test_each_unknown_frame_is_kept_once_where_it_first_occurs(drawn, known):
     expected = [place for place, frame in enumerate(drawn) if frame not in known and frame not in drawn[:place]]
     assert outcome.positions.tolist() == expected
     assert sorted([*expected, *outcome.duplicates.tolist()]) == list(range(len(drawn)))
-    assert not len(outcome.conflicts)
+    sources = [drawn.index(frame) for frame in drawn]
+    of_known = [sorted(known).index(frame) if frame in known else -1 for frame in drawn]
+    assert outcome.of_new.tolist() == [sources[row] for row in outcome.duplicates]
+    assert outcome.of_known.tolist() == [of_known[row] for row in outcome.duplicates]
     assert_equal(outcome.kept, FRAMES.select(drawn).select(expected))
     assert outcome.hashes.tolist() == frame_hashes(outcome.kept).tolist()
 
@@ -37,39 +39,47 @@ def test_merging_twice_adds_nothing_and_merging_in_parts_adds_the_same(order, cu
     assert sorted(found) == sorted(HASHES.tolist())
 
 
-def relabelled(shift):
-    return replace(FRAMES, energy=FRAMES.energy + shift * FRAMES.n_atoms)
-
-
-def test_the_same_structure_with_another_energy_is_a_conflict():
-    twice = Frames.concatenate([FRAMES, relabelled(np.where(np.arange(10) == 4, 1e-3, 1e-6))])
-    outcome = deduplicate(twice)
-    assert outcome.conflicts.tolist() == [14]
-    np.testing.assert_array_equal(outcome.kept.energy, FRAMES.energy)
-    assert deduplicate(twice, energy_tolerance=1e-2).conflicts.tolist() == []
-
-
-def test_known_energies_are_compared_too():
-    shuffled = np.random.default_rng(1).permutation(10)
-    changed = relabelled(np.where(np.arange(10) == 4, 1e-3, 0.0))
-    outcome = deduplicate(changed, HASHES[shuffled], FRAMES.energy[shuffled])
-    assert outcome.conflicts.tolist() == [4]
-    assert deduplicate(changed, HASHES).conflicts.tolist() == []
-    assert deduplicate(changed, HASHES[:4], FRAMES.energy[:4]).conflicts.tolist() == []
-
-
-def test_an_energy_and_none_are_a_conflict():
-    missing = replace(FRAMES, energy=np.full(10, np.nan))
-    assert len(deduplicate(Frames.concatenate([FRAMES, missing])).conflicts) == 10
-    assert len(deduplicate(Frames.concatenate([missing, missing])).conflicts) == 0
-
-
-def test_unlabelled_frames_are_compared_by_structure_only():
+def test_unlabelled_frames_are_compared_by_structure():
     outcome = deduplicate(FRAMES.without_labels().select([0, 0, 1]), HASHES[1:2])
     assert outcome.positions.tolist() == [0]
-    assert outcome.conflicts.tolist() == []
 
 
-def test_energies_must_belong_to_the_hashes():
-    with pytest.raises(ValueError, match='there are 3 known energies for 10 known frames'):
-        deduplicate(FRAMES, HASHES, FRAMES.energy[:3])
+def row(column, factor, at=4):
+    array = getattr(FRAMES, column).copy()
+    array[at] = array[at] * factor
+    return array
+
+
+@pytest.mark.parametrize(
+    ('column', 'atom', 'factor', 'names'),
+    [
+        ('energy', 4, 1.1, ('energy',)),
+        ('energy', 4, 1 + 1e-9, ()),
+        ('energy', 4, np.nan, ('energy',)),
+        ('forces', int(FRAMES.offsets[4]), -1.0, ('forces',)),
+        ('forces', int(FRAMES.offsets[4]), 1 + 1e-6, ()),
+        ('stress', 4, 7.0, ('stress',)),
+        ('stress', 4, -1.0, ('stress',)),
+        ('stress', 4, np.nan, ('stress',)),
+        ('stress', 4, 1 + 1e-6, ()),
+    ],
+)
+def test_labels_of_one_structure_are_compared(column, atom, factor, names):
+    """Energy, forces and stress, each within its tolerance; what is missing on one side differs."""
+    differ = differing_labels(FRAMES, replace(FRAMES, **{column: row(column, factor, atom)}))
+    assert differ[4] == names
+    assert not any(differ[:4] + differ[5:])
+
+
+def test_labels_that_both_do_not_have_are_no_difference():
+    missing = replace(FRAMES, stress=np.full((10, 3, 3), np.nan))
+    assert not any(differing_labels(missing, missing))
+    assert not any(differing_labels(FRAMES, FRAMES.without_labels()))
+
+
+def test_forces_are_compared_atom_by_atom_whatever_their_order():
+    order = [np.arange(count)[::-1] for count in FRAMES.n_atoms]
+    rows = np.concatenate([start + part for start, part in zip(FRAMES.offsets, order, strict=False)])
+    turned = replace(FRAMES, forces=FRAMES.forces[rows], positions=FRAMES.positions[rows])
+    assert not any(differing_labels(FRAMES, turned, order))
+    assert any(differing_labels(FRAMES, turned))

@@ -1,0 +1,361 @@
+"""Whether energies, forces and stresses belong together, as far as the frames themselves can tell.
+
+Between two near frames of the same atoms the energy changes by
+
+    dE = -1/2 (F1 + F2) . dx + 1/2 (V1 s1 + V2 s2) : e
+
+with the displacements ``dx`` of the atoms in the cell and the strain ``e`` of the cell (the trapezoidal rule, which is
+exact where the energy is harmonic). So pairs of near frames tell the sign and the scale of forces and stresses, and the
+energies of cells of several sizes tell whether they are of the cell or per atom. What is the same factor in all labels,
+such as kcal/mol with kcal/mol/angstrom, no frames can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from .lattices import lattices_of
+from .magnitudes import least_deviations_fit
+from .table import BoolArray, FloatArray, Frames, IntArray
+from .unit_factors import FORCE_FACTORS, STRESS_FACTORS, meanings
+
+#: In angstrom: no atom moves farther between near frames. Beyond, two forces say little of what is between.
+FARTHEST = 0.7
+#: Largest component of the strain between near frames.
+LARGEST_STRAIN = 0.08
+#: In eV. Smaller changes of the energy are noise of a calculation.
+NOISE = 1e-3
+#: Pairs that are needed to say anything, and pairs that are looked at for each source.
+FEWEST, MOST = 5, 400
+#: What a clear answer needs: the correlation of what was found with what was expected, and the share of pairs whose
+#: ratio is within a half of the median ratio.
+CORRELATION, AGREEMENT = 0.9, 0.75
+#: A ratio of the two up to the first factor is as it should be. Up to the second it may be due to frames that are too
+#: far apart, unless the changes of energy lie outside what the labels of the two frames say.
+FINE, WRONG = 1.5, 3.0
+#: Share of the pairs that have to lie outside.
+OUTSIDE = 0.75
+
+
+class Verdict(str, Enum):
+    """What frames say of labels."""
+
+    CONSISTENT = 'consistent'
+    CONTRADICTION = 'contradiction'
+    UNKNOWN = 'cannot be told'
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the frames of one source say of one label.
+
+    :param label: `forces`, `stress` or `energy`.
+    :param verdict: what was found.
+    :param text: what it rests on, for people.
+    :param ratio: of the changes of energies to what the label says, where that is clear.
+    """
+
+    label: str
+    verdict: Verdict
+    text: str
+    ratio: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Changes between near frames, each of shape (P,), in eV.
+
+    :param energy: by the energies.
+    :param forces: by the forces, at the first frame, at the second, and their mean: shape (3, P).
+    :param stress: the same by the stresses; NaN where there are none.
+    :param n_atoms: atoms of a frame.
+    :param volume: volume of the first cell in angstrom^3.
+    """
+
+    energy: FloatArray
+    forces: FloatArray
+    stress: FloatArray
+    n_atoms: IntArray
+    volume: FloatArray
+
+
+def examine(frames: Frames) -> list[Finding]:
+    """Return what the frames of one source say of its forces, its stresses and its energies.
+
+    :param frames: labelled frames that passed the checks.
+    """
+    if frames.energy is None or frames.forces is None or frames.stress is None:
+        return []
+    pairs = _near_pairs(frames)
+    return [_of_forces(pairs), _of_stress(pairs), _of_sizes(frames)]
+
+
+def _of_forces(pairs: _Pairs) -> Finding:
+    energy, strained = pairs.energy, np.nan_to_num(pairs.stress)
+    use = np.abs(pairs.forces).max(axis=0) > NOISE
+    pure = use & (np.abs(strained).max(axis=0) <= 0.05 * np.abs(pairs.forces).max(axis=0))
+    if pure.sum() >= FEWEST:
+        use = pure
+    else:
+        energy = energy - _share(pairs, use)[1] * strained[2]
+    return _judge('forces', energy, pairs.forces, use, pairs.n_atoms, FORCE_FACTORS, 3.0)
+
+
+def _of_stress(pairs: _Pairs) -> Finding:
+    if not len(pairs.energy) or np.isnan(pairs.stress).all():
+        return Finding('stress', Verdict.UNKNOWN, 'there are no near frames with a stress')
+    energy, moved = pairs.energy, np.abs(pairs.forces).max(axis=0)
+    use = np.isfinite(pairs.stress[2]) & (np.abs(np.nan_to_num(pairs.stress)).max(axis=0) > NOISE)
+    pure = use & (moved <= np.maximum(0.05 * np.abs(energy), 0.1 * NOISE))
+    if pure.sum() >= FEWEST:
+        use = pure
+    else:
+        energy = energy - _share(pairs, use)[0] * pairs.forces[2]
+    volume = float(np.median(pairs.volume[use])) if use.any() else 1.0
+    factors = {**STRESS_FACTORS, 'virials in eV, to be divided by minus the volume': -1.0 / volume}
+    return _judge('stress', energy, pairs.stress, use, pairs.n_atoms, factors, 20.0)
+
+
+def _share(pairs: _Pairs, use: BoolArray) -> FloatArray:
+    """Return by what forces and stresses have to be multiplied to give the changes of the energy together."""
+    said = np.stack([pairs.forces[2], np.nan_to_num(pairs.stress[2])], axis=1)[use]
+    scale = np.maximum(np.abs(said).max(axis=0, initial=0.0), 1e-300)
+    return np.asarray(least_deviations_fit(said / scale, pairs.energy[use]) / scale)
+
+
+def _judge(
+    label: str,
+    energy: FloatArray,
+    said: FloatArray,
+    use: BoolArray,
+    n_atoms: IntArray,
+    factors: Mapping[str, float],
+    spread: float,
+) -> Finding:
+    """Compare changes of the energy with what another label says of them.
+
+    That they agree, or have opposite signs, may be said of all pairs. That their scales differ has to hold for those
+    alone between whose frames the slope of the energy cannot have changed much.
+
+    :param energy: shape (P,).
+    :param said: at the first frame, at the second, and their mean, shape (3, P).
+    :param use: which pairs to compare, shape (P,).
+    :param factors: what ratios mean.
+    :param spread: by what factor the two frames of such a pair may differ in what they say.
+    """
+    finding = _compare(label, energy, said, use, n_atoms, factors)
+    if finding.verdict is Verdict.CONSISTENT or (finding.verdict is Verdict.CONTRADICTION and finding.ratio < 0):
+        return finding
+    size = np.abs(said[:2])
+    even = use & (size.max(axis=0) <= spread * size.min(axis=0))
+    return _compare(label, energy, said, even, n_atoms, factors)
+
+
+def _compare(
+    label: str,
+    energy: FloatArray,
+    said: FloatArray,
+    use: BoolArray,
+    n_atoms: IntArray,
+    factors: Mapping[str, float],
+) -> Finding:
+    use = use & np.asarray(np.abs(said[2]) > 0.25 * (np.median(np.abs(said[2][use])) if use.any() else 0.0))
+    energy, said, n_atoms = energy[use], said[:, use], n_atoms[use]
+    mean = said[2]
+    if len(mean) < FEWEST:
+        what = 'near frames of the same atoms' if label == 'forces' else 'near frames with strains between them'
+        return Finding(label, Verdict.UNKNOWN, f'there are {len(mean)} pairs of {what}, {FEWEST} are needed')
+    ratio, correlation, clear = _statistics(mean, energy)
+    n_pairs = f'{len(mean)} pairs of near frames'
+    if not clear:
+        return Finding(
+            label,
+            Verdict.UNKNOWN,
+            f'energies and {label} do not go together in {n_pairs} (correlation {correlation:.2f})',
+        )
+    found = f'energies change by {ratio:.3g} times what the {label} say ({n_pairs}, correlation {correlation:.3f})'
+    if 1 / FINE <= ratio <= FINE:
+        return Finding(label, Verdict.CONSISTENT, found)
+    if 1 / WRONG <= ratio <= WRONG and not _outside(energy, said):
+        return Finding(label, Verdict.UNKNOWN, f'{found}; the frames are too far apart to tell')
+    more = dict(factors)
+    per_atom = _statistics(mean, energy * n_atoms)
+    if per_atom[2] and abs(abs(per_atom[0]) - 1) < 0.15:
+        more = {'energies per atom, where those of the cell are needed': abs(ratio), **more}
+    return Finding(label, Verdict.CONTRADICTION, f'{found}: {meanings(label, ratio, more)}', ratio)
+
+
+def _statistics(expected: FloatArray, found: FloatArray) -> tuple[float, float, bool]:
+    """Return the median ratio, the correlation about the origin, and whether the two tell a clear story."""
+    ratios = found / expected
+    ratio = float(np.median(ratios))
+    norm = float(np.sqrt((expected**2).sum() * (found**2).sum()))
+    if norm == 0.0 or ratio == 0.0:
+        return 0.0, 0.0, False
+    correlation = float((expected * found).sum()) / norm
+    agreeing = float((np.abs(ratios / ratio - 1) < 0.5).mean())
+    return ratio, correlation, abs(correlation) > CORRELATION and agreeing >= AGREEMENT and ratio * correlation > 0
+
+
+def _outside(energy: FloatArray, said: FloatArray) -> bool:
+    """Tell whether most changes lie outside what is between the labels of the two frames.
+
+    Where the slope of the energy grows or falls all the way, its change is between what the two ends say, however far
+    they are apart.
+    """
+    low, high = said[:2].min(axis=0), said[:2].max(axis=0)
+    margin = 0.1 * np.abs(said[2])
+    return bool(((energy < low - margin) | (energy > high + margin)).mean() > OUTSIDE)
+
+
+def _of_sizes(frames: Frames) -> Finding:
+    """Compare the energies of cells of one material, of one density and of several sizes."""
+    energy, forces, _ = _labels(frames)
+    periodic: BoolArray = np.asarray(frames.pbc.all(axis=1))
+    volume = np.abs(np.linalg.det(np.where(periodic[:, None, None], frames.cells, np.eye(3)))) / frames.n_atoms
+    pull = np.bincount(frames.frame_of_atom, np.linalg.norm(forces, axis=1), len(frames)) / frames.n_atoms
+    formula = _formulas(frames)
+    per_atom = energy / frames.n_atoms
+    told = wrong = 0
+    example = ''
+    for kind in np.unique(formula[periodic]).tolist():
+        rows = np.flatnonzero(periodic & (formula == kind))
+        # The calmest frame of each size.
+        sizes = np.unique(frames.n_atoms[rows])
+        of_size = [rows[frames.n_atoms[rows] == size] for size in sizes.tolist()]
+        calmest = [int(part[pull[part].argmin()]) for part in of_size]
+        for small, large in _size_pairs(calmest, frames.n_atoms):
+            if abs(volume[large] / volume[small] - 1) > 0.1:
+                continue
+            # What rattling adds to an energy: half the force times a typical displacement.
+            allowed = 0.1 + 0.3 * max(pull[small], pull[large])
+            if max(abs(energy[small]), abs(energy[large])) <= 3 * allowed:
+                continue
+            if abs(per_atom[large] - per_atom[small]) <= 3 * allowed:
+                told += 1
+            elif abs(energy[large] - energy[small]) <= allowed:
+                told += 1
+                wrong += 1
+                example = (
+                    f'{frames.n_atoms[small]} atoms have {energy[small]:.6g} eV and {frames.n_atoms[large]} atoms of '
+                    f'the same material {energy[large]:.6g} eV'
+                )
+    if not told:
+        return Finding('energy', Verdict.UNKNOWN, 'there are no cells of one material in two sizes')
+    if 2 * wrong > told:
+        return Finding(
+            'energy',
+            Verdict.CONTRADICTION,
+            f'{example}: these are energies per atom, where those of the cell are needed: '
+            'multiply them by the number of atoms',
+        )
+    return Finding('energy', Verdict.CONSISTENT, f'they grow with the number of atoms ({told} pairs of sizes)')
+
+
+def _size_pairs(rows: list[int], n_atoms: IntArray) -> Iterator[tuple[int, int]]:
+    """Iterate over pairs of frames of which one is at least twice as large, no more than a hundred."""
+    rows = rows[:: max(1, len(rows) // 10)]
+    for position, small in enumerate(rows):
+        for large in rows[position + 1 :]:
+            if n_atoms[large] >= 2 * n_atoms[small]:
+                yield small, large
+
+
+def _formulas(frames: Frames) -> IntArray:
+    """Return a number for each frame that is the same for all frames of one formula unit, shape (F,)."""
+    numbers, column = np.unique(frames.numbers, return_inverse=True)
+    place = frames.frame_of_atom * len(numbers) + column.reshape(-1)
+    counts = np.bincount(place, minlength=len(frames) * len(numbers)).reshape(len(frames), len(numbers))
+    units = counts // np.gcd.reduce(counts, axis=1)[:, None]
+    return np.asarray(np.unique(units, axis=0, return_inverse=True)[1].reshape(-1), dtype=np.int64)
+
+
+def _near_pairs(frames: Frames) -> _Pairs:
+    """Return the changes between the near frames of a source, no more than ``MOST`` pairs, the nearest."""
+    ones, twos = _candidates(frames)
+    if not len(ones):
+        return _Pairs(np.zeros(0), np.zeros((3, 0)), np.zeros((3, 0)), np.zeros(0, dtype=np.int64), np.zeros(0))
+    a, b = frames.select(ones), frames.select(twos)
+    first, second = lattices_of(a), lattices_of(b)
+    atom = a.frame_of_atom
+    moved = np.einsum('ax,axi->ai', b.positions, np.linalg.inv(second)[atom])
+    moved -= np.einsum('ax,axi->ai', a.positions, np.linalg.inv(first)[atom])
+    moved -= np.where(a.pbc[atom], moved.round(), 0.0)
+    moved = np.einsum('ai,aix->ax', moved, (0.5 * (first + second))[atom])
+    drift = np.stack([np.bincount(atom, moved[:, axis], len(a)) for axis in range(3)], axis=1) / a.n_atoms[:, None]
+    moved -= drift[atom]
+    farthest = np.zeros(len(a))
+    np.maximum.at(farthest, atom, np.linalg.norm(moved, axis=1))
+    strain, turned = _strains(first, second, np.asarray(a.pbc.all(axis=1)))
+    near = (farthest < FARTHEST) & (np.abs(strain).max(axis=(1, 2)) < LARGEST_STRAIN) & (turned < 1e-3)
+    kept = np.flatnonzero(near)
+    size = farthest + 3 * np.abs(strain).max(axis=(1, 2))
+    kept = kept[np.argsort(size[kept], kind='stable')[:MOST]]
+    ends = _labels(a), _labels(b)
+    work = np.array([-np.bincount(atom, (forces * moved).sum(axis=1), len(a)) for _, forces, _ in ends])
+    volumes = [np.abs(np.linalg.det(lattice)) for lattice in (first, second)]
+    strained = np.array(
+        [volume * (stress * strain).sum(axis=(1, 2)) for volume, (_, _, stress) in zip(volumes, ends, strict=True)]
+    )
+    return _Pairs(
+        (ends[1][0] - ends[0][0])[kept],
+        np.vstack([work, work.mean(axis=0)])[:, kept],
+        np.vstack([strained, strained.mean(axis=0)])[:, kept],
+        a.n_atoms[kept],
+        volumes[0][kept],
+    )
+
+
+def _labels(frames: Frames) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return energies, forces and stresses of labelled frames."""
+    if frames.energy is None or frames.forces is None or frames.stress is None:
+        raise ValueError('labelled frames are needed')
+    return frames.energy, frames.forces, frames.stress
+
+
+def _candidates(frames: Frames) -> tuple[IntArray, IntArray]:
+    """Return pairs of frames with the same atoms in the same order, mostly such as follow each other."""
+    groups: dict[bytes, list[int]] = {}
+    for row, atoms in enumerate(frames.slices()):
+        key = frames.pbc[row].tobytes() + frames.numbers[atoms].tobytes()
+        groups.setdefault(key, []).append(row)
+    ones: list[int] = []
+    twos: list[int] = []
+    # Many groups share what is looked at, but each has some.
+    each = max(3 * FEWEST, 2 * MOST // max(1, len(groups)))
+    for rows in groups.values():
+        # As far apart in the list as the bound allows: a dozen rattled cells are compared each with each.
+        chosen, reach = _blocks(rows, each)
+        for block in chosen:
+            for place, one in enumerate(block):
+                for two in block[place + 1 : place + reach]:
+                    ones.append(one)
+                    twos.append(two)
+        if len(ones) > 4 * MOST:
+            break
+    return np.array(ones, dtype=np.int64), np.array(twos, dtype=np.int64)
+
+
+def _blocks(rows: list[int], wanted: int) -> tuple[list[list[int]], int]:
+    """Return runs of rows, and how far apart two of a run may be, which makes about as many pairs as are wanted."""
+    if len(rows) * (len(rows) - 1) // 2 <= wanted:
+        return [rows], len(rows)
+    if len(rows) <= wanted:
+        return [rows], max(2, wanted // len(rows) + 1)
+    # Evenly spread runs of six make fifteen pairs each.
+    starts = np.linspace(0, len(rows) - 6, max(1, wanted // 15)).astype(int).tolist()
+    return [rows[start : start + 6] for start in starts], 6
+
+
+def _strains(first: FloatArray, second: FloatArray, periodic: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Return the strain from one cell to another, seen from between, shape (P, 3, 3), and how much it is turned."""
+    change = np.linalg.inv(first) @ second
+    one = np.eye(3)
+    strain = 0.5 * ((change - one) + (one - np.linalg.inv(change)))
+    strain = np.where(periodic[:, None, None], strain, 0.0)
+    swapped = strain.transpose(0, 2, 1)
+    return 0.5 * (strain + swapped), np.abs(0.5 * (strain - swapped)).max(axis=(1, 2))
