@@ -18,8 +18,11 @@ from aiida.plugins import WorkflowFactory
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
+from aiida_pacemaker.baseline.lammps import lammps_table
+from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.explore import starting_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.exploration_files import ExplorationFileError
 from aiida_pacemaker.engine.lammps_runs import read_run
@@ -85,6 +88,16 @@ def test_what_is_sent_is_what_was_recorded(prepare, inputs, name):
         # Structures to the last digits, which are those of the functions of the processor.
         for word, expected in zip(sent, (RECORDED / name / file).read_text().split(), strict=True):
             assert word == expected or float(word) == pytest.approx(float(expected), rel=1e-12, abs=1e-12)
+
+
+def test_the_table_of_a_switched_baseline_is_sent_but_not_kept(prepare, inputs, recorded_potential):
+    baseline = DeltaBaseline.for_elements(['Mg', 'O'], lj=True)
+    references = recorded_potential.reference_energies
+    potential = PacePotentialData(recorded_potential.get_b_basis(), baseline=baseline, reference_energies=references)
+    prepared = prepare('pacemaker.explore.lammps', {**inputs(CASES[0]), 'potential': potential.store()})
+    assert prepared.files['potential.table'].decode() == lammps_table(baseline, ['Mg', 'O'])
+    assert b'pair_coeff 1 2 table potential.table Mg-O' in prepared.files['explore.in.lammps']
+    assert 'potential.table' not in prepared.kept
 
 
 def test_schedules_and_the_edge_of_what_is_known(parsed):
