@@ -123,6 +123,7 @@ def read_source(
     :raises ValueError: if it does not hold what it should.
     """
     if isinstance(node, orm.TrajectoryData):
+        _check_arrays(node, keys)
         reading = read_trajectory(node, convention, labelled=labelled is not False)
         remarks = tuple(node.base.attributes.get(REMARKS, None) or ()) if labelled is not False else ()
         return replace(reading, warnings=(*reading.warnings, *remarks))
@@ -130,6 +131,20 @@ def read_source(
     if complaint is not None:
         raise ValueError(complaint)
     return read_file(node, keys, labelled=labelled, file_format=file_format, reader=reader)
+
+
+def _check_arrays(node: orm.TrajectoryData, keys: LabelKeys | None) -> None:
+    """Refuse names of labels that are those of arrays of a trajectory: its own convention says what its arrays are.
+
+    :raises ValueError: if there is such an array.
+    """
+    named = {} if keys is None else keys.model_dump(exclude_none=True)
+    for label, name in named.items():
+        if name != label and name in node.get_arraynames():
+            raise ValueError(
+                f'`keys` names the array `{name}` for the {label}, but it is for files and structures of ASE: make a '
+                f'trajectory that has it as `{label}`'
+            )
 
 
 def complaint_about_source(node: Any) -> str | None:

@@ -6,6 +6,7 @@ import lzma
 from pathlib import Path
 
 import ase
+import numpy as np
 import pytest
 from aiida import orm
 
@@ -84,3 +85,13 @@ def test_calculations_that_did_not_converge_are_refused():
     dataset, report = merge_frames(outcar, allow_unconverged=True)
     assert dataset.n_frames == 1
     assert '1 frame(s) whose calculation did not converge are accepted' in report['warnings'][-1]
+
+
+def test_names_of_labels_are_not_for_the_arrays_of_trajectories():
+    node = orm.TrajectoryData()
+    node.set_trajectory(symbols=['Cu'], positions=np.zeros((1, 1, 3)), cells=np.eye(3)[None] * 4, pbc=[True] * 3)
+    node.set_array('energy', np.array([-6.5]))
+    node.set_array('REF_energy', np.array([-7.0]))
+    node.set_array('forces', np.zeros((1, 1, 3)))
+    with pytest.raises(RefusedError, match='make a trajectory that has it as `energy`'):
+        merge_frames(node, keys={'energy': 'REF_energy'}, require_stress=False)

@@ -180,6 +180,14 @@ def test_two_sets_of_labels_are_refused_until_one_is_named():
     assert reading(SILENT, energy='energy', forces='forces', stress='stress').frames.energy.tolist() == [-6.5]
 
 
+def test_a_free_energy_beside_the_energy_that_is_named_is_said():
+    text = extxyz('dft_energy=-6.9 dft_free_energy=-7.0', ':forces:R:3', 1)
+    found = reading(text, energy='dft_energy')
+    assert found.frames.energy.tolist() == [-6.9]
+    assert '1 frame(s) also have `dft_free_energy`' in found.warnings[0]
+    assert reading(text, energy='dft_free_energy').warnings == ()
+
+
 def test_equal_sets_of_labels_are_one():
     text = extxyz('energy=-7.0 REF_energy=-7.000000001', ':forces:R:3:REF_forces:R:3', 2)
     assert reading(text).frames.energy.tolist() == [-7.0]

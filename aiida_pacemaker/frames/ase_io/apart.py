@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
+import selectors
 import shutil
 import signal
 import subprocess
@@ -139,7 +139,7 @@ class FileReader:
             process.stdin.flush()
         line, end = b'', time.monotonic() + patience
         while not line.endswith(b'\n'):
-            if not select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
+            if not _readable(process.stdout, max(0.0, end - time.monotonic())):
                 self.close()
                 raise UnreadableFile(f'{request["name"]} was not read within {patience:.0f} s: convert it to extxyz')
             part = os.read(process.stdout.fileno(), 1 << 20)
@@ -179,3 +179,10 @@ class FileReader:
         else:
             why = f'its reader ended with status {status}: {words}'
         return f'{request["name"]} cannot be read: {why}. Look at what it claims, or convert it to extxyz'
+
+
+def _readable(stream: IO[bytes], timeout: float) -> bool:
+    """Return whether there is something to read, or the end, within so many seconds."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        return bool(selector.select(timeout))

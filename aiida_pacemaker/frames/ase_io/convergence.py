@@ -74,7 +74,7 @@ def _of_outcar(text: str) -> Found:
         (index, reason, len(parts))
         for index, part in enumerate(parts)
         if 'EDIFF was not reached' in part
-        or (re.search(r'-+ Iteration +\d+\( *\d+\)', part) and 'EDIFF is reached' not in part)
+        or (re.search(r'- Iteration +\d+\( *\d+\)', part) and 'EDIFF is reached' not in part)
     ]
 
 

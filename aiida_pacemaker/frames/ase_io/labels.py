@@ -33,6 +33,7 @@ class Labels:
     :param extrapolation: the free energy less what is called `energy`, in eV; 0 if there is only one of them.
     :param virial: name of the virial that the stress is made of without having been named.
     :param foreign_stress: whether the stress is of another set of labels than the energy that was named.
+    :param free: name of a free energy beside an energy that was named, from which it differs.
     :param left: names of stresses and virials that could be the stress, which is missing.
     :param missing: which labels there are instead, and how to name them; empty if energy, forces and stress are there.
     """
@@ -43,6 +44,7 @@ class Labels:
     extrapolation: float = 0.0
     virial: str = ''
     foreign_stress: bool = False
+    free: str = ''
     left: tuple[str, ...] = ()
     missing: str = ''
 
@@ -91,6 +93,7 @@ class _Finder:
             extrapolation=extrapolation,
             virial=virial,
             foreign_stress=bool(own) and not (self.keys.stress or self.keys.virial) and not np.isnan(stress).any(),
+            free=self.free_beside(energy),
             left=left,
             missing=self.found(absent or ['stress']) if absent or left else '',
         )
@@ -107,6 +110,18 @@ class _Finder:
                 self.refuse(('energy', 'energy' if np.isnan(free) else 'free_energy'), ('energy', name))
         extrapolation = 0.0 if np.isnan(plain) else energy - plain
         return energy, extrapolation
+
+    def free_beside(self, energy: float) -> str:
+        """Return the name of a free energy of the same set as the energy that was named, if the two differ."""
+        named = kind_of(self.keys.energy or '')
+        if named is None:
+            return ''
+        known = set(self.groups.get(named[0], {}).get('energy', ()))
+        tolerance = SAME_ENERGY * max(1, len(self.image))
+        for name, value in self.others('energy', ((),), {self.keys.energy or ''}):
+            if name in known and 'free' in name.lower() and abs(value - energy) > tolerance:
+                return name
+        return ''
 
     def forces(self) -> FloatArray:
         """Return the forces."""

@@ -158,6 +158,12 @@ def _remarks(labels: Sequence[Labels], frames: Frames) -> list[str]:
         remarks.append(
             f"the stress of {count} frame(s) is -virial/volume of `{name}`; keys={{'virial': '{name}'}} says so"
         )
+    for name in sorted({found.free for found in labels if found.free}):
+        count = sum(found.free == name for found in labels)
+        remarks.append(
+            f'{count} frame(s) also have `{name}`, which differs from the energy that `keys` names: forces are '
+            'derivatives of the free energy'
+        )
     foreign = sum(found.foreign_stress for found in labels)
     if foreign:
         remarks.append(
