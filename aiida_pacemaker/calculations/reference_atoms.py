@@ -39,7 +39,15 @@ def energies_of_atoms(elements: orm.List, **trajectories: orm.TrajectoryData) ->
     energies: dict[str, float] = {}
     levels = {}
     for label, node in trajectories.items():
-        frames = read_trajectory(node).frames
+        try:
+            reading = read_trajectory(node)
+        except ValueError as exception:
+            return ExitCode(ERROR_ATOM_MISSING, f'`{label}`, which is {node}, cannot be read: {exception}')
+        if reading.unconverged:
+            return ExitCode(
+                ERROR_ATOM_MISSING, f'`{label}`, which is {node}: {next(iter(reading.unconverged.values()))}'
+            )
+        frames = reading.frames
         if not (frames.n_atoms == 1).all() or frames.energy is None:
             return ExitCode(ERROR_ATOM_MISSING, f'`{label}`, which is {node}, is no labelled isolated atom')
         (element,) = frames.elements

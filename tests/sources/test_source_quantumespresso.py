@@ -9,6 +9,7 @@ from aiida.common.links import LinkType
 from ase import Atoms
 
 from aiida_pacemaker.calculations.datasets import RefusedError, merge_frames
+from aiida_pacemaker.calculations.reference_atoms import energies_of_atoms
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
@@ -170,3 +171,12 @@ def test_what_was_parsed_again_is_judged_by_its_first_structure(relaxation, job,
     dataset, report = merge_frames(node)
     assert np.abs(misses(dataset, relaxation)).max() < 1e-5
     assert not report['warnings']
+
+
+def test_an_isolated_atom_that_is_not_converged_is_no_reference(relaxation, trajectory):
+    arrays = {name: relaxation[name][:1] for name in ('energy', 'cells')}
+    arrays |= {'positions': np.zeros((1, 1, 3)), 'energy_accuracy': np.array([0.02])}
+    node = trajectory(['Si'], arrays)
+    _, process = energies_of_atoms.run_get_node(elements=orm.List(['Si']), one=node)
+    assert process.exit_status == 410
+    assert '0.02 eV/atom' in process.exit_message
