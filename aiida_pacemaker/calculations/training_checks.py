@@ -15,13 +15,13 @@ from aiida_pacemaker.calculations.baseline_checks import complaint_about_size
 from aiida_pacemaker.calculations.declarations import declared
 from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
-from aiida_pacemaker.calculations.surveys import corrected_energies_of, survey_of
+from aiida_pacemaker.calculations.surveys import corrected_energies_of, shortest_of, survey_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.basis_size import count_functions
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.errors import ConfigError
-from aiida_pacemaker.engine.short_range import has_zbl_core, use_baseline
+from aiida_pacemaker.engine.short_range import use_baseline, zbl_cores
 from aiida_pacemaker.engine.survey import ENERGY_RANGE
 
 
@@ -121,12 +121,22 @@ def _check_potential(inputs: Any) -> str | None:
 
 def _check_short_range(inputs: Any) -> str | None:
     """Look for repulsions that would come twice, and for baselines that leave nothing to ACE."""
-    baseline = _baseline(inputs)
+    baseline, sections = _baseline(inputs), _config(inputs).sections()
     try:
-        use_baseline(_config(inputs).sections(), baseline)
+        use_baseline(sections, baseline)
     except ConfigError as exception:
         return str(exception)
-    if 'potential' in inputs and baseline.repels and has_zbl_core(inputs['potential'].get_b_basis()):
+    cores = zbl_cores(inputs['potential'].get_b_basis()) if 'potential' in inputs else {}
+    if cores and sections['fit'].get('repulsion') != 'auto' and 'dataset' in inputs and not baseline.repels:
+        nearest = shortest_of(inputs['dataset'], max(cores.values()))
+        inside = sorted('-'.join(pair) for pair, r_in in cores.items() if nearest.get(pair, r_in) < r_in)
+        if inside:
+            return (
+                f'the dataset reaches into the ZBL core of the potential to start from ({", ".join(inside)}), where '
+                'there is no ACE to fit it. Set fit.repulsion to auto, by which the core follows the data, or start '
+                'without it.'
+            )
+    if cores and baseline.repels:
         return (
             f'the potential to start from has a ZBL core of the engine and the baseline (mode {baseline.mode}) adds '
             'ZBL too: atoms that collide would repel each other twice. Start without it.'

@@ -15,7 +15,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.calculator import build_calculator
 from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
-from aiida_pacemaker.engine.short_range import has_zbl_core
+from aiida_pacemaker.engine.short_range import zbl_cores
 from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen, unseen_by_matrix
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class PacePotentialData(orm.Data):
             raise ValueError(f'there is no reference energy for {", ".join(missing)}')
         parsed = DeltaBaseline.model_validate(baseline)
         parsed.plain_terms(summary.elements)
-        if parsed.repels and has_zbl_core(b_basis):
+        if parsed.repels and zbl_cores(b_basis):
             raise ValueError(
                 f'the .yaml has a ZBL core of the engine and the baseline (mode {parsed.mode}) adds ZBL too: atoms '
                 'that collide would repel each other twice. Give a baseline that leaves ZBL to the engine, '

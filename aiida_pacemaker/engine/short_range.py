@@ -46,18 +46,21 @@ def use_baseline(sections: dict[str, Any], baseline: DeltaBaseline) -> None:
         potential['bonds'] = _with_cutoffs(potential['bonds'], cutoffs)
 
 
-def has_zbl_core(content: bytes) -> bool:
-    """Return whether a B-basis potential switches to the engine's own ZBL at short range.
+def zbl_cores(content: bytes) -> dict[tuple[str, str], float]:
+    """Return where a B-basis potential switches to the engine's own ZBL: the inner cutoffs in angstrom, by pair.
 
     :param content: the content of the ``.yaml``.
+    :returns: of the pairs that have such a core, by the two symbols in alphabetical order.
     :raises PotentialFileError: if it is not such a potential.
     """
     if b'zbl' not in content:
-        return False
-    return any(
-        block.get('inner_cutoff_type') == 'zbl' and float(block.get('r_in', 0)) > 0
-        for block in blocks_of_pairs(content).values()
-    )
+        return {}
+    cores = {
+        (min(pair), max(pair)): float(block.get('r_in', 0))
+        for pair, block in blocks_of_pairs(content).items()
+        if block.get('inner_cutoff_type') == 'zbl'
+    }
+    return {pair: r_in for pair, r_in in cores.items() if r_in > 0}
 
 
 def initial_potential(content: str, baseline: DeltaBaseline, repulsion: str | None) -> str:

@@ -1,5 +1,6 @@
 """Trainings that are refused for what their frames are like, and those that are not."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -338,3 +339,19 @@ def test_a_potential_grows_on_a_baseline_that_says_the_same_of_its_elements(comp
     assert 'fitted on another baseline' in complaint(
         potential=recorded_potential, baseline=other.model_dump(mode='json')
     )
+
+
+def test_data_inside_of_a_core_that_stays_are_refused(complaint, dataset, reference_energies):
+    """An imported potential with a core and no baseline: nobody sets the core anew unless asked to."""
+    core = (FIXTURES / 'train' / 'repulsion' / 'output_potential.yaml').read_text()
+    none = DeltaBaseline(mode='none').model_dump(mode='json')
+
+    def said(r_in, **config):
+        content = re.sub(r'r_in: .*', f'r_in: {r_in}', core).encode()
+        potential = PacePotentialData(content, baseline=none, reference_energies=reference_energies)
+        return complaint(potential=potential, baseline=none, config=config)
+
+    nearest = shortest_of(dataset, 5.0)['Mg', 'O']
+    assert 'the dataset reaches into the ZBL core of the potential to start from (Mg-O)' in said(nearest + 0.01)
+    assert said(nearest - 0.01) is None
+    assert said(nearest + 0.01, fit={'repulsion': 'auto'}) is None

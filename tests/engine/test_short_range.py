@@ -12,7 +12,7 @@ from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.potential_files import PotentialFileError, blocks_of_pairs
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
-from aiida_pacemaker.engine.short_range import has_zbl_core, initial_potential
+from aiida_pacemaker.engine.short_range import initial_potential, zbl_cores
 
 TRAIN = Path(__file__).parents[1] / 'fixtures' / 'train'
 CORE = (TRAIN / 'repulsion' / 'output_potential.yaml').read_text()
@@ -103,9 +103,9 @@ def test_something_is_left_to_ace():
 )
 def test_a_core_is_taken_back_where_the_engine_sets_it_anew():
     core = DeltaBaseline.for_elements(ELEMENTS, mode='core')
-    assert has_zbl_core(CORE.encode())
+    assert zbl_cores(CORE.encode())
     begun = initial_potential(CORE, core, 'auto')
-    assert not has_zbl_core(begun.encode())
+    assert not zbl_cores(begun.encode())
     plain = blocks_of_pairs(PLAIN)
     for pair, block in blocks_of_pairs(begun).items():
         short_range = {key: block.get(key) for key in ('r_in', 'delta_in', 'inner_cutoff_type', 'core-repulsion')}
