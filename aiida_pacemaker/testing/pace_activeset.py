@@ -88,7 +88,7 @@ def main() -> None:
         excited: BoolArray = rows.std(axis=0) > 0
         seen = rows[:, excited]
         chosen = max_volume(seen, spanning_rows(seen), arguments.gamma_tolerance, arguments.maxvol_iters)
-        matrices[element] = inverted(seen[chosen], excited, sizes[element])
+        matrices[element] = inverted(seen[chosen], excited, _alive(potential, element, excited, sizes[element]))
         log.info(
             '\tElement: %s, Active set inv. shape: %s, gamma_max: %.3f',
             *(element, matrices[element].shape, gamma(rows, matrices[element]).max()),
@@ -120,6 +120,18 @@ def _sizes(potential: Potential, *, full: bool) -> dict[str, int]:
         element: len(list(potential.functions(element))) * (potential.n_densities(element) if full else 1)
         for element in potential.elements
     }
+
+
+def _alive(potential: Potential, element: str, excited: BoolArray, size: int) -> BoolArray:
+    """Return which functions need no neighbours but those that atoms of the data have, in the engine's order."""
+    types = sorted(
+        (function['type'].split() for function in potential.functions(element)), key=lambda one: (len(one), one)
+    )
+    pairs = [one for one in types if len(one) == 2]
+    there = {neighbour for (_, neighbour), is_excited in zip(pairs, excited.tolist(), strict=True) if is_excited}
+    alive = np.array([set(neighbours) <= there for _, *neighbours in types], dtype=np.bool_)
+    # Each density of a full active set has its own row.
+    return np.repeat(alive, size // len(alive))
 
 
 def _check_batches(arguments: argparse.Namespace, n_frames: int, fault: Fault) -> None:

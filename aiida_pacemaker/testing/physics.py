@@ -158,14 +158,14 @@ def spanning_rows(rows: FloatArray) -> IntArray:
     return np.array(chosen, dtype=np.int64)
 
 
-def inverted(rows: FloatArray, excited: BoolArray, size: int) -> FloatArray:
+def inverted(rows: FloatArray, excited: BoolArray, alive: BoolArray) -> FloatArray:
     """Return the inverted active set: that of the pair functions, and a unit matrix for all other functions.
 
     :param rows: the active set, shape (K, K).
     :param excited: which of the pair functions any atom excites, K of them; the others drop out but for noise.
-    :param size: number of all functions.
+    :param alive: which of all functions an atom can excite that has no neighbours but those of excited pairs.
     """
-    matrix = np.eye(size)
+    matrix = np.diag(np.where(alive, 1.0, NOISE))
     pairs_only = NOISE * np.eye(len(excited))
     pairs_only[np.ix_(excited, excited)] = np.linalg.inv(rows)
     matrix[: len(excited), : len(excited)] = pairs_only

@@ -73,8 +73,9 @@ def test_what_is_sent(fake, prepare):
     request = json.loads(prepared.files['explore.json'])
     assert request['runs'] == [{'frame': frame, 'copy': copy} for frame in range(3) for copy in range(2)]
     assert (request['seed'], request['options']['temperatures']) == (5, [300.0])
-    # The formulas come from the package itself; the structures follow from the inputs and are not kept.
-    modules = {*PaceExploreCalculation.MODULES, 'explore.py', 'pair_terms.py', 'explore.json'}
+    # Formulas and rules come from the package itself; the structures follow from the inputs and are not kept.
+    beside = {'pair_terms.py', 'near_elements.py'}
+    modules = {*PaceExploreCalculation.MODULES, *beside, 'explore.py', 'explore.json'}
     assert set(prepared.kept) == modules
     (name,) = request['shards']
     sent = read_shard(prepared.files[name])

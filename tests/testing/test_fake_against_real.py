@@ -13,11 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from fake_cases import BOND, REFERENCE, Outcome, run, write_input, write_pool, write_train
 
+from aiida_pacemaker.engine.active_set_files import function_weights
 from aiida_pacemaker.engine.logs import LogSummary, read_active_set_log, read_log, read_selection_log
 from aiida_pacemaker.engine.metrics import read_metrics
 from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
+from aiida_pacemaker.engine.unseen import dropped_from
+from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.pickle_reading import read_selection, read_table
 from aiida_pacemaker.frames.table import Frames
 
@@ -273,6 +278,33 @@ def test_active_sets_are_alike(both, fitted, case):
         assert {key: (array.shape, array.dtype) for key, array in fake.items()} == {
             key: (array.shape, array.dtype) for key, array in real.items()
         }
+
+
+def apart(fitted: Outcome) -> Prepare:
+    """Return how frames of magnesium and frames of oxygen are written, none of both."""
+
+    def prepare(folder: Path, frames: Frames) -> None:
+        with_potential(fitted)(folder, frames)
+        random = np.random.default_rng(3)
+        images = []
+        for symbol in ('Mg', 'O') * 8:
+            atoms = bulk(symbol, 'fcc', a=random.uniform(4.0, 4.6), cubic=True)
+            atoms.rattle(0.2, rng=random)
+            atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((4, 3)))
+            images.append(atoms)
+        write_train(folder, from_atoms(images, 'apart'))
+
+    return prepare
+
+
+def test_a_pair_that_the_data_never_had_drops_out_alike(both, fitted):
+    outcomes = both('pace_activeset', apart(fitted), '-d', 'train.pckl.gzip', '-a', 'output_potential.yaml')
+    assert_alike(outcomes)
+    summary = read_potential(fitted.text('output_potential.yaml'))
+    mixed = {block: count for block, count in summary.blocks.items() if set(block[1]) != {block[0]}}
+    for outcome in outcomes:
+        content = (outcome.folder / 'output_potential.asi').read_bytes()
+        assert dropped_from(function_weights(content), summary) == mixed
 
 
 def pool(fitted: Outcome, mgo: Frames, n_frames: int, active_set: Path | None) -> Prepare:

@@ -204,7 +204,7 @@ def test_no_row_of_the_data_is_beyond_the_active_set(seed, size, more):
     rows = np.random.default_rng(seed).normal(size=(size + more, size))
     chosen = physics.max_volume(rows, physics.spanning_rows(rows), 1.01, 300)
     assert len(set(chosen.tolist())) == size
-    matrix = physics.inverted(rows[chosen], np.ones(size, dtype=bool), size + 2)
+    matrix = physics.inverted(rows[chosen], np.ones(size, dtype=bool), np.ones(size + 2, dtype=bool))
     assert physics.gamma(rows, matrix).max() <= 1.01
     assert physics.gamma(10 * rows, matrix).max() > 1.01
 
