@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from aiida import orm
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import REMARKS
 from aiida_pacemaker.frames.ase_io.apart import FileReader
-from aiida_pacemaker.frames.ase_io.compression import decompressed, is_gzip, is_pickle, plain_name
+from aiida_pacemaker.frames.ase_io.compression import is_pickle, plain_name
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import read_dataset, said_of_columns
 from aiida_pacemaker.frames.reading import Reading
@@ -99,9 +98,7 @@ def read_file(
     key = source_key(node)
     with node.open(mode='rb') as handle:
         if file_format is None and (plain_name(node.filename).lower().endswith(PICKLES) or is_pickle(handle)):
-            # The reader of pickles knows gzip itself.
-            content = handle if is_gzip(handle) else io.BytesIO(decompressed(handle, node.filename))
-            frames, left_out = read_dataset(content, source_key=key, keys=keys)
+            frames, left_out = read_dataset(handle, source_key=key, keys=keys)
             return Reading(frames, said_of_columns(left_out))
         with nullcontext(reader) if reader is not None else FileReader() as own:
             return own.read(

@@ -9,14 +9,22 @@ of its content and one object for 9.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import zlib
-from typing import IO
+from collections.abc import Callable
+from typing import IO, Any
 
 from .file_errors import FileError
 
-GZIP_MAGIC = b'\x1f\x8b'
+#: How compressed files begin, and what reads them.
+_COMPRESSED: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b'\x1f\x8b': lambda stream: gzip.GzipFile(fileobj=stream, mode='rb'),
+    b'BZh': bz2.BZ2File,
+    b'\xfd7zXZ\x00': lzma.LZMAFile,
+}
 #: More opcodes than a table of 100,000 structures has.
 MAX_OPCODES = 20_000_000
 _CHUNK = 1 << 20
@@ -30,7 +38,7 @@ MAX_KEYS, MAX_TUPLE_KEYS = 4096, 512
 #: Bits of a whole number; Python hashes and converts longer ones anew each time.
 MAX_BITS = 128
 
-_UNPACK = 'if the file is what it should be, unpack it with `gunzip` and read it as it is'
+_UNPACK = 'if the file is what it should be, decompress it (`gunzip`) and read it as it is'
 
 
 class UnreadablePickle(FileError):  # noqa: N818 - it is the file that is wrong
@@ -68,7 +76,7 @@ class Limits:
 
 
 def decompress(handle: IO[bytes], max_size: int) -> tuple[bytes, Limits]:
-    """Return the rest of a file, decompressed if it is gzipped, and what it may hold.
+    """Return the rest of a file, decompressed if it is compressed by gzip, bzip2 or xz, and what it may hold.
 
     :param handle: a file open for reading bytes.
     :param max_size: the most bytes that the content may have.
@@ -77,13 +85,14 @@ def decompress(handle: IO[bytes], max_size: int) -> tuple[bytes, Limits]:
     given = handle.read(max_size + 1)
     if not given:
         raise UnreadablePickle('the file is empty')
-    if not given.startswith(GZIP_MAGIC):
+    opened = next((function for magic, function in _COMPRESSED.items() if given.startswith(magic)), None)
+    if opened is None:
         _check_size(len(given), max_size)
         return given, Limits(len(given), len(given))
     allowed = _FREE_CONTENT + _EXPANSION * len(given)
     content = bytearray()
     try:
-        stream = gzip.GzipFile(fileobj=io.BytesIO(given), mode='rb')
+        stream = opened(io.BytesIO(given))
         while chunk := stream.read(_CHUNK):
             content += chunk
             _check_size(len(content), max_size)
@@ -91,8 +100,8 @@ def decompress(handle: IO[bytes], max_size: int) -> tuple[bytes, Limits]:
                 raise UnreadablePickle(
                     f'{len(given):,} bytes unpack to more than {allowed:,}, as no table of structures does: {_UNPACK}'
                 )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UnreadablePickle(f'the gzip stream is truncated or damaged ({error}): get the file again') from error
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise UnreadablePickle(f'the compressed file is truncated or damaged ({error}): get it again') from error
     return bytes(content), Limits(len(given), len(content))
 
 

@@ -1,6 +1,8 @@
+import bz2
 import datetime
 import gzip
 import io
+import lzma
 import pickle
 from pathlib import Path
 
@@ -130,7 +132,9 @@ def test_sources_are_a_path_a_handle_or_the_content():
     with path.open('rb') as handle:
         assert read_selection(handle).tolist() == [2, 0]
     assert read_selection(path.read_bytes()).tolist() == [2, 0]
-    assert read_selection(gzip.decompress(path.read_bytes())).tolist() == [2, 0]
+    plain = gzip.decompress(path.read_bytes())
+    for content in (plain, bz2.compress(plain), lzma.compress(plain)):
+        assert read_selection(content).tolist() == [2, 0]
 
 
 def test_labels_may_be_missing():

@@ -40,13 +40,6 @@ def is_pickle(handle: IO[bytes]) -> bool:
         handle.seek(0)
 
 
-def is_gzip(handle: IO[bytes]) -> bool:
-    """Return whether a file is compressed by gzip; it is read from the beginning."""
-    start = handle.read(2)
-    handle.seek(0)
-    return start == b'\x1f\x8b'
-
-
 def decompressed(handle: IO[bytes], name: str) -> bytes:
     """Return the content of a file, decompressed if it is compressed by gzip, xz or bzip2.
 
