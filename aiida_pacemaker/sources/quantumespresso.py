@@ -11,6 +11,7 @@ import numpy.typing as npt
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_pacemaker.frames.ase_io.convergence import MAX_INACCURACY
 from aiida_pacemaker.frames.conventions import QUANTUM_ESPRESSO
 from aiida_pacemaker.frames.pairing import Pairing, moved_one_step, pairing_of
 from aiida_pacemaker.frames.theory import LevelOfTheory
@@ -36,8 +37,6 @@ AGREE = 'its first structure, energies and forces say so, whatever version the c
 NOTHING_MOVES = ('scf', 'nscf', 'bands')
 #: In angstrom: positions printed in the output agree with those of the input structure to this.
 SAME_POSITIONS = 1e-5
-#: Largest `energy_accuracy` in eV per atom that a label may have. The error of forces goes with its root.
-MAX_INACCURACY = 1e-4
 #: The labeller that makes labels of the results of its jobs in a further step.
 LABELLER = 'QuantumEspressoLabelWorkChain'
 AGAIN = (

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from aiida import orm
 
+from aiida_pacemaker.frames.ase_io.convergence import unconverged
 from aiida_pacemaker.frames.conventions import VASP
 from aiida_pacemaker.frames.fractional import within_unit_cube
 from aiida_pacemaker.frames.theory import Cutoffs, LevelOfTheory, Pseudopotential, Smearing
@@ -18,6 +19,8 @@ from aiida_pacemaker.sources.base import Arrays, TrajectorySource, keywords, nam
 
 #: The energy that forces belong to.
 FREE = 'energy_free'
+#: Files that tell which steps have converged, by what ASE calls their formats; the plugin keeps them.
+FILES = (('vasprun.xml', 'vasp-xml'), ('OUTCAR', 'vasp-out'))
 #: Default of NELM, the largest number of electronic steps.
 NELM = 60
 #: Keywords of INCAR that are said elsewhere, or that change how, but not what is computed for a given structure.
@@ -79,16 +82,21 @@ class VaspSource(TrajectorySource):
         allowed = int(_incar(job).get('nelm', NELM)) if job is not None else NELM
         steps = np.ravel(arrays.get('electronic_steps', ()))
         found = dict.fromkeys(
-            np.flatnonzero(steps[:n_frames] >= allowed).tolist(),
+            # Without the job NELM is not known: more than its default shows that it was raised.
+            np.flatnonzero(steps[:n_frames] == allowed if job is None else steps[:n_frames] >= allowed).tolist(),
             f'VASP stopped after {allowed} electronic steps (NELM), before self-consistency: raise NELM, or merge with '
             '`allow_unconverged=True`',
         )
         if job is None:
             return found
-        status = _misc(job).get('run_status') or {}
+        found |= super().unconverged(arrays, job, n_frames, n_atoms)
         if len(steps) == n_frames and (steps > 1).any():
             # The numbers of electronic steps are there, by which each step is judged.
-            return found | super().unconverged(arrays, job, n_frames, n_atoms)
+            return found
+        files = _printed(job, [n_atoms] * n_frames)
+        if files is not None:
+            return found | files
+        status = _misc(job).get('run_status') or {}
         if status.get('contains_nelm_breach') or status.get('consistent_nelm_breach'):
             reason = (
                 f'{named(job)} says that some of its steps stopped at NELM before self-consistency, and does not tell '
@@ -97,7 +105,7 @@ class VaspSource(TrajectorySource):
             return dict.fromkeys(range(n_frames), reason)
         if status.get('electronic_converged') is False and n_frames:
             found[n_frames - 1] = f'{named(job)} says that its last step is not electronically converged'
-        return found | super().unconverged(arrays, job, n_frames, n_atoms)
+        return found
 
     def level_of_theory(self, node: orm.TrajectoryData, job: orm.CalcJobNode) -> LevelOfTheory | None:
         """Read the level of theory from INCAR, POTCAR and k-points."""
@@ -134,6 +142,20 @@ def _incar(job: orm.CalcJobNode) -> dict[str, Any]:
 def _misc(job: orm.CalcJobNode) -> dict[str, Any]:
     found: dict[str, Any] = job.outputs.misc.get_dict() if 'misc' in job.outputs else {}
     return found
+
+
+def _printed(job: orm.CalcJobNode, sizes: list[int]) -> dict[int, str] | None:
+    """Return what the files of a job say of the convergence of its steps, None if none was kept."""
+    if 'retrieved' not in job.outputs:
+        return None
+    repository = job.outputs.retrieved.base.repository
+    kept = repository.list_object_names()
+    for name, file_format in FILES:
+        if name in kept:
+            return unconverged(
+                repository.get_object_content(name, mode='rb').decode(errors='replace'), file_format, sizes
+            )
+    return None
 
 
 def _spin(incar: Mapping[str, Any]) -> str:

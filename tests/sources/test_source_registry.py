@@ -119,6 +119,20 @@ def test_vasp_says_that_something_is_not_converged(job, trajectory, status):
     assert merge_frames(node, allow_unconverged=True)[0].n_frames == 1
 
 
+def test_vasp_prints_how_many_electronic_steps_each_step_took(job, trajectory):
+    step = '<calculation>{}</calculation>'
+    text = '<i type="int" name="NELM">  2</i>' + step.format('<scstep>' * 2) + step.format('<scstep>')
+    retrieved = orm.FolderData()
+    retrieved.base.repository.put_object_from_bytes(text.encode(), 'vasprun.xml')
+    arrays = {name: np.concatenate([values] * 2) for name, values in vasp(electronic_steps=np.array([1])).items()}
+    node = trajectory(['Si', 'Si'], arrays)
+    job('vasp.vasp', outputs={'trajectory': node, 'retrieved': retrieved})
+    with pytest.raises(
+        RefusedError, match=r'1 of 2 frames(.|\n)*frame 0(.|\n)*all 2 electronic steps that NELM allows'
+    ):
+        merge_frames(node)
+
+
 def test_vasp_by_its_arrays(trajectory):
     assert merge_frames(trajectory(['Si', 'Si'], vasp()))[0].get_energies().tolist() == [-10.9]
     for arrays in (vasp() | {'energy': np.array([-10.8])}, vasp() | {'positions': plain()['positions']}):
