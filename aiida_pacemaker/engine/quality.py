@@ -77,14 +77,16 @@ def judge(train: Mapping[str, Any], test: Mapping[str, Any] | None = None) -> di
         if spread is None:
             # Too few frames to say how far they spread: those of the training tell more of them.
             spread = train.get(f'spread_{kind}')
-        shown = f'{said}: {name} error {1e3 * error:.3g} {unit}'
+        shown = f'{said}: {name} error {_digits(1e3 * error)} {unit}'
         if spread is None:
             text.append(f'{shown}; there are too few labels to say how much that is.')
         elif spread < noise:
-            text.append(f'{shown}; labels that spread by {1e3 * spread:.2g} {unit} only cannot tell how good that is.')
+            text.append(
+                f'{shown}; labels that spread by {_digits(1e3 * spread)} {unit} only cannot tell how good that is.'
+            )
         else:
             ratio = ratios[kind] = error / spread
-            text.append(f'{shown}, {_percent(ratio)} {against} ({1e3 * spread:.3g}): {grade(ratio)}.')
+            text.append(f'{shown}, {_percent(ratio)} {against} ({_digits(1e3 * spread)}): {grade(ratio)}.')
     if on == 'train':
         text.append('There is no test set: errors on what was fitted are smaller than those on anything else.')
     text.append(GAMMA_IS_NO_ERROR)
@@ -137,4 +139,9 @@ def _warnings(
 
 
 def _percent(ratio: float) -> str:
-    return f'{100 * ratio:.2g} %' if ratio < 1 else f'{100 * ratio:.0f} %'
+    return f'{_digits(100 * ratio)} %'
+
+
+def _digits(value: float) -> str:
+    """Return a number in two digits where it is small, and in no powers of ten where it is large."""
+    return f'{value:.0f}' if value >= 10 else f'{value:.2g}'

@@ -34,7 +34,7 @@ def test_a_good_potential():
     assert judged['on'] == 'test'
     assert (judged['energy'], judged['forces']) == (pytest.approx(0.08), pytest.approx(0.07))
     assert (judged['verdict'], judged['warnings']) == ('good', [])
-    assert judged['text'][0] == 'Forces: test error 70 meV/Å, 7 % of the rms force (1e+03): good.'
+    assert judged['text'][0] == 'Forces: test error 70 meV/Å, 7 % of the rms force (1000): good.'
     assert GAMMA_IS_NO_ERROR in judged['text']
 
 
@@ -49,6 +49,7 @@ def test_a_bad_potential_is_warned_of():
     assert judged['verdict'] == 'useless'
     forces, energies, overfitted = judged['warnings']
     assert 'forces of zero would be as good' in forces
+    assert 'test error 2443 meV/Å, 244 % of the rms force (1000): useless' in judged['text'][0]
     assert 'max_deg' in forces
     assert 'one energy for each element would be as good' in energies
     assert '8.1 times' in overfitted
