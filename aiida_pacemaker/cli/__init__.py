@@ -186,6 +186,52 @@ def _with_cache(label: str, profile: str | None, action: Callable[[Any, Any], st
         raise click.ClickException(str(exception)) from exception
 
 
+@main.group('import')
+def imports() -> None:
+    """Import what was made elsewhere."""
+
+
+@imports.command('potential')
+@click.argument('file', type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option('--yace', type=click.Path(exists=True, dir_okay=False, path_type=Path), help='The `.yace` made of it.')
+@click.option(
+    '--reference-energy',
+    'energies',
+    multiple=True,
+    metavar='ELEMENT=EV',
+    help='Energy of an isolated atom in eV that was subtracted from the labels, where the file does not say it.',
+)
+@click.option('--no-baseline', is_flag=True, help='Nothing else was subtracted from the labels.')
+@click.option(
+    '--baseline',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='JSON file with the baseline that was subtracted (a `DeltaBaseline`).',
+)
+@click.option('--profile', default=None, help='Profile to use.')
+def import_potential(
+    file: Path,
+    yace: Path | None,
+    energies: tuple[str, ...],
+    no_baseline: bool,
+    baseline: Path | None,
+    profile: str | None,
+) -> None:
+    """Import the potential FILE, a B-basis `.yaml` that was fitted elsewhere, as a node to go on from.
+
+    What the file says of itself is read and held against what is given. Files that `write_files` has written need no
+    more than FILE.
+    """
+    from aiida_pacemaker.cli.importing import ImportFileError, imported
+
+    if no_baseline and baseline is not None:
+        raise click.UsageError('give either --no-baseline or --baseline')
+    _load(profile)
+    try:
+        click.echo(imported(file, yace, energies, baseline, no_baseline))
+    except ImportFileError as exception:
+        raise click.ClickException(str(exception)) from exception
+
+
 @main.command()
 @click.argument('pk')
 @click.option('--profile', default=None, help='Profile to use.')

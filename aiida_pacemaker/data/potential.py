@@ -14,6 +14,7 @@ from aiida_pacemaker.baseline.lammps import lammps_table, table_file_of, to_lamm
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.calculator import build_calculator
+from aiida_pacemaker.engine.importing import COMPANION, differing_energies, write_companion
 from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
 from aiida_pacemaker.engine.short_range import zbl_cores
 from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen, unseen_by_matrix
@@ -77,6 +78,8 @@ class PacePotentialData(orm.Data):
         missing = [element for element in summary.elements if element not in reference_energies]
         if missing:
             raise ValueError(f'there is no reference energy for {", ".join(missing)}')
+        if different := differing_energies(summary, reference_energies):
+            raise ValueError(f'the reference energies are not those of the fit ({different})')
         parsed = DeltaBaseline.model_validate(baseline)
         parsed.plain_terms(summary.elements)
         if parsed.repels and zbl_cores(b_basis):
@@ -203,6 +206,9 @@ class PacePotentialData(orm.Data):
 
         Where these need a table, because no style of LAMMPS has the baseline, it is written too (``.table``).
 
+        Baseline and reference energies, without which these say something else, are in ``.baseline.json``;
+        ``import_potential_file`` reads all of it back.
+
         :param folder: where to; it is made if it is not there.
         :param active_set: active set to write with it.
         :param stem: name of the files without their endings, of letters, digits, dots, dashes and underscores.
@@ -216,8 +222,9 @@ class PacePotentialData(orm.Data):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         contents = {f'{stem}.yaml': self.get_b_basis()}
+        whole = {'.yaml': self.get_b_basis()}
         if self.has_c_tilde:
-            contents[f'{stem}.yace'] = self.get_c_tilde()
+            contents[f'{stem}.yace'] = whole['.yace'] = self.get_c_tilde()
             contents[f'{stem}.in.lammps'] = self.to_lammps(stem=stem).encode()
         if active_set is not None:
             contents[f'{stem}.asi'] = active_set.content
@@ -225,6 +232,7 @@ class PacePotentialData(orm.Data):
         table = lammps_table(self.baseline, self.elements)
         if table is not None and len(contents) > 1:
             contents[table_file_of(f'{stem}.yaml')] = table.encode()
+        contents[f'{stem}{COMPANION}'] = write_companion(self.baseline, self.reference_energies, whole)
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         return [folder / name for name in contents]

@@ -1,0 +1,78 @@
+"""Potentials from elsewhere as nodes, and what is written of a potential read back."""
+
+from pathlib import Path
+
+import pytest
+from aiida import orm
+from click.testing import CliRunner
+
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.datasets import RefusedError
+from aiida_pacemaker.calculations.potentials import import_potential_file
+from aiida_pacemaker.calculations.training_checks import complaint_about_training
+from aiida_pacemaker.cli import main
+from aiida_pacemaker.data.potential import PacePotentialData
+
+DEFAULT = Path(__file__).parents[1] / 'fixtures' / 'train' / 'default'
+PLAIN = DEFAULT / 'output_potential.yaml'
+NONE = DeltaBaseline(mode='none')
+
+
+@pytest.mark.fault(
+    'a potential that was fitted elsewhere is to be used',
+    engine='nothing compares the energies of isolated atoms, or asks for a baseline',
+    here='`import_potential` reads what its file says (reference energies, core) and refuses what contradicts it; '
+    'without a word on the baseline it is refused',
+    ends='refused',
+)
+def test_a_potential_from_elsewhere(aiida_profile):
+    with pytest.raises(RefusedError, match=r'Mg: the file says -27.44149761 eV and -3.7 eV is given'):
+        import_potential_file(PLAIN, reference_energies={'Mg': -3.7}, baseline=NONE)
+    with pytest.raises(RefusedError, match='does not say whether a baseline'):
+        import_potential_file(PLAIN)
+    potential = import_potential_file(PLAIN, c_tilde=DEFAULT / 'output_potential.yace', baseline=NONE)
+    assert potential.baseline == NONE
+    assert potential.reference_energies['Mg'] == pytest.approx(-27.441497613508435, rel=1e-12)
+    assert potential.has_c_tilde
+    assert potential.creator.process_label == 'import_potential'
+    assert potential.creator.inputs.file.filename == PLAIN.name
+
+
+def test_energies_that_are_not_those_of_the_fit_are_refused_by_the_node_too(aiida_profile):
+    with pytest.raises(ValueError, match='the reference energies are not those of the fit'):
+        PacePotentialData(PLAIN.read_bytes(), baseline=NONE, reference_energies={'Mg': -27.0, 'O': -426.11747912713})
+
+
+def test_what_was_written_is_read_back(aiida_profile, recorded_potential, tmp_path):
+    recorded_potential.write_files(tmp_path, stem='mgo')
+    again = import_potential_file(tmp_path / 'mgo.yaml')
+    assert again.base.caching.compute_hash() == recorded_potential.base.caching.compute_hash()
+    # What is said by hand is held against the file all the same.
+    with pytest.raises(RefusedError, match='is given'):
+        import_potential_file(tmp_path / 'mgo.yaml', reference_energies={'Mg': 0.0})
+
+
+def test_training_goes_on_from_it_without_a_baseline(train_inputs, pace_codes_fake, aiida_profile):
+    potential = import_potential_file(PLAIN, baseline=NONE)
+    inputs = train_inputs(
+        potential=potential, baseline=NONE.model_dump(mode='json'), reference_energies=potential.reference_energies
+    )
+    nodes = {name: orm.Dict(value) if isinstance(value, dict) else value for name, value in inputs.items()}
+    assert complaint_about_training({'code': pace_codes_fake['train'], **nodes}) is None
+
+
+def test_the_command(aiida_profile):
+    said = CliRunner().invoke(main, ['import', 'potential', str(PLAIN), '--no-baseline'])
+    assert said.exit_code == 0, said.output
+    assert 'Mg-O, 24 functions, cutoff 4.5 Å' in said.output
+    assert 'baseline: mode none' in said.output
+    for options, message in [
+        ([], 'does not say whether a baseline'),
+        (['--no-baseline', '--reference-energy', 'Mg'], "found 'Mg', needed: ELEMENT=EV"),
+        (['--no-baseline', '--reference-energy', 'Mg=-3.7'], '-3.7 eV is given'),
+        (['--no-baseline', '--baseline', str(PLAIN)], 'either --no-baseline or --baseline'),
+        (['--baseline', str(PLAIN)], 'Expecting value'),
+    ]:
+        said = CliRunner().invoke(main, ['import', 'potential', str(PLAIN), *options])
+        assert said.exit_code
+        assert message in said.output
