@@ -14,6 +14,7 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
+from aiida_pacemaker.calculations.initial_potentials import initial_potentials, mode_of
 from aiida_pacemaker.calculations.monitors import validate_monitors, watched
 from aiida_pacemaker.calculations.training_checks import validate_training
 from aiida_pacemaker.calculations.validation import (
@@ -42,10 +43,8 @@ def input_of(inputs: Any, files: list[str], test_files: list[str]) -> str:
     :raises ConfigError: if the inputs contradict each other.
     """
     baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
-    initial = None
-    if 'potential' in inputs:
-        mode: Any = inputs['potential_mode'].value if 'potential_mode' in inputs else 'continue'
-        initial = InitialPotential(filename=PaceTrainCalculation.INITIAL, mode=mode)
+    names = list(initial_files(inputs))
+    initial = InitialPotential(names[0], mode_of(inputs), tuple(names[1:])) if names else None
     return render_input(
         parse_config(inputs['config'].get_dict()),
         data_files=files,
@@ -58,13 +57,21 @@ def input_of(inputs: Any, files: list[str], test_files: list[str]) -> str:
     )
 
 
-def initial_content(inputs: Any) -> bytes:
-    """Return the potential to start from as the engine is to read it.
+def initial_files(inputs: Any) -> dict[str, PacePotentialData]:
+    """Return the potentials to start from by the names of their files."""
+    names = {name: name.rpartition('.')[2] for name in initial_potentials(inputs)}
+    files = {name: f'initial_potential_{label}.yaml' for name, label in names.items()}
+    files['potential'] = PaceTrainCalculation.INITIAL
+    return {files[name]: potential for name, potential in initial_potentials(inputs).items()}
+
+
+def initial_content(potential: PacePotentialData, inputs: Any) -> bytes:
+    """Return a potential to start from as the engine is to read it.
 
     :raises PotentialFileError: if it cannot be started from.
     """
     # The engine takes a potential that says it has been fitted as finished, and does nothing.
-    content = strip_fit_cycles(inputs['potential'].get_b_basis().decode())
+    content = strip_fit_cycles(potential.get_b_basis().decode())
     sections = parse_config(inputs['config'].get_dict()).sections()
     baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
     use_baseline(sections, baseline)
@@ -87,8 +94,8 @@ def validate_input(inputs: Any, _: Any) -> str | None:
         return None
     try:
         input_of(inputs, ['train.pckl.gzip'], ['test.pckl.gzip'] if 'test_dataset' in inputs else [])
-        if 'potential' in inputs:
-            initial_content(inputs)
+        for potential in initial_potentials(inputs).values():
+            initial_content(potential, inputs)
     except ConfigError as exception:
         return str(exception)
     except PotentialFileError as exception:
@@ -154,13 +161,22 @@ class PaceTrainCalculation(PaceCalcJob):
             help='Energy of the isolated atom of each element in eV. Keep them the same in all generations.',
         )
         spec.input('potential', valid_type=PacePotentialData, required=False, help='The potential to start from.')
+        spec.input_namespace(
+            'initial_potentials',
+            valid_type=PacePotentialData,
+            dynamic=True,
+            required=False,
+            help='Several potentials of different elements to start from, in place of `potential`: they keep their '
+            'functions and coefficients and are extended to what the config describes.',
+        )
         spec.input(
             'potential_mode',
             valid_type=orm.Str,
             serializer=to_aiida_type,
             required=False,
             help='What is done with the potential to start from: `continue` (the default: go on with its functions and '
-            'coefficients), `reset` (keep its functions only) or `extend` (grow it to what the config describes).',
+            'coefficients), `reset` (keep its functions only) or `extend` (grow it to what the config describes, which '
+            'may have more elements; the default for `initial_potentials`).',
         )
         spec.input(
             'max_epochs',
@@ -310,8 +326,8 @@ class PaceTrainCalculation(PaceCalcJob):
             info.retrieve_temporary_list = list(self.PREDICTIONS.values())
 
         with self.stage(folder, info) as staging:
-            if 'potential' in self.inputs:
-                staging.content(initial_content(self.inputs), self.INITIAL)
+            for name, potential in initial_files(self.inputs).items():
+                staging.content(initial_content(potential, self.inputs), name)
             weights = writes_weights(self.inputs)
             files = staging.training(self.inputs.dataset, baseline, weights=weights)
             test_files = []

@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from aiida.orm.implementation.utils import clean_value
 from ase.data import chemical_symbols
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.baseline_checks import complaint_about_size
 from aiida_pacemaker.calculations.declarations import declared
+from aiida_pacemaker.calculations.initial_potentials import (
+    complaint_about_initial_potentials,
+    initial_potentials,
+    mode_of,
+)
 from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
 from aiida_pacemaker.calculations.surveys import corrected_energies_of, shortest_of, survey_of
@@ -72,7 +76,7 @@ def _check_reference_energies(inputs: Any) -> str | None:
 def _check_repulsion(inputs: Any) -> str | None:
     """Refuse a fit of our own without any repulsion at short range."""
     baseline = _baseline(inputs)
-    if baseline.mode != 'none' or ('potential' in inputs and inputs['potential'].baseline.mode == 'none'):
+    if baseline.mode != 'none' or any(one.baseline.mode == 'none' for one in initial_potentials(inputs).values()):
         return None
     return (
         'a baseline of the mode `none` is for potentials from elsewhere and what continues from them: without ZBL '
@@ -89,36 +93,6 @@ def _check_pairs(inputs: Any) -> str | None:
     return None
 
 
-def _check_potential(inputs: Any) -> str | None:
-    mode = inputs['potential_mode'].value if 'potential_mode' in inputs else 'continue'
-    if mode not in ('continue', 'reset', 'extend'):
-        return f'`potential_mode` is `continue`, `reset` or `extend`, not `{mode}`'
-    if 'potential' not in inputs:
-        return 'a `potential_mode` needs a `potential`' if 'potential_mode' in inputs else None
-    potential = inputs['potential']
-    elements = set(inputs['dataset'].elements)
-    if elements - set(potential.elements):
-        return (
-            f'the potential to start from describes {_names(set(potential.elements))} and the dataset has '
-            f'{_names(elements)}: start without it.'
-        )
-    # The database rounds to 14 digits what it stores, and no difference may come from that.
-    given, fitted = clean_value(inputs['reference_energies'].get_dict()), clean_value(potential.reference_energies)
-    changed = {key: value for key, value in fitted.items() if given.get(key) != value}
-    if changed:
-        return (
-            f'the potential to start from was fitted with the reference energies {changed} but others are given: '
-            'keep them the same in all generations, or their potentials cannot be compared.'
-        )
-    before, after = (one.plain_for(potential.elements) for one in (potential.baseline, _baseline(inputs)))
-    if clean_value(before) != clean_value(after):
-        return (
-            'the potential to start from was fitted on another baseline: it would start far from its optimum. '
-            'Use its own baseline, or start without it.'
-        )
-    return None
-
-
 def _check_short_range(inputs: Any) -> str | None:
     """Look for repulsions that would come twice, and for baselines that leave nothing to ACE."""
     baseline, sections = _baseline(inputs), _config(inputs).sections()
@@ -126,21 +100,18 @@ def _check_short_range(inputs: Any) -> str | None:
         use_baseline(sections, baseline)
     except ConfigError as exception:
         return str(exception)
-    cores = zbl_cores(inputs['potential'].get_b_basis()) if 'potential' in inputs else {}
-    if cores and sections['fit'].get('repulsion') != 'auto' and 'dataset' in inputs and not baseline.repels:
+    for name, potential in initial_potentials(inputs).items():
+        cores = zbl_cores(potential.get_b_basis())
+        if not cores or sections['fit'].get('repulsion') == 'auto' or 'dataset' not in inputs or baseline.repels:
+            continue
         nearest = shortest_of(inputs['dataset'], max(cores.values()))
         inside = sorted('-'.join(pair) for pair, r_in in cores.items() if nearest.get(pair, r_in) < r_in)
         if inside:
             return (
-                f'the dataset reaches into the ZBL core of the potential to start from ({", ".join(inside)}), where '
-                'there is no ACE to fit it. Set fit.repulsion to auto, by which the core follows the data, or start '
-                'without it.'
+                f'the dataset reaches into the ZBL core of the potential to start from (`{name}`: {", ".join(inside)}), '
+                'where there is no ACE to fit it. Set fit.repulsion to auto, by which the core follows the data, or '
+                'start without it.'
             )
-    if cores and baseline.repels:
-        return (
-            f'the potential to start from has a ZBL core of the engine and the baseline (mode {baseline.mode}) adds '
-            'ZBL too: atoms that collide would repel each other twice. Start without it.'
-        )
     return None
 
 
@@ -240,8 +211,7 @@ def complaint_about_active_set(inputs: Mapping[str, Any]) -> str | None:
     if 'dataset' not in inputs or 'config' not in inputs:
         return None
     config = _config(inputs)
-    mode = inputs['potential_mode'].value if 'potential_mode' in inputs else 'continue'
-    if 'potential' in inputs and mode != 'extend':
+    if 'potential' in inputs and mode_of(inputs) != 'extend':
         functions = inputs['potential'].n_functions_per_element
     else:
         functions = count_functions(config.sections()['potential'])
@@ -328,7 +298,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('baseline',), _check_repulsion),
     (('dataset', 'baseline'), _check_pairs),
     (('config', 'baseline'), _check_short_range),
-    (('dataset', 'baseline', 'reference_energies'), _check_potential),
+    (('dataset', 'baseline', 'reference_energies'), complaint_about_initial_potentials),
     (('dataset', 'test_dataset'), _check_test_set),
     (('dataset', 'config'), _check_weights),
     (('code', 'config'), _check_evaluator),

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.engine.potential_files import PotentialSummary, read_potential
-from aiida_pacemaker.engine.short_range import has_zbl_core
+from aiida_pacemaker.engine.short_range import zbl_cores
 from aiida_pacemaker.frames.file_errors import FileError
 
 #: Ending of the file beside a potential that says what belongs to it.
@@ -147,7 +147,7 @@ def _energies(summary: PotentialSummary, given: Mapping[str, float]) -> dict[str
 
 
 def _baseline(content: bytes, summary: PotentialSummary, given: DeltaBaseline | dict[str, Any] | None) -> DeltaBaseline:
-    zbl = has_zbl_core(content)
+    zbl = bool(zbl_cores(content))
     own = sorted('-'.join(pair) for pair, (prefactor, _) in summary.core_repulsion.items() if prefactor)
     if given is None:
         if not zbl:

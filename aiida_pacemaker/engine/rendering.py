@@ -29,6 +29,7 @@ class InitialPotential:
     """A potential to begin from.
 
     :param filename: B-basis file in the working folder of the job.
+    :param further: files of further potentials, of other elements; only to extend all of them together.
     :param mode: ``continue`` keeps shape and coefficients; ``reset`` keeps the shape, with all coefficients at zero;
         ``extend`` keeps functions and coefficients and adds the functions that the configuration has beyond them,
         step by step.
@@ -37,13 +38,16 @@ class InitialPotential:
 
     filename: str
     mode: InitialMode
+    further: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_files([self.filename], ('.yaml',), 'initial potential')
+        _check_files([self.filename, *self.further], ('.yaml',), 'initial potential')
         if self.mode not in get_args(InitialMode):
             raise ConfigError(
                 f'initial potential: found mode {self.mode!r}, needed: {", ".join(get_args(InitialMode))}'
             )
+        if self.further and self.mode != 'extend':
+            raise ConfigError(f'initial potential: found mode {self.mode} for several potentials, needed: extend')
 
 
 def render_input(
@@ -99,7 +103,8 @@ def render_input(
 
 def _begin_from(initial: InitialPotential, sections: dict[str, Any]) -> None:
     if initial.mode == 'extend':
-        sections['potential']['initial_potential'] = initial.filename
+        several = [initial.filename, *initial.further]
+        sections['potential']['initial_potential'] = several if initial.further else initial.filename
         sections['fit'].setdefault('ladder_step', WHOLE_LADDER)
         return
     if 'ladder_step' in sections['fit']:

@@ -151,8 +151,12 @@ def _potentials(section: Any, *, ladder: bool) -> tuple[Potential, Potential | N
         return potential, None
     target = build(section)
     log.info('Target potential shape constructed from dictionary, it contains %d functions', target.count())
-    name = section.get('initial_potential')
-    return target, None if name is None else load(Path(name))
+    names = section.get('initial_potential')
+    if names is None:
+        return target, None
+    first, *others = [load(Path(name)) for name in ([names] if isinstance(names, str) else names)]
+    first.blocks += [block for other in others for block in other.blocks]
+    return target, first
 
 
 def _load(loader: Loader) -> tuple[Labelled, Labelled | None]:

@@ -33,6 +33,7 @@ PROVIDED = (
     'reference_energies',
     'potential',
     'potential_mode',
+    'initial_potentials',
     'max_epochs',
 )
 #: The same of the selection.

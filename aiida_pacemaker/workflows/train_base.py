@@ -82,6 +82,8 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
         if newest is None:
             return 'go on from where it began, for it has left no usable potential'
         self.ctx.newest = self.ctx.inputs['potential'] = node.outputs[newest]
+        # All of these are in it.
+        self.ctx.inputs.pop('initial_potentials', None)
         if 'learning_curves' in node.outputs:
             self.ctx.legs.append(node)
         fit = parse_config(self.ctx.inputs['config'].get_dict()).sections()['fit']

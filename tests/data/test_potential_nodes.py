@@ -84,7 +84,15 @@ def test_written_files_belong_together(potential, tmp_path):
     active_set = PaceActiveSetData(ACTIVE_SET)
     paths = potential(c_tilde=C_TILDE).write_files(tmp_path / 'new', active_set=active_set, stem='mgo')
     assert sorted(path.name for path in paths) == sorted(
-        ['mgo.yaml', 'mgo.yace', 'mgo.asi', 'mgo.in.lammps', 'mgo.extrapolation.in.lammps', 'mgo.table', 'mgo.baseline.json']
+        [
+            'mgo.yaml',
+            'mgo.yace',
+            'mgo.asi',
+            'mgo.in.lammps',
+            'mgo.extrapolation.in.lammps',
+            'mgo.table',
+            'mgo.baseline.json',
+        ]
     )
     lines = (tmp_path / 'new' / 'mgo.in.lammps').read_text()
     assert 'mgo.yace' in lines
