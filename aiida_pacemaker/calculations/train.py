@@ -214,7 +214,9 @@ class PaceTrainCalculation(PaceCalcJob):
             'metrics',
             valid_type=orm.Dict,
             required=False,
-            help='The errors at the end (`TrainingMetrics`), `stop_reason`, `engine_version`, and `warnings` in words.',
+            help='The errors at the end (`TrainingMetrics`) by the `evaluator` of the fit, on its `n_fitted` frames; '
+            '`stop_reason`, `engine_version`, `warnings` in words, and `fitted_labels`: energies and forces. Stress is '
+            'carried, checked and reported, but never fitted by the engine.',
         )
         spec.output(
             'stop_reason',

@@ -78,8 +78,6 @@ class PacePotentialData(orm.Data):
         missing = [element for element in summary.elements if element not in reference_energies]
         if missing:
             raise ValueError(f'there is no reference energy for {", ".join(missing)}')
-        if different := differing_energies(summary, reference_energies):
-            raise ValueError(f'the reference energies are not those of the fit ({different})')
         parsed = DeltaBaseline.model_validate(baseline)
         parsed.plain_terms(summary.elements)
         if parsed.repels and zbl_cores(b_basis):
@@ -88,6 +86,8 @@ class PacePotentialData(orm.Data):
                 'that collide would repel each other twice. Give a baseline that leaves ZBL to the engine, '
                 "DeltaBaseline.for_elements(elements, mode='core')"
             )
+        if different := differing_energies(summary, reference_energies):
+            raise ValueError(f'the reference energies are not those of the fit ({different})')
         if c_tilde is not None:
             tilde = read_ctilde(c_tilde)
             if sorted(tilde.elements) != sorted(summary.elements):

@@ -30,6 +30,8 @@ from aiida_pacemaker.engine.versions import untested
 from aiida_pacemaker.frames.hashing import hex_hashes
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
+#: What every fit is to.
+FITTED_LABELS = 'energies and forces; stress is carried, checked and reported, but never fitted by the engine'
 #: Status of `scipy.optimize.minimize` for the maximum number of iterations.
 MAXITER = 1
 #: How many frames a warning names.
@@ -184,7 +186,15 @@ class PaceTrainParser(PaceParser):
             return
         reason = 'diverged' if diverged else self.stop_reason(tables['train'], log, potential is not None)
         metrics = TrainingMetrics.from_tables(tables['train'], tables.get('test'), log.wall_time)
-        facts = {'stop_reason': reason, 'engine_version': log.engine_version, 'warnings': warnings}
+        config = parse_config(self.node.inputs.config.get_dict())
+        facts = {
+            'stop_reason': reason,
+            'engine_version': log.engine_version,
+            'evaluator': config.sections()['backend']['evaluator'],
+            'n_fitted': log.n_train_fitted,
+            'fitted_labels': FITTED_LABELS,
+            'warnings': warnings,
+        }
         self.out('metrics', orm.Dict({**finite(asdict(metrics)), **facts}))
         self.out('stop_reason', orm.Str(reason))
         self.out('learning_curves', curves_from_tables(tables))

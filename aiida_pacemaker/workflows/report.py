@@ -9,6 +9,7 @@ from aiida.engine import calcfunction
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.agreement import disagreement
 from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.quality import judge
 from aiida_pacemaker.engine.statistics import QUANTILES
@@ -63,7 +64,7 @@ def report_fit(
         'n_frames': dataset.n_frames,
         'iterations': fit['iterations'],
         'fit_stop_reason': fit['stop_reason'],
-        'fit_warnings': fit['warnings'],
+        'fit_warnings': [*fit['warnings'], *_disagreements(fit, evaluated['train'])],
         **{f'train_{name}': evaluated['train'][name] for name in ERRORS},
         **{f'test_{name}': evaluated.get('test', {}).get(name) for name in ERRORS},
         **{f'gamma_{name}': value for name, value in _grades(evaluated, exploration).items()},
@@ -81,6 +82,11 @@ def report_fit(
         'core_hours': core_hours.value,
     }
     return orm.Dict(_judged({**content, 'generations': [*content['generations'], row]}, settings))
+
+
+def _disagreements(fit: dict[str, Any], evaluated: dict[str, Any]) -> list[str]:
+    said = disagreement(fit, evaluated)
+    return [] if said is None else [said]
 
 
 @calcfunction

@@ -5,6 +5,7 @@ import pytest
 
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.engine.agreement import disagreement
 from aiida_pacemaker.engine.reference_energies import reference_energy
 from aiida_pacemaker.frames.ase_io import to_atoms
 
@@ -159,6 +160,9 @@ def test_the_baseline_is_no_small_part_of_it(trained, rattled):
 
 def test_errors_on_the_training_set_are_those_of_the_engine(evaluated, trained):
     ours, theirs = evaluated.outputs.errors['datasets']['train'], trained.outputs.metrics
+    assert theirs['n_fitted'] == ours['n_frames']
+    assert theirs['evaluator'] == 'pyace'
+    assert disagreement(theirs.get_dict(), ours) is None
     assert ours['rmse_energy'] == pytest.approx(theirs['rmse_energy'], rel=1e-6)
     assert ours['rmse_forces'] == pytest.approx(theirs['rmse_forces'], rel=1e-6)
 

@@ -141,16 +141,20 @@ def test_potentials_that_cannot_be_started_from(refused, train_inputs, recorded_
 def test_a_potential_for_other_elements_cannot_be_started_from(refused, train_inputs, recorded_potential):
     copper = recorded_potential.get_b_basis().replace(b'Mg', b'Cu')
     baseline = DeltaBaseline.for_elements(['Cu', 'O'], lj=True)
-    potential = PacePotentialData(copper, baseline=baseline, reference_energies={'Cu': 0.0, 'O': 0.0})
+    energies = {'Cu': recorded_potential.reference_energies['Mg'], 'O': recorded_potential.reference_energies['O']}
+    potential = PacePotentialData(copper, baseline=baseline, reference_energies=energies)
     message = refused('train', train_inputs(potential=potential))
-    assert 'describes Cu, O and the dataset has Mg, O: start without it' in message
+    assert 'describes Cu, O and the dataset has Mg, O: set `potential_mode` to `extend`' in message
+    assert 'or start without it' in message
 
 
 def test_what_the_database_rounds_is_no_difference(prepare, pace_codes_fake, train_inputs, recorded_potential):
     """Energies and baselines come back from the database with 14 digits, and are given with more."""
     third = {'Mg': -82 / 3, 'O': -1279 / 3}
     baseline = DeltaBaseline.for_elements(['Mg', 'O'], lj=True)
-    potential = PacePotentialData(recorded_potential.get_b_basis(), baseline=baseline, reference_energies=third).store()
+    # As of a file that says nothing of them.
+    content = recorded_potential.get_b_basis().replace(b'reference_energy:', b'another:')
+    potential = PacePotentialData(content, baseline=baseline, reference_energies=third).store()
     assert potential.reference_energies != third
     inputs = train_inputs(potential=potential, reference_energies=third, baseline=baseline.model_dump(mode='json'))
     assert prepare('pacemaker.train', {'code': pace_codes_fake['train'], **inputs}).files
