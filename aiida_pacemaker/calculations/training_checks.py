@@ -100,7 +100,7 @@ def _check_short_range(inputs: Any) -> str | None:
         use_baseline(sections, baseline)
     except ConfigError as exception:
         return str(exception)
-    for name, potential in initial_potentials(inputs).items():
+    for potential in initial_potentials(inputs).values():
         cores = zbl_cores(potential.get_b_basis())
         if not cores or sections['fit'].get('repulsion') == 'auto' or 'dataset' not in inputs or baseline.repels:
             continue
@@ -108,9 +108,9 @@ def _check_short_range(inputs: Any) -> str | None:
         inside = sorted('-'.join(pair) for pair, r_in in cores.items() if nearest.get(pair, r_in) < r_in)
         if inside:
             return (
-                f'the dataset reaches into the ZBL core of the potential to start from (`{name}`: {", ".join(inside)}), '
-                'where there is no ACE to fit it. Set fit.repulsion to auto, by which the core follows the data, or '
-                'start without it.'
+                f'the dataset reaches into the ZBL core of the potential to start from ({", ".join(inside)}), where '
+                'there is no ACE to fit it. Set fit.repulsion to auto, by which the core follows the data, or start '
+                'without it.'
             )
     return None
 

@@ -339,7 +339,7 @@ class PaceTrainParser(PaceParser):
 
     def unseen(self, potential: PacePotentialData | None) -> list[str]:
         """Return a warning of interactions that the potential has functions for and the dataset no atoms."""
-        if potential is None:
+        if potential is None or 'dataset' not in self.node.inputs:
             return []
         warning = unseen_by([self.node.inputs.dataset], potential).warning
         return [warning] if warning else []
