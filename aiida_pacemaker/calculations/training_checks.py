@@ -129,9 +129,15 @@ def _check_test_set(inputs: Any) -> str | None:
 def _check_weights(inputs: Any) -> str | None:
     """Look for weights that the engine would use in place of what the config asks for, or could not use."""
     sections = _config(inputs).sections()
-    if not inputs['dataset'].weighted or sections['data'].get('ignore_weights'):
-        return None
     policy = (sections['fit'].get('weighting') or {}).get('type')
+    used = inputs['dataset'].weighted and not sections['data'].get('ignore_weights')
+    if policy == 'ExternalWeightingPolicy' and not used:
+        return (
+            'the config asks for ExternalWeightingPolicy, but the frames of the dataset have no weights, or '
+            '`data.ignore_weights` is set: merge with `weights`, or take out `fit.weighting`.'
+        )
+    if not used:
+        return None
     if policy is not None and policy != 'ExternalWeightingPolicy':
         return (
             f'frames of the dataset have weights, and the config asks for {policy}: the engine would leave that out '

@@ -88,6 +88,34 @@ def setup(
         raise click.ClickException(str(exception)) from exception
 
 
+@main.command()
+@click.argument('file', type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    '-o', '--output', type=click.Path(dir_okay=False, path_type=Path), default=None, help='File for the configuration.'
+)
+def config(file: Path, output: Path | None) -> None:
+    """Read FILE, an `input.yaml` of the engine, as the configuration of a fit.
+
+    The configuration is printed as YAML; what was left out, and what to give in its place, goes to the standard error.
+    """
+    import yaml
+
+    from aiida_pacemaker.engine.errors import ConfigError
+    from aiida_pacemaker.engine.input_files import read_input_file
+
+    try:
+        found = read_input_file(file)
+    except ConfigError as exception:
+        raise click.ClickException(f'{file}: {exception}') from exception
+    text = yaml.safe_dump(found.config.to_dict(), sort_keys=False, default_flow_style=None, width=100)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text)
+    for note in found.notes:
+        click.echo(note, err=True)
+
+
 @main.group()
 def engine() -> None:
     """Install the engine."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from aiida_pacemaker.engine.config_forms import in_one_form
 from aiida_pacemaker.engine.errors import ProblemsError, known_paths, parse_options
 from aiida_pacemaker.engine.expansion import (
     BACKENDS,
@@ -22,6 +23,7 @@ from aiida_pacemaker.engine.expansion import (
 from aiida_pacemaker.engine.potential_checks import bonds_of, check_keys, check_shape, check_values
 from aiida_pacemaker.engine.potential_section import Potential
 from aiida_pacemaker.engine.sections import Backend, Data, Fit, Kappa, Section
+from aiida_pacemaker.engine.short_range import overwritten_by_auto
 from aiida_pacemaker.engine.species import GROUPS, SYMBOLS, species_of
 from aiida_pacemaker.frames.file_errors import printable
 
@@ -53,11 +55,15 @@ class TrainerConfig(Section):
     ``data``; in ``potential``, each of ``embeddings``, ``bonds`` and ``functions`` replaces the expanded one. Saying
     two different things in the short form and in a section is an error.
 
+    With ``potential.functions``, in place of ``max_deg``, a configuration is in the words of the engine, and what it
+    does not say is what the engine does: all parameters are fitted, there is no regularisation, and forces have no
+    weight (``kappa`` 0). Terms are never added to a ``fit.loss`` that is given.
+
     Use :func:`parse_config` to read one from a mapping with messages for people.
     """
 
     refused: ClassVar[dict[str, str]] = {
-        'cutoff': 'ignored by the engine, which takes the largest outer cutoff; set r_cut',
+        'cutoff': 'written from r_cut, or the largest rcut of potential.bonds; set these',
     }
 
     elements: tuple[str, ...] = Field(strict=False, min_length=1, description='chemical symbols of the potential')
@@ -72,7 +78,8 @@ class TrainerConfig(Section):
     )
     max_epochs: int | None = Field(None, ge=1, description='iterations of the optimizer (fit.maxiter). Default: 100.')
     kappa: Kappa | None = Field(
-        None, description='weight of the forces, 0 to 1, or auto (fit.loss.kappa). Default: 0.3.'
+        None,
+        description='weight of the forces, 0 to 1, or auto (fit.loss.kappa). Default: 0.3; with potential.functions 0.',
     )
     evaluator: Literal['pyace', 'tensorpot'] | None = Field(
         None, description='pyace needs no TensorFlow, tensorpot is fast (backend.evaluator). Default: pyace.'
@@ -99,12 +106,21 @@ class TrainerConfig(Section):
         if not problems:
             potential = self._known_sections()['potential']
             problems = [(f'potential.{path}', text) for path, text in check_keys(potential) or check_values(potential)]
-            problems += (
-                self._check_evaluator() + self._check_trainable() + (self._check_cutoff() if not problems else [])
-            )
+            problems += self._check_evaluator() + self._check_trainable()
+            problems += [] if problems else self._check_cutoff() + self._check_repulsion()
         if problems:
             raise ProblemsError(problems)
         return self
+
+    @property
+    def in_words_of_the_engine(self) -> bool:
+        """Whether the basis is given as the engine reads it, so that its defaults are those of the engine too."""
+        return self.potential is not None and self.potential.functions is not None
+
+    @property
+    def fits_no_forces(self) -> bool:
+        """Whether forces have no weight in the loss."""
+        return bool(self.sections()['fit']['loss'].get('kappa', 0) == 0)
 
     @property
     def cutoff(self) -> float:
@@ -128,19 +144,21 @@ class TrainerConfig(Section):
     def _known_sections(self) -> dict[str, Any]:
         given = self.to_dict()
         evaluator = self.evaluator or given.get('backend', {}).get('evaluator', 'pyace')
-        fit = {
-            'loss': {'kappa': 0.3 if self.kappa is None else self.kappa, **LOSS},
-            'optimizer': 'BFGS',
-            'maxiter': 100 if self.max_epochs is None else self.max_epochs,
-            'trainable_parameters': TRAINABLE[evaluator],
-        }
+        fit = {'optimizer': 'BFGS', 'maxiter': 100 if self.max_epochs is None else self.max_epochs}
+        # The weight of the forces is always written, also where it is that of the engine.
+        loss = {'kappa': (0 if self.in_words_of_the_engine else 0.3) if self.kappa is None else self.kappa}
+        backend = {'evaluator': evaluator}
+        if not self.in_words_of_the_engine:
+            loss |= {} if _get(given, 'fit.loss') is not None else LOSS
+            fit['trainable_parameters'] = TRAINABLE[evaluator]
+            backend = BACKENDS[evaluator]
         sections = {
             'seed': self.seed,
             'metadata': given['metadata'],
             'potential': self._expanded_potential() | {**given.get('potential', {}), 'elements': sorted(self.elements)},
             'data': given.get('data', {}),
-            'fit': deep_merge(fit, given.get('fit', {})),
-            'backend': deep_merge(BACKENDS[evaluator], given.get('backend', {})),
+            'fit': deep_merge({'loss': loss, **fit}, given.get('fit', {})),
+            'backend': deep_merge(backend, given.get('backend', {})),
         }
         weighting = sections['fit'].get('weighting')
         if weighting is not None:
@@ -237,7 +255,7 @@ class TrainerConfig(Section):
         return problems
 
     def _check_trainable(self) -> list[Problem]:
-        trainable = self.sections()['fit']['trainable_parameters']
+        trainable = self.sections()['fit'].get('trainable_parameters', 'ALL')
         names = [trainable] if isinstance(trainable, str) else list(trainable)
         species = {one for name in names if name not in (*GROUPS, 'func', 'radial') for one in species_of(name)}
         strangers = sorted(species - set(self.elements))
@@ -252,6 +270,20 @@ class TrainerConfig(Section):
             return [('r_cut', text)]
         return []
 
+    def _check_repulsion(self) -> list[Problem]:
+        """Look for short-range settings that the engine would overwrite after its fit, but fit with."""
+        sections = self.sections()
+        if sections['fit'].get('repulsion') != 'auto':
+            return []
+        found = overwritten_by_auto(sections['potential'])
+        return [
+            (
+                f'potential.bonds.{key}',
+                f'{", ".join(names)} would be overwritten by fit.repulsion auto; needed: only one',
+            )
+            for key, names in found.items()
+        ]
+
 
 def parse_config(mapping: Mapping[str, Any]) -> TrainerConfig:
     """Read a configuration.
@@ -259,7 +291,7 @@ def parse_config(mapping: Mapping[str, Any]) -> TrainerConfig:
     :param mapping: the keys of :class:`TrainerConfig`, as read from YAML or JSON.
     :raises ConfigError: naming every problem, one a line: where, what was found, what is needed, the nearest known key.
     """
-    return parse_options(TrainerConfig, mapping, 'the configuration')
+    return parse_options(TrainerConfig, in_one_form(mapping), 'the configuration')
 
 
 def _get(mapping: Mapping[str, Any], path: str) -> Any:

@@ -90,7 +90,7 @@ def predict_training_memory(sections: Mapping[str, Any], survey: Survey) -> Memo
     structures = _FRAME * survey.n_frames
     splines = _spline_bytes(potential, radial)
     if backend['evaluator'] == 'pyace':
-        n_parameters = _count_trainable(fit['trainable_parameters'], n_coefficients, n_radial)
+        n_parameters = _count_trainable(fit.get('trainable_parameters', 'ALL'), n_coefficients, n_radial)
         workers = backend.get('n_workers', 1) if backend.get('parallel_mode') == 'process' else 0
         return MemoryEstimate(
             program=_PYACE + workers * _WORKER,

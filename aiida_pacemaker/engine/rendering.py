@@ -79,9 +79,13 @@ def render_input(
     if not data_files:
         raise ConfigError('data file: found none, needed: at least one')
     _check_files(test_files or (), ('.gzip', '.gz'), 'test file')
-    sections = config.sections()
+    # Engines before 0.4 need it; later ones take it with a warning.
+    sections = {'cutoff': config.cutoff, **config.sections()}
     _check_energies(reference_energy, config.elements)
     fit = sections['fit']
+    if fit.get('weighting', {}).get('type') == 'ExternalWeightingPolicy':
+        # The weights are columns of the data.
+        del fit['weighting']
     if fit.get('min_relative_test_loss_per_iter') is not None and not test_files:
         raise ConfigError('fit.min_relative_test_loss_per_iter: needed: test data, without which it never acts')
     if max_epochs is not None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from aiida_pacemaker.engine.errors import ProblemsError
 from aiida_pacemaker.engine.species import GROUPS, is_block_key
@@ -98,9 +98,18 @@ class Loss(Section):
 
 
 class Weighting(Section):
-    """Weights from energies. **It drops structures**: those above ``DEup`` or ``DFup``, and those beyond ``nfit``."""
+    """Weights from energies, or those of the frames.
 
-    type: Literal['EnergyBasedWeightingPolicy'] = Field(description='the weighting policy')
+    Weights from energies **drop structures**: those above ``DEup`` or ``DFup``, and those beyond ``nfit``.
+    """
+
+    refused: ClassVar[dict[str, str]] = {
+        'filename': 'weights come with the frames: merge with `weights`, or files that have them (w_energy, w_forces)',
+    }
+
+    type: Literal['EnergyBasedWeightingPolicy', 'ExternalWeightingPolicy'] = Field(
+        description='the weighting policy; ExternalWeightingPolicy takes the weights of the frames of the dataset'
+    )
     nfit: int | None = Field(None, ge=1, description='structures to fit to. Engine default: all.')
     n_lower: int | None = Field(None, ge=0, description='structures to take below DElow, with n_upper instead of nfit')
     n_upper: int | None = Field(None, ge=0, description='structures to take above DElow, with n_lower instead of nfit')
@@ -124,20 +133,11 @@ class Weighting(Section):
         None, ge=0, lt=2**32, description='random seed of the choice. Engine default: none; here the seed of the fit.'
     )
 
-    @field_validator('type', mode='before')
-    @classmethod
-    def _no_files(cls, value: Any) -> Any:
-        if value == 'ExternalWeightingPolicy':
-            raise ValueError(
-                'EnergyBasedWeightingPolicy, or no weighting for equal weights; a file of weights on the computer '
-                'is not supported'
-            )
-        if value == 'UniformWeightingPolicy':
-            raise ValueError('no weighting at all: equal weights are what the engine does without it')
-        return value
-
     @model_validator(mode='after')
     def _counts(self) -> 'Weighting':
+        others = sorted(self.model_dump(exclude_none=True, exclude={'type'}))
+        if self.type == 'ExternalWeightingPolicy' and others:
+            raise ProblemsError([(others[0], 'not read with ExternalWeightingPolicy; leave it out')])
         tiers = (self.n_lower is not None, self.n_upper is not None)
         if any(tiers) and (self.nfit is not None or not all(tiers)):
             raise ProblemsError([('n_lower', 'give either nfit, or both n_lower and n_upper')])

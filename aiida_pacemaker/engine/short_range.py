@@ -37,13 +37,34 @@ def use_baseline(sections: dict[str, Any], baseline: DeltaBaseline) -> None:
         _refuse_second_repulsion(potential, fit, baseline)
     if baseline.engine_repulsion:
         fit['repulsion'] = 'auto'
-    if fit.get('repulsion') == 'auto':
-        _refuse_overwritten(potential, 'fit.repulsion auto')
+    for key, names in overwritten_by_auto(potential).items() if fit.get('repulsion') == 'auto' else ():
+        raise ConfigError(
+            f'potential.bonds.{key}: {", ".join(names)} would be overwritten by the ZBL of the engine '
+            f'(baseline {baseline.mode}, or fit.repulsion auto); needed: only one of them'
+        )
     cutoffs = baseline.engine_inner_cutoffs(potential['elements'])
     if cutoffs:
         _refuse_overwritten(potential, 'the baseline')
         _refuse_all(potential, cutoffs)
         potential['bonds'] = _with_cutoffs(potential['bonds'], cutoffs)
+
+
+def overwritten_by_auto(potential: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the short-range settings of bonds that ``repulsion: auto`` overwrites after a fit that was made with them.
+
+    Others, such as ``inner_cutoff_type`` alone or ``rho_core_cut``, change nothing beside it: the inner cutoff is zero
+    during the fit.
+
+    :param potential: the section of the engine's input.
+    :returns: names of settings by the key of the bond.
+    """
+    found = {}
+    for key, bond in potential['bonds'].items():
+        names = [name for name in ('r_in', 'delta_in') if bond.get(name)]
+        names += ['core-repulsion'] if (bond.get('core-repulsion') or (0,))[0] else []
+        if names:
+            found[key] = names
+    return found
 
 
 def zbl_cores(content: bytes) -> dict[tuple[str, str], float]:

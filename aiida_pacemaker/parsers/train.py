@@ -330,12 +330,18 @@ class PaceTrainParser(PaceParser):
         return warnings_about_counts(potential, self.node.inputs.dataset, fitted)
 
     def unchecked(self, log: LogSummary) -> list[str]:
-        """Return warnings of what nobody vouches for: an engine that was not tested, and settings in `extra`."""
+        """Return warnings of an engine that was not tested, of settings in `extra`, and of forces without weight."""
         version = untested(log.engine_version)
-        extra = parse_config(self.node.inputs.config.get_dict()).extra
+        config = parse_config(self.node.inputs.config.get_dict())
+        extra = config.extra
         passed = [f'{section}.{key}: {extra[section][key]!r}' for section in sorted(extra) for key in extra[section]]
         settings = f'Passed on to the engine as they are, unchecked (`extra`): {"; ".join(passed)}.' if passed else None
-        return [warning for warning in (version, settings) if warning is not None]
+        forces = (
+            'The forces were not fitted: `fit.loss.kappa`, their weight, is 0, the default of the engine. Give another.'
+            if config.fits_no_forces
+            else None
+        )
+        return [warning for warning in (version, settings, forces) if warning is not None]
 
     def unseen(self, potential: PacePotentialData | None) -> list[str]:
         """Return a warning of interactions that the potential has functions for and the dataset no atoms."""

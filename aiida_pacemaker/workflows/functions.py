@@ -44,8 +44,10 @@ def remaining_cycles(config: orm.Dict, learning_curves: orm.ArrayData) -> orm.Di
 @calcfunction
 def strengthen_regularisation(config: orm.Dict) -> orm.Dict:
     """Return a config with a hundred times the L2 penalty on the coefficients, and no less than 1e-6."""
-    strength = parse_config(config.get_dict()).sections()['fit']['loss'].get('L2_coeffs', 0.0)
-    return orm.Dict(deep_merge(config.get_dict(), {'fit': {'loss': {'L2_coeffs': max(100 * strength, 1e-6)}}}))
+    # The whole loss: with a part of it given, the rest would have other defaults.
+    loss = parse_config(config.get_dict()).sections()['fit']['loss']
+    loss['L2_coeffs'] = max(100 * loss.get('L2_coeffs', 0.0), 1e-6)
+    return orm.Dict(deep_merge(config.get_dict(), {'fit': {'loss': loss}}))
 
 
 @calcfunction

@@ -69,13 +69,32 @@ def test_fit_and_backend_override_key_by_key():
     over = {'max_epochs': 7, 'kappa': 'auto', 'fit': fit, 'backend': {'display_step': 5}}
     sections = parse_config(SHORT | over).sections()
     assert sections['fit'] == {
-        'loss': {'kappa': 'auto', 'L1_coeffs': 1e-8, 'L2_coeffs': 0.0},
+        # Nothing is added to a loss that is given.
+        'loss': {'kappa': 'auto', 'L2_coeffs': 0.0},
         'optimizer': 'BFGS',
         'maxiter': 7,
         'trainable_parameters': {'ALL': ['func', 'radial']},
         'fit_cycles': 2,
     }
     assert sections['backend'] == {'evaluator': 'pyace', 'parallel_mode': 'serial', 'display_step': 5}
+
+
+@pytest.mark.fault(
+    'a config has the basis in the words of the engine, and says nothing of regularisation and of what is fitted',
+    engine='fits all parameters, without regularisation, and no forces',
+    here='the same, with a warning where forces have no weight; the short form has defaults of its own',
+    ends='-',
+)
+def test_a_basis_in_the_words_of_the_engine_comes_with_its_defaults():
+    config = {'elements': ['O', 'Mg'], 'potential': {'bonds': BONDS, 'functions': FUNCTIONS}}
+    sections = parse_config(config).sections()
+    assert sections['fit'] == {'loss': {'kappa': 0}, 'optimizer': 'BFGS', 'maxiter': 100}
+    assert sections['backend'] == {'evaluator': 'pyace'}
+    assert parse_config(config).fits_no_forces
+    assert parse_config(config | {'kappa': 0.2, 'evaluator': 'tensorpot'}).sections()['fit']['loss'] == {'kappa': 0.2}
+    assert not parse_config(config | {'kappa': 0.2}).fits_no_forces
+    assert not parse_config(SHORT).fits_no_forces
+    assert parse_config(SHORT).sections()['fit']['trainable_parameters'] == 'func'
 
 
 def test_given_parts_of_the_potential_replace_the_expanded_ones():

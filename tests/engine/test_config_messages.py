@@ -94,7 +94,7 @@ def test_every_problem_has_its_line():
         ({'active_set_size': 0}, 'active_set_size: found 0, needed: greater than or equal to 1'),
         ({'metadata': {'a': 1}}, 'metadata.a: found 1, needed: text'),
         ({'potential': 'old.yaml'}, "potential: found 'old.yaml', needed: a mapping"),
-        ({'cutoff': 7.0}, 'cutoff: ignored by the engine, which takes the largest outer cutoff; set r_cut'),
+        ({'cutoff': 7.0}, 'cutoff: written from r_cut, or the largest rcut of potential.bonds; set these'),
     ],
 )
 def test_wrong_short_form(over, start):
@@ -153,8 +153,15 @@ def test_extra_cannot_say_what_is_known():
 @pytest.mark.parametrize(
     ('given', 'start'),
     [
-        ({'weighting': {'type': 'ExternalWeightingPolicy'}}, "fit.weighting.type: found 'ExternalWeightingPolicy', ne"),
-        ({'weighting': {'type': 'UniformWeightingPolicy'}}, "fit.weighting.type: found 'UniformWeightingPolicy', need"),
+        (
+            {'weighting': {'type': 'ExternalWeightingPolicy', 'filename': 'weights.pckl.gzip'}},
+            'fit.weighting.filename: weights come with the frames: merge with `weights`',
+        ),
+        (
+            {'weighting': {'type': 'ExternalWeightingPolicy', 'DE': 1.0}},
+            'fit.weighting.DE: not read with ExternalWeightingPolicy',
+        ),
+        ({'weighting': {'type': 'Uniform'}}, "fit.weighting.type: found 'Uniform', needed: 'EnergyBasedWeightingPo"),
         ({'weighting': {}}, 'fit.weighting.type: missing; needed: the weighting policy'),
         (
             {'weighting': {'type': 'EnergyBasedWeightingPolicy', 'n_lower': 3}},
@@ -169,7 +176,6 @@ def test_extra_cannot_say_what_is_known():
         ({'options': {'gtol': 'tight'}}, "fit.options.gtol: found 'tight', needed: a number, true or false"),
         ({'trainable_parameters': 'fun'}, "fit.trainable_parameters: found 'fun', needed: 'func', 'radial', one or a "),
         ({'trainable_parameters': 'all'}, "fit.trainable_parameters: found 'all', needed: 'func', "),
-        ({'trainable_parameters': []}, 'fit.trainable_parameters: found [], needed: '),
         ({'trainable_parameters': {'ALL': []}}, "fit.trainable_parameters: found {'ALL': []}, needed: "),
         ({'trainable_parameters': 'CuAl'}, 'fit.trainable_parameters: Cu not among the elements Al, Ni'),
         ({'ladder_step': 0}, 'fit.ladder_step: found 0, needed: an integer >= 1'),

@@ -81,7 +81,7 @@ def test_every_section_is_there_for_both_versions_of_yaml(name):
     text = CASES[name]()
     content = read(text)
     assert content == yaml.safe_load(text)
-    assert list(content) == ['seed', 'metadata', 'potential', 'data', 'fit', 'backend']
+    assert list(content) == ['cutoff', 'seed', 'metadata', 'potential', 'data', 'fit', 'backend']
     assert isinstance(content['seed'], int)
     assert all(isinstance(value, float) for value in content['data']['reference_energy'].values())
 
@@ -89,7 +89,7 @@ def test_every_section_is_there_for_both_versions_of_yaml(name):
 def test_reading_gives_the_sections_back():
     config = parse_config(SHAPED)
     content = read(render(SHAPED, reference_energy={'Y': -1, 'No': 0}))
-    expected = config.sections()
+    expected = {'cutoff': 5.5, **config.sections()}
     expected['data'] |= {'filename': ['shard-1.pckl.gzip'], 'reference_energy': {'No': 0.0, 'Y': -1.0}}
     assert content == expected
 
@@ -116,6 +116,23 @@ def test_numbers_and_text_survive(value, energy, metadata):
 )
 def test_text_that_looks_like_something_else_stays_text(text):
     assert read(render(SHORT | {'metadata': {text: text}}))['metadata'] == {text: text}
+
+
+@pytest.mark.fault(
+    'the input has no `cutoff`',
+    engine='before 0.4: stops; later versions take one with a warning',
+    here='always written, the largest of all bonds',
+    ends='-',
+)
+def test_the_cutoff_is_that_of_the_longest_bond():
+    assert read(render())['cutoff'] == 5.0
+    assert read(render(SHAPED, reference_energy={'Y': 0.0, 'No': 0.0}))['cutoff'] == 5.5
+    assert read(render(initial=InitialPotential('initial.yaml', 'continue')))['cutoff'] == 5.0
+
+
+def test_weights_of_frames_are_no_policy_of_the_engine():
+    config = SHORT | {'fit': {'weighting': {'type': 'ExternalWeightingPolicy'}}}
+    assert 'weighting' not in read(render(config))['fit']
 
 
 def test_order_of_elements_and_energies_does_not_matter():
@@ -182,7 +199,7 @@ def test_unknown_mode():
         ({'config': LADDER}, 'fit.min_relative_test_loss_per_iter: needed: test data'),
         (
             {'config': SHAPED, 'reference_energy': {'No': 0.0, 'Y': 0.0}, 'baseline': CORE},
-            'potential.bonds.No: core-repulsion, delta_in, r_in would be overwritten by fit.repulsion auto',
+            'potential.bonds.No: r_in, delta_in, core-repulsion would be overwritten by the ZBL of the engine',
         ),
     ],
 )

@@ -128,7 +128,7 @@ def test_texts_in_the_input_come_out_as_they_went_in(nasty):
         assert read['metadata'] == content
         assert (read['backend']['novelty'], read['backend']['more']) == (nasty, [nasty, {nasty: nasty}])
         assert read['data']['filename'] == ['train.pckl.gzip']
-        assert set(read) == {'seed', 'metadata', 'potential', 'data', 'fit', 'backend'}
+        assert set(read) == {'cutoff', 'seed', 'metadata', 'potential', 'data', 'fit', 'backend'}
 
 
 @pytest.mark.parametrize(
