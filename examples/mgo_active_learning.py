@@ -15,10 +15,10 @@ from pathlib import Path
 import ase.io
 from aiida import orm
 from aiida.engine import run_get_node
+from ase.units import Ry
 
-from aiida_pacemaker.calculations.datasets import merge_frames, split_frames
-from aiida_pacemaker.data.trajectories import trajectories_from_atoms
-from aiida_pacemaker.provenance.loop import format_table, loop_table
+from aiida_pacemaker.calculations.datasets import merge_frames, pick_frames, split_frames
+from aiida_pacemaker.provenance import contributing_trajectories, format_table, frame_origin, loop_table
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
 
 # `verdi run` gives a script the path that it was called by as its first argument.
@@ -29,6 +29,20 @@ OUTPUT = HERE / 'output'
 #: Isolated atoms at the settings of the data, in eV: see README.md beside this file.
 REFERENCE_ENERGIES = {'Mg': -27.441497613508435, 'O': -426.11747912713093}
 
+#: What the labels were calculated with, which the file does not say: labels of another level are not merged with them.
+LEVEL_OF_THEORY = {
+    'code': 'quantumespresso.pw',
+    'version': '6.7',
+    'functional': 'PZ',
+    'pseudopotentials': {
+        'Mg': {'filename': 'Mg.pz-n-vbc.UPF', 'md5': 'adf9ca49345680d0fd32b5bc0752f25b'},
+        'O': {'filename': 'O.pz-rrkjus.UPF', 'md5': 'c5abe3fd05217cb51bb0c605dcba6842'},
+    },
+    'cutoffs': {'wavefunction': 30 * Ry, 'density': 240 * Ry},
+    'spin': 'none',
+    'arguments': {'kpoints': '4x4x4 for 2 atoms, 2x2x2 for 8 atoms'},
+}
+
 
 def is_near_equilibrium(label: str) -> bool:
     """Tell whether a frame belongs to the narrow set that one begins with."""
@@ -36,11 +50,14 @@ def is_near_equilibrium(label: str) -> bool:
 
 
 def main() -> None:
+    dataset, _ = merge_frames(DATA, levels={'source_0000': LEVEL_OF_THEORY})
+    # The file calls each frame by a `label`. Larger cells come first here.
     images = ase.io.read(DATA, ':')
-    initial = trajectories_from_atoms([image for image in images if is_near_equilibrium(image.info['label'])])
-    others = trajectories_from_atoms([image for image in images if not is_near_equilibrium(image.info['label'])])
-    dataset, _ = merge_frames(*others)
-    pool, test = split_frames(dataset, test_fraction=0.2, seed=42)
+    order = sorted(range(len(images)), key=lambda step: -len(images[step]))
+    narrow = [step for step in order if is_near_equilibrium(images[step].info['label'])]
+    initial = pick_frames(dataset, narrow)
+    others = pick_frames(dataset, [step for step in order if step not in narrow])
+    pool, test = split_frames(others, test_fraction=0.2, seed=42)
 
     builder = PaceActiveLearningWorkChain.get_builder_from_protocol(
         pacemaker=orm.load_code('pacemaker@localhost'),
@@ -48,7 +65,7 @@ def main() -> None:
         pace_activeset=orm.load_code('pace_activeset@localhost'),
         pace_select=orm.load_code('pace_select@localhost'),
         python=orm.load_code('pace_python@localhost'),
-        initial=initial,
+        initial=[initial],
         pool=pool,
         test_dataset=test,
         protocol='fast',
@@ -67,6 +84,10 @@ def main() -> None:
     print('\nWritten:', *(f'  {path}' for path in paths), sep='\n')
     print('\nThe lines for LAMMPS:\n')
     print(loop.outputs.potential.to_lammps(active_set=True, stem='mgo'))
+    print('Where the potential came from:\n')
+    for source in contributing_trajectories(loop.outputs.potential):
+        print(f'  {source.filename} (PK {source.pk})')
+    print(f'  frame 20: {frame_origin(loop.outputs.dataset, 20)}\n')
     print(f'See what was run:  verdi process status {loop.pk}')
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
@@ -142,6 +143,26 @@ def exclude_datasets(dataset: PaceDatasetData, **others: PaceDatasetData) -> Pac
     if not unknown.any():
         return ExitCode(ERROR_NOTHING_LEFT, f'all {dataset.n_frames} frames are in the other datasets')
     return part_of(dataset, unknown)
+
+
+@calcfunction
+def pick_dataset(dataset: PaceDatasetData, indices: orm.List) -> PaceDatasetData | ExitCode:
+    """Return frames of a dataset by their positions, in the order of these: see `pick_frames`."""
+    positions = indices.get_list()
+    if not positions:
+        return ExitCode(ERROR_NOTHING_LEFT, 'no positions of frames were given')
+    if len(set(positions)) < len(positions):
+        twice = next(position for position, count in Counter(positions).items() if count > 1)
+        return ExitCode(ERROR_REFUSED, f'frame {twice} is picked twice, a dataset has each frame once')
+    outside = [position for position in positions if not 0 <= position < dataset.n_frames]
+    if outside:
+        return ExitCode(ERROR_REFUSED, f'{dataset} has frames 0 to {dataset.n_frames - 1}, not {outside[0]}')
+    mask = np.zeros(dataset.n_frames, dtype=np.bool_)
+    mask[positions] = True
+    if positions == sorted(positions):
+        return part_of(dataset, mask)
+    frames = Frames.concatenate(list(_tables(dataset, mask))).select(np.argsort(np.argsort(positions)))
+    return PaceDatasetData([frames], sources=dataset.source_uuids, theories=dataset.theories)
 
 
 @calcfunction
@@ -313,6 +334,24 @@ def exclude_frames(dataset: PaceDatasetData | int | str, *others: PaceDatasetDat
     labelled = {f'other_{index:02d}': _dataset(other, 'others') for index, other in enumerate(others)}
     left: PaceDatasetData = _run(exclude_datasets, dataset=_dataset(dataset), **labelled)
     return left
+
+
+def pick_frames(dataset: PaceDatasetData | int | str, indices: Iterable[int]) -> PaceDatasetData:
+    """Return frames of a dataset by their positions, each with the source that it had.
+
+    Where a dataset was read from one file and nothing was left out, these are the positions in the file, so that frames
+    can be chosen by what it says beside the labels.
+
+    :param dataset: the dataset, or its PK or uuid.
+    :param indices: positions, counted from zero; the frames are in this order.
+    :raises RefusedError: if there is no such frame, if one is given twice, or none at all.
+    """
+    try:
+        positions = [index(one) for one in indices]
+    except TypeError as exception:
+        raise RefusedError(f'`indices` are positions of frames, whole numbers: {exception}') from exception
+    picked: PaceDatasetData = _run(pick_dataset, dataset=_dataset(dataset), indices=orm.List(positions))
+    return picked
 
 
 def _dataset(given: Any, name: str = 'dataset') -> PaceDatasetData:

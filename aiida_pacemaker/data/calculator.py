@@ -10,6 +10,7 @@ import numpy as np
 
 from aiida_pacemaker.baseline.ase_calculator import one_frame, to_ase
 from aiida_pacemaker.engine.unseen import Unseen, unseen_atoms
+from aiida_pacemaker.engine.versions import TESTED
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,7 +34,8 @@ def build_calculator(
         from pyace import PyACECalculator  # noqa: PLC0415 (an optional dependency)
     except ImportError as exception:
         raise ImportError(
-            'an ASE calculator of the potential needs python-ace in this environment: install `aiida-pacemaker[engine]`'
+            'an ASE calculator of the potential needs python-ace in this environment: '
+            f'`pip install python-ace=={TESTED[0]}`'
         ) from exception
 
     class RightHanded(PyACECalculator):  # type: ignore[misc,unused-ignore]

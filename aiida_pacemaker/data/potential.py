@@ -158,7 +158,7 @@ class PacePotentialData(orm.Data):
     def get_c_tilde(self) -> bytes:
         """Return the content of the C-tilde ``.yace``.
 
-        :raises FileNotFoundError: if the potential has none; give the training job a `pace_yaml2yace` code to get one.
+        :raises FileNotFoundError: if the potential has none, see :func:`how_to_convert`.
         """
         return self.base.repository.get_object_content(self.C_TILDE, 'rb')
 
@@ -169,7 +169,17 @@ class PacePotentialData(orm.Data):
             extrapolation grade gamma, instead of ``pace`` with the C-tilde basis. Given the active set itself, the
             lines also say of which interactions gamma knows nothing, because the data never had them.
         :param stem: name of the files without their endings, as written by :meth:`write_files`.
+        :raises ValueError: if the lines would name a ``.yace`` that the potential does not have.
         """
+        if active_set is False and not self.has_c_tilde:
+            raise ValueError(
+                f'the potential has no .yace, which `pair_style pace` reads. {how_to_convert("potential")}. '
+                '`to_lammps(active_set=True)` gives the lines of `pace/extrapolation`, which reads the .yaml and an '
+                'active set'
+            )
+        return self._lammps_lines(active_set, stem)
+
+    def _lammps_lines(self, active_set: bool | PaceActiveSetData, stem: str) -> str:
         note = _note(self._unseen_by(active_set)) if isinstance(active_set, PaceActiveSetData) else ''
         return note + to_lammps(
             self.baseline,
@@ -204,7 +214,9 @@ class PacePotentialData(orm.Data):
     ) -> list[Path]:
         """Write the potential as files for other programs: ``.yaml``, ``.yace``, ``.asi`` and the LAMMPS lines.
 
-        Where these need a table, because no style of LAMMPS has the baseline, it is written too (``.table``).
+        Where these need a table, because no style of LAMMPS has the baseline, it is written too (``.table``). Of a
+        potential without a ``.yace``, ``.without_yace.txt`` says how to make it, and has the lines for it; a warning
+        says so too.
 
         Baseline and reference energies, without which these say something else, are in ``.baseline.json``;
         ``import_potential_file`` reads all of it back.
@@ -226,16 +238,34 @@ class PacePotentialData(orm.Data):
         if self.has_c_tilde:
             contents[f'{stem}.yace'] = whole['.yace'] = self.get_c_tilde()
             contents[f'{stem}.in.lammps'] = self.to_lammps(stem=stem).encode()
+        else:
+            left_out = f'{stem}.yace and {stem}.in.lammps are not written: the potential has no .yace'
+            contents[f'{stem}.without_yace.txt'] = (
+                f'{left_out}, which `pair_style pace` of LAMMPS reads.\n{how_to_convert(stem)}.\n\n'
+                f'The lines for LAMMPS, when {stem}.yace is there:\n\n{self._lammps_lines(False, stem)}'
+            ).encode()
+            warnings.warn(f'{left_out}. {how_to_convert(stem)}', stacklevel=2)
         if active_set is not None:
             contents[f'{stem}.asi'] = active_set.content
             contents[f'{stem}.extrapolation.in.lammps'] = self.to_lammps(active_set=active_set, stem=stem).encode()
         table = lammps_table(self.baseline, self.elements)
-        if table is not None and len(contents) > 1:
+        if table is not None:
             contents[table_file_of(f'{stem}.yaml')] = table.encode()
         contents[f'{stem}{COMPANION}'] = write_companion(self.baseline, self.reference_energies, whole)
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         return [folder / name for name in contents]
+
+
+def how_to_convert(stem: str) -> str:
+    """Return how a ``.yace`` is made of a ``.yaml``.
+
+    :param stem: name of the files without their endings.
+    """
+    return (
+        f'To have it, run `pace_yaml2yace {stem}.yaml -o {stem}.yace` where python-ace is installed (after '
+        '`write_files`), or give the training a code of pace_yaml2yace (`yace_code`)'
+    )
 
 
 def _note(unseen: Unseen | None) -> str:

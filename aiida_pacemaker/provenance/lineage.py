@@ -8,7 +8,7 @@ which potentials any frame of a trajectory may have gone into, with their number
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,8 @@ from aiida_pacemaker.calculations.sources import Source, source_key
 from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.frames.ase_io import info_of
+from aiida_pacemaker.frames.ase_io.compression import is_pickle
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance.graph import ancestors, descendants
@@ -33,6 +35,7 @@ class FrameOrigin:
     :param generation: generation in which it joined the dataset.
     :param hash: its content hash, 32 hexadecimal digits.
     :param level: level of theory of its labels, None without labels or if it is not known.
+    :param info: what its file says of it beside the labels, such as a name: `info` of ASE, of an extxyz file.
     """
 
     source: Source
@@ -40,6 +43,15 @@ class FrameOrigin:
     generation: int
     hash: str
     level: LevelOfTheory | None = None
+    info: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        name = self.source.filename if isinstance(self.source, orm.SinglefileData) else self.source.label
+        node = f'{type(self.source).__name__}<{self.source.pk}>'
+        parts = [f'step {self.step} of {name} ({node})' if name else f'step {self.step} of {node}']
+        parts += [f'{key} {value}' for key, value in self.info.items()]
+        level = 'level of theory not known' if self.level is None else str(self.level)
+        return '; '.join([*parts, f'generation {self.generation}', level])
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,24 @@ def frame_origin(dataset: PaceDatasetData, index: int) -> FrameOrigin:
         uuid = dataset.source_uuids.get(frame.source_of(0))
         raise LookupError(f'the source of frame {index} is not among the ancestors of {dataset}: it had uuid {uuid}')
     level = (_found_level(source) or dataset.theories.get(frame.source_of(0))) if dataset.labelled else None
-    return FrameOrigin(source, int(frame.step[0]), int(frame.generation[0]), hex_hashes(frame_hashes(frame))[0], level)
+    return FrameOrigin(
+        source=source,
+        step=int(frame.step[0]),
+        generation=int(frame.generation[0]),
+        hash=hex_hashes(frame_hashes(frame))[0],
+        level=level,
+        info=_said_in_file(source, int(frame.step[0])),
+    )
+
+
+def _said_in_file(source: Source, step: int) -> dict[str, str | int | float | bool]:
+    """Return what a file of structures says of one beside its labels."""
+    if not isinstance(source, orm.SinglefileData):
+        return {}
+    with source.open(mode='rb') as handle:
+        if is_pickle(handle):
+            return {}
+        return info_of(handle, source.filename, step)
 
 
 def levels_of(dataset: PaceDatasetData) -> list[LevelUse]:

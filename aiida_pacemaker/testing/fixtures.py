@@ -49,7 +49,7 @@ def pace_codes(aiida_computer_local: ComputerFactory) -> Codes:
     """
     folder = _engine_folder()
     if folder is None:
-        pytest.skip('python-ace is not installed: `pip install aiida-pacemaker[engine]`')
+        pytest.skip('python-ace is not installed: `pip install python-ace==0.4.0rc1`')
     return _codes(aiida_computer_local(), {program: folder / program for program, _ in _CODES.values()})
 
 

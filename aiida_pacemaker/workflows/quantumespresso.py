@@ -20,7 +20,7 @@ REQUIRED = {'calculation': 'scf', 'tprnfor': True, 'tstress': True}
 SPIN_TYPES = ('none', 'collinear', 'non_collinear', 'spin_orbit')
 ELECTRONIC_TYPES = ('metal', 'insulator')
 
-_INSTALL = 'labelling with Quantum ESPRESSO needs aiida-quantumespresso: `pip install aiida-pacemaker[qe]`'
+_INSTALL = 'labelling with Quantum ESPRESSO needs aiida-quantumespresso: `pip install "aiida-quantumespresso>=5.1"`'
 _FAMILY = (
     'make one with `aiida-pseudo install sssp`, or from UPF files with `aiida-pseudo install family` and '
     '`aiida-pseudo family cutoffs set`, see docs/howto/label_with_quantum_espresso.md'

@@ -14,6 +14,7 @@ from aiida_pacemaker.calculations.datasets import (
     exclude_frames,
     filter_frames,
     merge_frames,
+    pick_frames,
     split_frames,
 )
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
@@ -122,3 +123,54 @@ def test_trajectories_from_atoms_takes_a_single_structure_and_names_what_it_cann
 def test_a_file_that_is_given_as_a_node_keeps_its_name(file):
     node = orm.SinglefileData(io.BytesIO(file.read_bytes()), filename='other.extxyz')
     assert merge_frames(node)[0].n_frames == 4
+
+
+LEVEL = {'code': 'ase:emt', 'functional': 'EMT'}
+
+
+@pytest.mark.fault(
+    'frames of a file are chosen by the names that it gives them',
+    engine='no names, no file',
+    here='file, position, name and level of theory of each frame',
+    ends='`frame_origin` of whatever is made of them',
+)
+def test_frames_of_a_file_keep_their_names_and_level(images, tmp_path):
+    for number, image in enumerate(images):
+        image.info |= {'label': f'rattled-{number}', 'group': number % 2}
+    ase.io.write(tmp_path / 'named.extxyz', images)
+    dataset, _ = merge_frames(tmp_path / 'named.extxyz', levels={'source_0000': LEVEL})
+    picked = pick_frames(dataset, [3, 0, 2])
+    assert picked.get_energies().tolist() == [images[index].get_potential_energy() for index in (3, 0, 2)]
+    train, test = split_frames(picked, test_fraction=0.4, seed=1)
+    again, _ = merge_frames(train, test)
+    for part in (picked, train, test, again):
+        for index in range(part.n_frames):
+            origin = frame_origin(part, index)
+            assert origin.source.filename == 'named.extxyz'
+            assert origin.level.functional == 'EMT'
+            assert origin.info == {'label': f'rattled-{origin.step}', 'group': origin.step % 2}
+            assert part.get_energies()[index] == images[origin.step].get_potential_energy()
+    text = str(frame_origin(picked, 0))
+    assert text.startswith('step 3 of named.extxyz (SinglefileData<')
+    assert 'label rattled-3; group 1; generation 0; ase:emt, EMT' in text
+    assert pick_frames(dataset, [1, 2]).shards[0]['n_frames'] == 2
+
+
+def test_origin_of_what_has_no_names(images, tmp_path):
+    dataset, _ = merge_frames(images)
+    assert frame_origin(dataset, 0).info == {}
+    assert 'level of theory not known' in str(frame_origin(dataset, 0))
+    dataset.write_pickle(tmp_path / 'frames.pckl.gzip')
+    pickled, _ = merge_frames(tmp_path / 'frames.pckl.gzip')
+    assert frame_origin(pickled, 1).info == {}
+
+
+@pytest.mark.parametrize(
+    ('indices', 'said'),
+    [([], 'no positions'), ([1, 1], 'frame 1 is picked twice'), ([4], 'frames 0 to 3, not 4'), ([-1], 'not -1'),
+     (['a'], 'whole numbers'), ([0.5], 'whole numbers')],
+)  # fmt: skip
+def test_frames_that_cannot_be_picked(images, indices, said):
+    dataset, _ = merge_frames(images)
+    with pytest.raises(RefusedError, match=said):
+        pick_frames(dataset, indices)

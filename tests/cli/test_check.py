@@ -95,7 +95,7 @@ def test_option_that_aiida_does_not_know(cluster, make_engine, setup):
 @pytest.mark.engine
 @pytest.mark.slow
 def test_a_real_engine(cluster, setup):
-    pytest.importorskip('pyace', reason='python-ace is not installed: `pip install aiida-pacemaker[engine]`')
+    pytest.importorskip('pyace', reason='python-ace is not installed: `pip install python-ace==0.4.0rc1`')
     result = setup(cluster.label, '--path', Path(sys.executable).parent)
     assert result.exit_code == 0, result.output
     assert 'check: passed' in result.stdout

@@ -152,7 +152,7 @@ def test_evaluators(tensorflow, versions, evaluators, message):
 
 @pytest.mark.engine
 def test_a_real_engine(cluster):
-    pytest.importorskip('pyace', reason='python-ace is not installed: `pip install aiida-pacemaker[engine]`')
+    pytest.importorskip('pyace', reason='python-ace is not installed: `pip install python-ace==0.4.0rc1`')
     answer = find_engine(cluster, Place(path=str(Path(sys.executable).parent))).answer
     assert answer.version == version('python-ace')
     assert 'pyace' in answer.evaluators

@@ -105,10 +105,24 @@ def test_written_files_belong_together(potential, tmp_path):
     assert (tmp_path / 'new' / 'mgo.asi').read_bytes() == ACTIVE_SET
 
 
-def test_without_c_tilde_no_lines_name_it(potential, tmp_path):
+@pytest.mark.fault(
+    'a potential without `.yace` is handed on',
+    engine='`pair_style pace` stops at a file that is not there',
+    here='what is left out, and the command that makes it',
+    ends='warning, and a file beside the potential',
+)
+def test_without_c_tilde_it_is_said_how_to_convert(potential, tmp_path):
     node = potential()
     assert not node.has_c_tilde
-    assert [path.name for path in node.write_files(tmp_path)] == ['potential.yaml', 'potential.baseline.json']
+    with pytest.warns(UserWarning, match=r'mgo.yace and mgo.in.lammps are not written(.|\n)*pace_yaml2yace mgo.yaml'):
+        paths = node.write_files(tmp_path, stem='mgo')
+    assert {path.name for path in paths} == {'mgo.yaml', 'mgo.without_yace.txt', 'mgo.table', 'mgo.baseline.json'}
+    said = (tmp_path / 'mgo.without_yace.txt').read_text()
+    assert '`pace_yaml2yace mgo.yaml -o mgo.yace`' in said
+    assert said.endswith(potential(c_tilde=C_TILDE).to_lammps(stem='mgo'))
+    with pytest.raises(ValueError, match=r'no \.yace(.|\n)*`pace_yaml2yace potential.yaml -o potential.yace`'):
+        node.to_lammps()
+    assert 'mgo.yace' not in node.to_lammps(active_set=True, stem='mgo')
     with pytest.raises(FileNotFoundError):
         node.get_c_tilde()
 

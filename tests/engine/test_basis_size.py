@@ -195,7 +195,7 @@ def ask_engine(potentials):
     run = subprocess.run(
         [sys.executable, '-c', PROBE], input=json.dumps(potentials), text=True, capture_output=True, check=False
     )
-    assert run.returncode == 0, f'python-ace is needed: pip install "aiida-pacemaker[engine]"\n{run.stderr[-2000:]}'
+    assert run.returncode == 0, f'python-ace is needed: pip install python-ace==0.4.0rc1\n{run.stderr[-2000:]}'
     # Anything the libraries print comes before the answer.
     return json.loads(run.stdout.splitlines()[-1])
 

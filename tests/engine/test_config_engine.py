@@ -117,7 +117,7 @@ def facts():
     cases |= REFUSED | {'largest l': LARGEST_L, 'shaped': parse_config(SHAPED).sections()['potential']}
     command = [sys.executable, '-c', PROBE, str(WHOLE_LADDER)]
     run = subprocess.run(command, input=json.dumps(cases), text=True, capture_output=True, check=False)
-    assert run.returncode == 0, f'python-ace is needed: pip install "aiida-pacemaker[engine]"\n{run.stderr[-2000:]}'
+    assert run.returncode == 0, f'python-ace is needed: pip install python-ace==0.4.0rc1\n{run.stderr[-2000:]}'
     # Anything the libraries print comes before the answer.
     return json.loads(run.stdout.splitlines()[-1])
 

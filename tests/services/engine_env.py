@@ -55,7 +55,7 @@ def same_environment() -> Path:
     """
     folder = Path(sys.executable).parent
     if not (folder / 'pacemaker').exists():
-        raise ServiceMissing("NO python-ace BESIDE AiiDA: pip install 'aiida-pacemaker[engine]'")
+        raise ServiceMissing('NO python-ace BESIDE AiiDA: pip install python-ace==0.4.0rc1')
     return folder
 
 

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.services, pytest.mark.engine, pytest.mark.slow]
 
 def test_setup_over_ssh(aiida_profile, tmp_path, monkeypatch):
     """Without daemon and broker, over a transport that asks for the latter."""
-    pytest.importorskip('pyace', reason='python-ace is not installed: `pip install aiida-pacemaker[engine]`')
+    pytest.importorskip('pyace', reason='python-ace is not installed: `pip install python-ace==0.4.0rc1`')
     monkeypatch.setattr(localhost, 'ensure_profile', lambda _: 'test')
     with Sshd(tmp_path / 'sshd') as server:
         monkeypatch.setenv('HOME', str(server.home))

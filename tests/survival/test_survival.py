@@ -104,6 +104,6 @@ def test_kills(start):
 @pytest.mark.engine
 def test_kills_with_the_engine(start):
     if shutil.which('pacemaker', path=str(Path(sys.executable).parent)) is None:
-        pytest.skip('python-ace is not installed: `pip install aiida-pacemaker[engine]`')
+        pytest.skip('python-ace is not installed: `pip install python-ace==0.4.0rc1`')
     outcomes = besiege(start, SIEGES_REAL, real=True)
     assert len(outcomes[0]['kills']) >= 3

@@ -172,7 +172,7 @@ def test_package_that_is_not_installed(unrun, monkeypatch):
 
     assert process_from('pacemaker.label.quantumespresso') is QuantumEspressoLabelWorkChain
     monkeypatch.setattr(quantumespresso, 'WorkflowFactory', missing)
-    assert 'pip install aiida-pacemaker[qe]' in refusal(unrun)
+    assert 'pip install "aiida-quantumespresso>=5.1"' in refusal(unrun)
 
 
 def test_entry_point_that_cannot_be_loaded(entry_points):

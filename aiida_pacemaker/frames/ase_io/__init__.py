@@ -1,6 +1,6 @@
 """Frames from and to ASE and the files that it reads."""
 
-from .files import read, read_all
+from .files import info_of, read, read_all
 from .formats import FORMATS
 from .structures import from_atoms, reading_of, to_atoms
 from .unreadable import UnreadableFile
@@ -10,6 +10,7 @@ __all__ = [
     'FORMATS',
     'UnreadableFile',
     'from_atoms',
+    'info_of',
     'read',
     'read_all',
     'reading_of',

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import ase.io
+import numpy as np
 from ase import Atoms
 from ase.io.formats import ioformats
 
@@ -121,6 +122,27 @@ def read_all(
         warnings=reading.warnings + _incomplete(text, file_format, len(images)),
         unconverged=unconverged(text, file_format, [len(image) for image in images]),
     )
+
+
+def info_of(handle: IO[bytes], name: str, index: int) -> dict[str, str | int | float | bool]:
+    """Return what a file says of one structure beside its labels: `label=...` and the like of an extxyz file.
+
+    :param handle: the file, open for reading bytes.
+    :param name: its name.
+    :param index: position of the structure, counted from zero.
+    :returns: text, numbers and truth values by their names; nothing where the format has no such things.
+    """
+    content = decompressed(handle, name)
+    try:
+        if format_of(plain_name(name), content) != 'extxyz':
+            return {}
+    except UnreadableFile:
+        # Its format was said in the merge, and is none that is known by name or content as extxyz is.
+        return {}
+    text = checked(content.decode('utf-8-sig').replace('\r\n', '\n'), 'extxyz')
+    (image,) = _images(content, text, name, 'extxyz', str(index))
+    said = {key: value.item() if isinstance(value, np.generic) else value for key, value in image.info.items()}
+    return {key: value for key, value in said.items() if isinstance(value, str | int | float)}
 
 
 class _Text(io.StringIO):
