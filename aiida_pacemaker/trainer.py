@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiida import orm
+from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine import run_get_node, submit
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
@@ -20,7 +21,7 @@ from aiida_pacemaker.calculations.datasets import default_baseline, fit_referenc
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import TrainerConfig
+from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.report import baseline_of, reference_energies_of
@@ -60,20 +61,30 @@ class BaseTrainer(ABC):
 class PacemakerTrainer(BaseTrainer):
     """Training and selection with Pacemaker, each run to its end before the method returns.
 
-    :param config: what to fit and how; its `active_set_size` is the largest number of structures selected at once.
-    :param codes: the codes `pacemaker`, `pace_activeset` and `pace_select`; with `pace_yaml2yace` each potential also
-        has a `.yace`.
+    :param config: what to fit and how, as a `TrainerConfig` or its keys; its `active_set_size` is the largest number of
+        structures selected at once.
+    :param codes: the codes `pacemaker`, `pace_activeset` and `pace_select`, or their labels, as in
+        `{'pacemaker': 'pacemaker@localhost', ...}`; with `pace_yaml2yace` each potential also has a `.yace`.
     :param baseline: the baseline of potentials that begin from nothing; ZBL for the elements of the dataset by default.
         A potential that continues another keeps its baseline.
     :param reference_energies: energies of the isolated atoms in eV, likewise; fitted to the dataset by default.
     :param options: options of all jobs.
     """
 
-    config: TrainerConfig
-    codes: Mapping[str, orm.AbstractCode]
+    config: TrainerConfig | Mapping[str, Any]
+    codes: Mapping[str, orm.AbstractCode | str]
     baseline: DeltaBaseline | None = None
     reference_energies: Mapping[str, float] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Read the config and load the codes: what cannot be used is told where it is given, not when it is needed.
+
+        :raises ConfigError: if the config is not valid.
+        :raises ValueError: if a code is not there.
+        """
+        object.__setattr__(self, 'config', self._config)
+        object.__setattr__(self, 'codes', {name: _loaded_code(code) for name, code in self.codes.items()})
 
     def train(
         self, dataset: PaceDatasetData, initial_potential: PacePotentialData | None = None
@@ -98,9 +109,9 @@ class PacemakerTrainer(BaseTrainer):
 
         :raises TrainerError: if a job fails, or if the potential was not trained by AiiDA: its data are then unknown.
         """
-        options = SelectOptions(max_structures=self.config.active_set_size)
+        options = SelectOptions(max_structures=self._config.active_set_size)
         pace = {
-            'code': self.codes['pace_select'],
+            'code': self._code('pace_select'),
             'potential': potential,
             'active_set': self.active_set(potential),
             'candidates': {f'candidates_{index:02d}': dataset for index, dataset in enumerate(candidates)},
@@ -119,10 +130,19 @@ class PacemakerTrainer(BaseTrainer):
         """
         if potential.creator is None:
             raise TrainerError(f'{potential} has no training job, so there are no data to build an active set from')
-        training, code = potential.creator, self.codes['pace_activeset']
+        training, code = potential.creator, self._code('pace_activeset')
         data = data_of_training(training.outputs.remote_folder, training.inputs.dataset, code)
         pace = {'code': code, 'potential': potential, 'metadata': self._metadata, **data}
         return _run(PaceActiveSetBaseWorkChain, {'pace': pace})['active_set']
+
+    @property
+    def _config(self) -> TrainerConfig:
+        return self.config if isinstance(self.config, TrainerConfig) else parse_config(self.config)
+
+    def _code(self, name: str) -> orm.AbstractCode:
+        if name not in self.codes:
+            raise TrainerError(f'the trainer has no code `{name}`: `codes` has {", ".join(self.codes) or "none"}')
+        return _loaded_code(self.codes[name])
 
     @property
     def _metadata(self) -> dict[str, Any]:
@@ -131,13 +151,13 @@ class PacemakerTrainer(BaseTrainer):
     def _training(self, dataset: PaceDatasetData, initial: PacePotentialData | None) -> dict[str, Any]:
         """Return the inputs of a training."""
         pace: dict[str, Any] = {
-            'code': self.codes['pacemaker'],
-            'config': orm.Dict(self.config.to_dict()),
+            'code': self._code('pacemaker'),
+            'config': orm.Dict(self._config.to_dict()),
             'dataset': dataset,
             'metadata': self._metadata,
         }
         if 'pace_yaml2yace' in self.codes:
-            pace['yace_code'] = self.codes['pace_yaml2yace']
+            pace['yace_code'] = self._code('pace_yaml2yace')
         if initial is not None:
             references = {'baseline': baseline_of(initial), 'reference_energies': reference_energies_of(initial)}
             return {'pace': {**pace, **references, 'potential': initial}}
@@ -150,6 +170,22 @@ class PacemakerTrainer(BaseTrainer):
         else:
             pace['reference_energies'] = orm.Dict(dict(self.reference_energies))
         return {'pace': pace}
+
+
+def _loaded_code(code: orm.AbstractCode | str) -> orm.AbstractCode:
+    """Return a code that was given itself, or by its label, PK or uuid.
+
+    :raises ValueError: if there is none.
+    """
+    if isinstance(code, orm.AbstractCode):
+        return code
+    try:
+        return orm.load_code(code)
+    except (NotExistent, MultipleObjectsError, TypeError, ValueError) as exception:
+        raise ValueError(
+            f'there is no code {code!r}: `verdi code list` has those that there are, `aiida-pacemaker setup` makes '
+            'those of the engine'
+        ) from exception
 
 
 def _run(process: Any, inputs: dict[str, Any]) -> Any:

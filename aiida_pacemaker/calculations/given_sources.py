@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from aiida import orm
@@ -16,6 +16,8 @@ from aiida_pacemaker.calculations.sources import Source, complaint_about_source,
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms, trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import reading_of
+
+NodeType = TypeVar('NodeType', bound=orm.Node)
 
 
 def nodes_of(given: Iterable[Any], *, keys: Any = None, labelled: bool = True) -> list[Source]:
@@ -54,13 +56,24 @@ def dataset_of(given: Any, name: str = 'dataset') -> PaceDatasetData:
     :param name: of the argument, for the message.
     :raises ValueError: if it is none.
     """
+    advice = ': `merge_frames` makes one of trajectories, files and structures'
+    return node_of(given, PaceDatasetData, name, advice)
+
+
+def node_of(given: Any, wanted: type[NodeType] | tuple[type[NodeType], ...], name: str, advice: str = '') -> NodeType:
+    """Return a node that was given itself, or by its PK or uuid.
+
+    :param wanted: its type, or several that will do.
+    :param name: of the argument, for the message.
+    :param advice: what to do, for the message.
+    :raises ValueError: if there is no such node, or if it is of another type.
+    """
     node = _loaded(given) if _is_identifier(given) else given
-    if isinstance(node, PaceDatasetData):
+    if isinstance(node, wanted):
         return node
-    raise ValueError(
-        f'`{name}` is {describe(node)}, a `PaceDatasetData` is needed: `merge_frames` makes one of trajectories, files '
-        'and structures'
-    )
+    types = wanted if isinstance(wanted, tuple) else (wanted,)
+    needed = ' or '.join(f'`{one.__name__}`' for one in types)
+    raise ValueError(f'`{name}` is {describe(node)}, a {needed} is needed{advice}')
 
 
 def _flat(given: Iterable[Any]) -> Iterable[Any]:

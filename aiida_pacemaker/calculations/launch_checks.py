@@ -40,6 +40,24 @@ def complaint_about_mpi(inputs: Mapping[str, Any], options: Mapping[str, Any], *
     return None
 
 
+def complaint_about_computers(inputs: Mapping[str, Any]) -> str | None:
+    """Return which code is on a computer that this profile cannot use, such as one that came with an archive.
+
+    AiiDA notices it when it uploads the first job, with an exception.
+
+    :param inputs: inputs of a job, or of what runs such jobs; all codes in them are looked at.
+    """
+    for path, code in _codes(inputs):
+        computer = code.computer
+        if computer is not None and not computer.is_configured:
+            return (
+                f'`{path}`: {code.full_label} is on the computer `{computer.label}`, which is not configured in this '
+                'profile (those of imported archives are not): give codes of a computer that is, or run `verdi '
+                f'computer configure {computer.transport_type} "{computer.label}"`'
+            )
+    return None
+
+
 def complaint_about_walltime(options: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the time that is asked for."""
     seconds = options.get('max_wallclock_seconds')

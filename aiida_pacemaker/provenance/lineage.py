@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from aiida import orm
 
+from aiida_pacemaker.calculations.given_sources import dataset_of as given_dataset
+from aiida_pacemaker.calculations.given_sources import node_of
 from aiida_pacemaker.calculations.sources import Source, source_key
 from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -98,7 +100,7 @@ class TrainingStep:
     errors: dict[str, Any] | None
 
 
-def contributing_trajectories(node: PacePotentialData | PaceDatasetData) -> list[Source]:
+def contributing_trajectories(node: PacePotentialData | PaceDatasetData | int | str) -> list[Source]:
     """Return every node that frames of a dataset, or of the dataset that a potential was trained on, were read from.
 
     These are trajectories and files, and datasets that were made from frames without any other node. They are ancestors
@@ -107,31 +109,34 @@ def contributing_trajectories(node: PacePotentialData | PaceDatasetData) -> list
 
         ancestors(potential, orm.TrajectoryData)
 
+    :param node: the dataset or potential, or its PK or uuid.
     :returns: the nodes, oldest first.
-    :raises ValueError: if a potential was not made by a training job.
+    :raises ValueError: if it is something else, or if a potential was not made by a training job.
     """
-    dataset = node if isinstance(node, PaceDatasetData) else dataset_of(node)
+    dataset = _data_of(node)
     found = {source.uuid: source for source in _source_nodes(dataset).values() if source is not None}
     return sorted(found.values(), key=_age)
 
 
-def idle_sources(node: PacePotentialData | PaceDatasetData) -> list[Source]:
+def idle_sources(node: PacePotentialData | PaceDatasetData | int | str) -> list[Source]:
     """Return the trajectories and files among the ancestors of a dataset of which no frame is in it, oldest first.
 
-    :raises ValueError: if a potential was not made by a training job.
+    :param node: the dataset or potential, or its PK or uuid.
+    :raises ValueError: if it is something else, or if a potential was not made by a training job.
     """
-    dataset = node if isinstance(node, PaceDatasetData) else dataset_of(node)
+    dataset = _data_of(node)
     used = {source.uuid for source in contributing_trajectories(dataset)}
     return [
         source for source in _ancestors(dataset) if source.uuid not in used and not isinstance(source, PaceDatasetData)
     ]
 
 
-def unsourced_frames(dataset: PaceDatasetData) -> int:
+def unsourced_frames(dataset: PaceDatasetData | int | str) -> int:
     """Return how many frames of a dataset have no source in the graph.
 
     There are none unless nodes were deleted, or links were cut by importing a part of an archive.
     """
+    dataset = given_dataset(dataset)
     nodes = _source_nodes(dataset)
     count = 0
     for frames in dataset.iterate():
@@ -140,13 +145,16 @@ def unsourced_frames(dataset: PaceDatasetData) -> int:
     return count
 
 
-def frame_origin(dataset: PaceDatasetData, index: int) -> FrameOrigin:
+def frame_origin(dataset: PaceDatasetData | int | str, index: int) -> FrameOrigin:
     """Return where one frame comes from. One shard is read.
 
+    :param dataset: the dataset, or its PK or uuid.
     :param index: position of the frame in the dataset, counted from zero.
+    :raises ValueError: if something else than a dataset is given.
     :raises IndexError: if there is no such frame.
     :raises LookupError: if the source of the frame is not in the graph.
     """
+    dataset = given_dataset(dataset)
     if not 0 <= index < dataset.n_frames:
         raise IndexError(f'{dataset} has frames 0 to {dataset.n_frames - 1}, not {index}')
     ends = np.cumsum([shard['n_frames'] for shard in dataset.shards])
@@ -179,12 +187,13 @@ def _said_in_file(source: Source, step: int) -> dict[str, str | int | float | bo
         return info_of(handle, source.filename, step)
 
 
-def levels_of(dataset: PaceDatasetData) -> list[LevelUse]:
+def levels_of(dataset: PaceDatasetData | int | str) -> list[LevelUse]:
     """Return the levels of theory of the labels of a dataset, each with its frames and their sources.
 
     Versions of a code are told apart here. What is not known has the level None and comes last; there is nothing to
     tell of a dataset without labels.
     """
+    dataset = given_dataset(dataset)
     if not dataset.labelled:
         return []
     nodes, counts, theories = _source_nodes(dataset), dataset.frames_per_source(), dataset.theories
@@ -204,44 +213,51 @@ def _found_level(source: Source | None) -> LevelOfTheory | None:
     return None if source is None or isinstance(source, PaceDatasetData) else theory_of(source)
 
 
-def dataset_of(potential: PacePotentialData) -> PaceDatasetData:
+def dataset_of(potential: PacePotentialData | int | str) -> PaceDatasetData:
     """Return the dataset that a potential was trained on.
 
     :raises ValueError: if it was not made by a training job.
     """
-    return _job_of(potential).inputs.dataset
+    return _job_of(node_of(potential, PacePotentialData, 'potential')).inputs.dataset
 
 
-def potentials_from(source: Source) -> list[PacePotentialData]:
+def potentials_from(source: Source | int | str) -> list[PacePotentialData]:
     """Return the potentials that descend from a trajectory, a file or a dataset, oldest first.
 
     A potential that was continued from another one descends from the frames of that one too, whatever its own dataset.
     """
-    return descendants(source, PacePotentialData)
+    return descendants(node_of(source, orm.Data, 'source'), PacePotentialData)
 
 
-def difference(dataset_a: PaceDatasetData, dataset_b: PaceDatasetData) -> DatasetDifference:
+def difference(dataset_a: PaceDatasetData | int | str, dataset_b: PaceDatasetData | int | str) -> DatasetDifference:
     """Return which frames only one of two datasets has; labels and sources are not compared."""
-    a, b = np.unique(dataset_a.get_hashes()), np.unique(dataset_b.get_hashes())
+    one, other = given_dataset(dataset_a, 'dataset_a'), given_dataset(dataset_b, 'dataset_b')
+    a, b = np.unique(one.get_hashes()), np.unique(other.get_hashes())
     in_b = np.isin(a, b)
     return DatasetDifference(
         n_common=int(in_b.sum()), only_in_a=hex_hashes(a[~in_b]), only_in_b=hex_hashes(b[~np.isin(b, a)])
     )
 
 
-def training_history(potential: PacePotentialData) -> list[TrainingStep]:
+def training_history(potential: PacePotentialData | int | str) -> list[TrainingStep]:
     """Return the jobs that led to a potential, each continued from the potential of the one before, oldest first.
 
     The list is empty for a potential that was not made by a training job.
     """
     steps: list[TrainingStep] = []
-    current: PacePotentialData | None = potential
+    current: PacePotentialData | None = node_of(potential, PacePotentialData, 'potential')
     while current is not None and current.creator is not None:
         job = _job_of(current)
         errors = job.outputs.metrics.get_dict() if 'metrics' in job.outputs else None
         steps.append(TrainingStep(current, job, job.inputs.dataset, errors))
         current = job.inputs.potential if 'potential' in job.inputs else None
     return steps[::-1]
+
+
+def _data_of(given: Any) -> PaceDatasetData:
+    """Return the dataset that was given, or that a given potential was trained on; both also by PK or uuid."""
+    node = node_of(given, (PaceDatasetData, PacePotentialData), 'node')
+    return dataset_of(node) if isinstance(node, PacePotentialData) else given_dataset(node)
 
 
 def _job_of(potential: PacePotentialData) -> orm.CalcJobNode:

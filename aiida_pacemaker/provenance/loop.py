@@ -7,19 +7,20 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_pacemaker.provenance.remains import CALLS, remains_of
+from aiida_pacemaker.provenance.remains import CALLS, loop_of, remains_of
 
 
-def loop_table(loop: orm.WorkChainNode) -> list[dict[str, Any]]:
+def loop_table(loop: orm.WorkChainNode | int | str) -> list[dict[str, Any]]:
     """Return one row per generation of a loop, those of the runs that it continued included.
 
     To what the report says (frames, errors in eV/atom and eV/angstrom, gamma of the pool, numbers of candidates) the
     wall time of each generation of this run is added, `seconds`: from its first process to its last one. It is None for
     generations of earlier runs.
 
-    :param loop: a `PaceActiveLearningWorkChain`; while it runs, the generations so far are told.
-    :raises ValueError: if the loop has no report yet.
+    :param loop: a `PaceActiveLearningWorkChain`, or its PK or uuid; while it runs, the generations so far are told.
+    :raises ValueError: if something else is given, or if the loop has no report yet.
     """
+    loop = loop_of(loop)
     found = remains_of(loop).report
     if found is None:
         raise ValueError(f'{loop.process_label}<{loop.pk}> has no report: it has not begun yet')

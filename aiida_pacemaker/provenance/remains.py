@@ -9,12 +9,15 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 
+from aiida_pacemaker.calculations.given_sources import node_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.sources.registry import all_sources, has_labels
 
 #: Links to what a work chain has called.
 CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
+#: Process label of the loop.
+LOOP = 'PaceActiveLearningWorkChain'
 _REPORTS = ('begin_report', 'report_fit', 'report_selection', 'report_calibration', 'report_retry')
 
 
@@ -49,11 +52,26 @@ class Remains:
     uncollected: list[tuple[orm.ProcessNode, dict[str, orm.TrajectoryData]]]
 
 
-def remains_of(loop: orm.WorkChainNode) -> Remains:
+def loop_of(given: Any, name: str = 'loop') -> orm.WorkChainNode:
+    """Return the node of a loop that was given itself, or by its PK or uuid.
+
+    :param name: of the argument, for the message.
+    :raises ValueError: if it is something else.
+    """
+    advice = f': `verdi process list -a -L {LOOP}` lists the loops'
+    node = node_of(given, orm.WorkChainNode, name, advice)
+    if node.process_label != LOOP:
+        raise ValueError(f'{node.process_label}<{node.pk}> is no {LOOP}{advice}')
+    return node
+
+
+def remains_of(loop: orm.WorkChainNode | int | str) -> Remains:
     """Return what a loop has got by now.
 
-    :param loop: a `PaceActiveLearningWorkChain`, best one that has ended.
+    :param loop: a `PaceActiveLearningWorkChain`, best one that has ended, or its PK or uuid.
+    :raises ValueError: if it is something else.
     """
+    loop = loop_of(loop)
     links: list[Any] = loop.base.links.get_outgoing(link_type=CALLS).all()
     calls: dict[str, Any] = {link.link_label: link.node for link in sorted(links, key=_age)}
     inputs = loop.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()

@@ -278,8 +278,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         )
         row = self.ctx.report['generations'][-1]
         self.report(
-            f'generation {self.ctx.generation}: {row["n_frames"]} frames, test errors '
-            f'{_shown(row["test_rmse_energy"])} eV/atom and {_shown(row["test_rmse_forces"])} eV/Å, largest gamma '
+            f'generation {self.ctx.generation}: {row["n_frames"]} frames, {_shown_errors(row)}, largest gamma '
             f'{shown_gamma(row, "gamma_max")}, {row["n_candidates"]} of {row["n_unknown"]} new candidates above the '
             f'threshold{_unseen_too(row)}'
         )
@@ -376,5 +375,8 @@ def _unseen_too(row: dict[str, Any]) -> str:
     return f', {row["n_unseen"]} of them with interactions that the data never had' if row['n_unseen'] else ''
 
 
-def _shown(error: float | None) -> str:
-    return 'no' if error is None else f'{error:.4f}'
+def _shown_errors(row: dict[str, Any]) -> str:
+    """Return the errors of a generation: on the test set or, without one, on what was fitted."""
+    on = 'train' if row['test_rmse_energy'] is None else 'test'
+    errors = f'{on} errors {row[f"{on}_rmse_energy"]:.4f} eV/atom and {row[f"{on}_rmse_forces"]:.4f} eV/Å'
+    return errors if on == 'test' else f'{errors} (there is no test set)'

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida import orm
 from aiida.engine import ProcessBuilder
 
 from aiida_pacemaker.calculations.base import RESOURCES
+from aiida_pacemaker.calculations.given_sources import nodes_of
 from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.errors import ConfigError, near_miss, parse_options
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
-from aiida_pacemaker.provenance.remains import Remains, collected_labels, remains_of
+from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
 from aiida_pacemaker.workflows.settings import LoopSettings
@@ -41,7 +42,7 @@ class LoopBuilders(ProtocolMixin):
         python: orm.AbstractCode,
         pool: PaceDatasetData | None = None,
         pace_yaml2yace: orm.AbstractCode | None = None,
-        initial: Sequence[orm.Data] = (),
+        initial: Any = (),
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
@@ -52,7 +53,8 @@ class LoopBuilders(ProtocolMixin):
         :param pacemaker: code for training; the others are those for the active set, the selection, the evaluation (the
             Python of the engine) and, for a `.yace` with each potential, the conversion.
         :param pool: the candidates; without a pool, give an explorer and a labeller (`explore`, `label`).
-        :param initial: labelled trajectories, files and datasets to begin with.
+        :param initial: labelled trajectories, files and datasets to begin with, or a single one: whatever
+            `merge_frames` takes. It may be left out with a `dataset`.
         :param protocol: one of :meth:`get_available_protocols`.
         :param overrides: `config`, `settings`, `activeset` or `select` (their options) in place of those of the
             protocol, key by key.
@@ -61,6 +63,7 @@ class LoopBuilders(ProtocolMixin):
         :raises ConfigError: if the config is not valid with these overrides.
         """
         cls._check_inputs(inputs)
+        initial = nodes_of([initial])
         defaults = cls.get_protocol_inputs(protocol, overrides)
         config = defaults['config']
         if 'elements' not in config:
@@ -110,7 +113,7 @@ class LoopBuilders(ProtocolMixin):
             raise ConfigError('\n'.join(['the loop has no such input:', *lines]))
 
     @classmethod
-    def get_builder_from_run(cls, run: orm.WorkChainNode, **inputs: Any) -> ProcessBuilder:
+    def get_builder_from_run(cls, run: orm.WorkChainNode | int | str, **inputs: Any) -> ProcessBuilder:
         """Return a builder that goes on where an earlier run has ended, in whatever way it did.
 
         It has the inputs of that run, and in place of what that run began with all that it had got by its end: dataset,
@@ -118,12 +121,11 @@ class LoopBuilders(ProtocolMixin):
         called is looked through as well. Labels that a labeller had delivered and that were not merged are merged
         first, and frames that it owed are given to the labeller again.
 
-        :param run: the node of the earlier run.
+        :param run: the node of the earlier run, or its PK or uuid.
         :param inputs: inputs in place of those of the earlier run, such as `settings`.
         :raises ValueError: if the run has not ended, or is of another work chain.
         """
-        if run.process_label != cls.__name__:
-            raise ValueError(f'{run.process_label}<{run.pk}> is no {cls.__name__}')
+        run = loop_of(run, 'run')
         if not run.is_terminated:
             raise ValueError(
                 f'{run.process_label}<{run.pk}> has not ended: wait, or end it with `verdi process kill {run.pk}`'

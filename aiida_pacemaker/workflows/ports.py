@@ -10,7 +10,7 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.exploring import options_under
-from aiida_pacemaker.calculations.launch_checks import complaint_about_mpi
+from aiida_pacemaker.calculations.launch_checks import complaint_about_computers, complaint_about_mpi
 from aiida_pacemaker.calculations.training_checks import complaint_about_active_set, complaint_about_training
 from aiida_pacemaker.calculations.validation import complaint_about, validate_baseline, validate_labelled, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -122,7 +122,9 @@ def _check_labeller(inputs: Any) -> str | None:
 
 
 def _check_launches(inputs: Any) -> str | None:
-    """Look at the codes of what labels and explores, which would show when it is called."""
+    """Look at the codes, of what labels and explores too, which would show when it is called."""
+    if complaint := complaint_about_computers(inputs):
+        return complaint
     for role in ('label', 'explore'):
         given = inputs.get(role, {})
         if 'entry_point' not in given:

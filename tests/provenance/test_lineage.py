@@ -23,7 +23,9 @@ from aiida_pacemaker.provenance import (
     difference,
     frame_origin,
     idle_sources,
+    loop_table,
     potentials_from,
+    remains_of,
     training_history,
     unsourced_frames,
 )
@@ -255,3 +257,28 @@ def test_training_history(trajectory, train):
     assert uuids(step.dataset for step in history) == [one.uuid, two.uuid, two.uuid]
     assert [step.errors for step in history] == [{'rmse_energy': 0.3}, None, {'rmse_energy': 0.1}]
     assert [step.job.uuid for step in history] == uuids(step.potential.creator for step in history)
+
+
+def test_questions_by_pk(trajectory):
+    """People have PKs: they stand for their nodes, and those of other nodes are named with what is needed."""
+    dataset, _ = merge_frames(trajectory(0, 3))
+    for given in (dataset.pk, dataset.uuid):
+        assert frame_origin(given, 0) == frame_origin(dataset, 0)
+        assert uuids(contributing_trajectories(given)) == uuids(contributing_trajectories(dataset))
+    assert difference(dataset.pk, dataset).n_common == dataset.n_frames
+    loop = orm.WorkChainNode()
+    loop.set_process_label('PaceActiveLearningWorkChain')
+    loop.store()
+    with pytest.raises(ValueError, match=r'`dataset` is WorkChainNode<\d+>, a `PaceDatasetData` is needed'):
+        frame_origin(loop, 1)
+    with pytest.raises(ValueError, match='has not begun yet'):
+        loop_table(loop.pk)
+    for wrong in (dataset, dataset.pk):
+        for question in (loop_table, remains_of):
+            with pytest.raises(ValueError, match=r'is PaceDatasetData(.|\n)*verdi process list -a -L PaceActive'):
+                question(wrong)
+    with pytest.raises(ValueError, match='there is no node 99999'):
+        loop_table(99999)
+    source = contributing_trajectories(dataset)[0]
+    with pytest.raises(ValueError, match=r'a `PaceDatasetData` or `PacePotentialData` is needed'):
+        contributing_trajectories(source.pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -167,6 +168,8 @@ def test_nothing_is_lost_when_a_job_fails(builder, narrow, pool, tmp_path):
     options = {'environment_variables': {'PACE_FAKE_FAULT': 'disk_full:program=pace_select'}}
     _, node = run_get_node(builder(options=options, dataset=narrow, pool=pool))
     assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_SELECTION_FAILED.status
+    said = ' '.join(log.message for log in orm.Log.collection.get_logs_for(node))
+    assert re.search(r'12 frames, train errors [\d.]+ eV/atom and [\d.]+ eV/Å \(there is no test set\)', said)
     assert 'generation 0' in node.exit_message
     assert 'no space' in node.exit_message
     assert node.outputs.dataset.uuid == narrow.uuid
@@ -520,6 +523,36 @@ def test_what_is_known_before_the_first_job_is_checked_before_it(builder, narrow
     twice.train.pace.config = orm.Dict({**twice.train.pace.config.get_dict(), 'fit': {'repulsion': 'auto'}})
     with pytest.raises(ValueError, match=r"would be refused: fit\.repulsion: found auto.*mode='core'"):
         run_get_node(twice)
+
+
+@pytest.mark.fault(
+    'a loop goes on in another profile',
+    engine='the first job cannot be sent, with an exception',
+    here='refused when the loop is submitted, naming code and computer',
+    ends='refused',
+)
+def test_codes_of_a_computer_that_is_not_configured(builder, narrow, pool):
+    inputs = builder(dataset=narrow, pool=pool)
+    imported = orm.Computer(
+        label='imported', hostname='localhost', transport_type='core.local', scheduler_type='core.direct', workdir='/w'
+    ).store()
+    inputs.select.pace.code = orm.InstalledCode(
+        computer=imported, filepath_executable='/bin/true', default_calc_job_plugin='pacemaker.select', label='select'
+    )
+    with pytest.raises(ValueError, match=r'`select.pace.code`: select@imported .*`imported`, which is not configured'):
+        run_get_node(inputs)
+
+
+def test_what_people_give_to_begin_with(builder, narrow, pool):
+    """A single dataset, its PK or a list of it: all mean the same."""
+    for initial in (narrow, narrow.pk, [narrow], {'first': narrow}):
+        given = builder(initial=initial, pool=pool).initial
+        assert {label: node.uuid for label, node in given.items()} == {'source_0000': narrow.uuid}
+    with pytest.raises(ValueError, match='is no source of frames'):
+        builder(initial=orm.Int(1), pool=pool)
+    for run in (narrow.pk, narrow):
+        with pytest.raises(ValueError, match=r'`run` is PaceDatasetData<\d+>, a `WorkChainNode` is needed'):
+            PaceActiveLearningWorkChain.get_builder_from_run(run)
 
 
 def test_a_pool_of_other_elements(builder, narrow, copper_sets):

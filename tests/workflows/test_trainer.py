@@ -91,3 +91,17 @@ def test_submission_returns_at_once(trainer, narrow, monkeypatch):
     monkeypatch.setattr('aiida_pacemaker.trainer.submit', lambda process, **inputs: submitted.update(inputs))
     trainer.submit_train(narrow)
     assert isinstance(submitted['pace']['config'], orm.Dict)
+
+
+def test_a_config_and_codes_as_people_write_them(pace_codes_fake, reference_energies, narrow):
+    labels = {'pacemaker': pace_codes_fake['train'].full_label, 'pace_select': pace_codes_fake['select'].pk}
+    trainer = PacemakerTrainer({**CONFIG, 'max_epochs': 5}, labels, reference_energies=reference_energies)
+    assert trainer.config == parse_config({**CONFIG, 'max_epochs': 5})
+    assert trainer.codes['pacemaker'].uuid == pace_codes_fake['train'].uuid
+    assert trainer.codes['pace_select'].uuid == pace_codes_fake['select'].uuid
+    with pytest.raises(ValueError, match=r"no code 'pacemaker@localhots'(.|\n)*aiida-pacemaker setup"):
+        PacemakerTrainer(CONFIG, {'pacemaker': 'pacemaker@localhots'})
+    with pytest.raises(ValueError, match='rcut: unknown key'):
+        PacemakerTrainer({**CONFIG, 'rcut': 4.5}, labels)
+    with pytest.raises(TrainerError, match='has no code `pacemaker`: `codes` has pace_select'):
+        PacemakerTrainer(CONFIG, {'pace_select': labels['pace_select']}).train(narrow)
