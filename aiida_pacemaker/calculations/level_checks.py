@@ -25,23 +25,53 @@ class LevelBook:
     levels: dict[str, LevelOfTheory] = field(default_factory=dict)
     #: The label of the node that brought each source key.
     givers: dict[str, str] = field(default_factory=dict)
+    #: What two nodes say of the labels of one source, where they do not say the same: it is in the texts as it is.
+    contradictions: dict[str, None] = field(default_factory=dict)
+    #: What differs between two levels, by their identities; they are kept, so that these stay theirs.
+    _compared: dict[tuple[int, int], tuple[list[str], LevelOfTheory, LevelOfTheory]] = field(default_factory=dict)
 
     def enter(
         self, giver: str, keys: Iterable[str], levels: Mapping[str, LevelOfTheory], otherwise: LevelOfTheory | None
     ) -> None:
-        """Note the level of theory of some sources, unless it has been noted before.
+        """Note the level of theory of some sources; of one that has been noted before, whether it is the same.
 
         :param giver: label of the node that brought them.
         :param levels: what is known of each source key.
         :param otherwise: the level of those of which nothing is known.
         """
         for key in keys:
+            level = levels.get(key, otherwise)
             if key in self.givers:
+                self._compare(giver, key, level)
                 continue
             self.givers[key] = giver
-            level = levels.get(key, otherwise)
             if level is not None:
                 self.levels[key] = level
+
+    def compare(self, giver: str, levels: Mapping[str, LevelOfTheory]) -> None:
+        """Note whether a node says the same of the sources that have been noted before.
+
+        :param giver: label of the node.
+        :param levels: what it says of each source key.
+        """
+        for key, level in levels.items():
+            if key in self.givers:
+                self._compare(giver, key, level)
+
+    def _compare(self, giver: str, key: str, level: LevelOfTheory | None) -> None:
+        known = self.levels.get(key)
+        if known is None or level is None or known is level:
+            return
+        # Thousands of sources share a few objects.
+        pair = (id(known), id(level))
+        if pair not in self._compared:
+            self._compared[pair] = (differences(known, level), known, level)
+        found, *_ = self._compared[pair]
+        if found:
+            text = (
+                f'`{self.givers[key]}` and `{giver}` have labels of the same source, and differ in {"; ".join(found)}'
+            )
+            self.contradictions[text] = None
 
     def mixtures(self) -> list[str]:
         """Return a text for each pair of levels of theory that cannot be mixed: who has them, and what differs."""
@@ -51,7 +81,7 @@ class LevelBook:
         givers: dict[str, dict[str, None]] = {}
         for key, level in self.levels.items():
             givers.setdefault(fingerprints[id(level)], {})[self.givers[key]] = None
-        texts = []
+        texts = list(self.contradictions)
         for (one, level), (other, second) in combinations(by_fingerprint.items(), 2):
             found = differences(level, second)
             if found:

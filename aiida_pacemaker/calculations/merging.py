@@ -16,6 +16,7 @@ from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.calculations.sources import RawSource, Source, read_source
 from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.calculations.weight_checks import WeightBook
+from aiida_pacemaker.data.agreement import add_sources
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import said_theory
 from aiida_pacemaker.frames.ase_io.apart import FileReader
@@ -72,6 +73,7 @@ class Merger:
         generation, known_sources, first = self.options.generation, node.source_uuids, 0
         theories, level = node.theories, self.options.level_of(label)
         self.weights.take_dataset(label, node)
+        self.book.compare(label, theories)
         for shard in node.shards:
             if shard['name'] in self.shared:
                 self.n_given += shard['n_frames']
@@ -82,8 +84,7 @@ class Merger:
                 frames = self.new_ones(*self.good_ones(label, self.weights.of_dataset(label, given), first))
                 for keys in self.atoms.claim(known_sources):
                     self.book.enter(label, keys, theories, level)
-                for key in frames.source_keys:
-                    self.sources.setdefault(key, known_sources[key])
+                add_sources(self.sources, {key: known_sources[key] for key in frames.source_keys})
                 self.book.enter(label, frames.source_keys, theories, level)
                 complete = len(frames) == len(stored) and frames.labelled == stored.labelled
                 complete &= self.weights.sets(label) is None

@@ -15,6 +15,7 @@ from aiida.orm.pydantic import OrmMetadataField
 from aiida.repository import Repository
 
 from aiida_pacemaker.baseline.targets import write_targets
+from aiida_pacemaker.data.agreement import agreed_sources
 from aiida_pacemaker.data.shard_files import SettledFiles, SharingSandbox
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import to_atoms, write_extxyz
@@ -28,6 +29,7 @@ from aiida_pacemaker.frames.shards import (
     split_into_shards,
     write_shard,
 )
+from aiida_pacemaker.frames.source_keys import with_content_keys
 from aiida_pacemaker.frames.table import FloatArray, Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.frames.weights import Weights
@@ -119,22 +121,25 @@ class PaceDatasetData(orm.Data):
         :param parents: stored datasets whose shards are shared; a shard that several of them have is taken once.
         :param keep: names of the shards to share; all if not given.
         :param sources: uuid of the source node for each source key of the new frames and, with `keep`, of the kept
-            shards; keys of new frames that are not given belong to frames that have no node but this one.
+            shards; keys of new frames that are not given belong to frames that have no node but this one. A hash of
+            their content is added to these keys, so that no other frames have the same.
         :param theories: level of theory of the labels of each source key, as far as it is known; those of parents are
             known, and keys that do not occur are passed over.
-        :raises ValueError: if there are no frames, if labelled and unlabelled frames are mixed, or if a parent is not
-            stored.
+        :raises ValueError: if there are no frames, if labelled and unlabelled frames are mixed, if a parent is not
+            stored or of an unknown format, or if parents disagree on the node or the level of theory of a source.
         """
         super().__init__(**kwargs)
         given = dict(sources or {})
+        levels = dict(theories or {})
         shards = self._share(parents, keep)
         known: dict[str, str | None] = {} if keep is None else given.copy()
         if keep is None:
-            for parent in parents:
-                for key, uuid in parent.source_uuids.items():
-                    known.setdefault(key, uuid)
+            known |= agreed_sources(parents)
+        with_node = {key for key, uuid in given.items() if uuid is not None}
         for table in (frames,) if isinstance(frames, Frames) else frames:
-            for part in split_into_shards(table, SHARD_BYTES):
+            named, renamed = with_content_keys(table, with_node)
+            levels |= {new: levels[old] for old, new in renamed.items() if old in levels}
+            for part in split_into_shards(named, SHARD_BYTES):
                 content = write_shard(part)
                 name = shard_name(content)
                 if name not in shards:
@@ -148,7 +153,7 @@ class PaceDatasetData(orm.Data):
         self.base.attributes.set_many({**_totals(summaries), 'shards': summaries, 'sources': known})
         if self.labelled:
             of_parents = {key: level for parent in parents[::-1] for key, level in parent.theories.items()}
-            levels = {**of_parents, **(theories or {})}
+            levels = {**of_parents, **levels}
             self.base.attributes.set_many(_levels({key: levels[key] for key in known if key in levels}))
 
     def _share(self, parents: Sequence[PaceDatasetData], keep: Collection[str] | None) -> dict[str, dict[str, Any]]:

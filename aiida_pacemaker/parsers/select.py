@@ -12,6 +12,7 @@ from aiida.engine import ExitCode
 from aiida_pacemaker.calculations.select import PaceSelectCalculation
 from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.calculations.validation import options_of
+from aiida_pacemaker.data.agreement import add_sources
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.logs import SelectionLog, read_selection_log
 from aiida_pacemaker.engine.options import SelectOptions
@@ -119,7 +120,7 @@ def select_frames(rows: IntArray, candidates: dict[str, PaceDatasetData]) -> Pac
     theories: dict[str, LevelOfTheory] = {}
     start = 0
     for dataset in candidates.values():
-        sources |= dataset.source_uuids
+        add_sources(sources, dataset.source_uuids)
         theories |= dataset.theories
         for shard in dataset.shards:
             inside = np.flatnonzero((rows >= start) & (rows < start + shard['n_frames']))

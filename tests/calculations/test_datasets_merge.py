@@ -255,7 +255,7 @@ def test_labelled_dataset_as_pool(mgo_frames):
     pool, _ = merge_frames(node, labelled=False)
     assert not pool.labelled
     assert hashes(pool) == hashes(node)
-    assert pool.sources == {'mgo-lda': node.uuid}
+    assert list(pool.sources.values()) == [node.uuid]
 
 
 def test_conventions_agree(trajectory, arrays):

