@@ -13,6 +13,7 @@ It needs `openssh-server` and `openssh-client`, and takes some minutes.
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import shutil
 import sys
@@ -89,6 +90,7 @@ class Generations:
         from aiida import orm
 
         from aiida_pacemaker.baseline.model import DeltaBaseline
+        from aiida_pacemaker.calculations.cache import directory_name
 
         self._port = port
         self._codes = {
@@ -103,7 +105,7 @@ class Generations:
         }
         self.dataset: Any = None
         self._potential: Any = None
-        self.cache = Path(computer.get_workdir(), 'pacemaker_cache')
+        self.cache = Path(computer.get_workdir(), directory_name(getpass.getuser()))
 
     def add(self, frames: Any) -> tuple[int, int]:
         """Add frames to the dataset; return their bytes as they are stored, and as the engine reads them."""

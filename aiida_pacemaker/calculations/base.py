@@ -20,6 +20,7 @@ from aiida_pacemaker.calculations.launch_checks import (
 from aiida_pacemaker.calculations.python_environment import clean_python
 from aiida_pacemaker.calculations.staging import Staging
 from aiida_pacemaker.calculations.validation import all_of
+from aiida_pacemaker.calculations.versions import CACHE_VERSION
 from aiida_pacemaker.engine.failure_kinds import PROGRAMS
 from aiida_pacemaker.engine.failures import Diagnosis, Failure
 
@@ -79,6 +80,8 @@ RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 class PaceCalcJob(CalcJob):
     """Base of the calculation jobs: what their files, options and exit codes have in common."""
+
+    CACHE_VERSION = CACHE_VERSION
 
     STDOUT: ClassVar[str] = 'stdout.txt'
     STDERR: ClassVar[str] = 'stderr.txt'

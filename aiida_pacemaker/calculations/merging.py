@@ -103,7 +103,7 @@ class Merger:
         """
         parts: list[tuple[str, Frames]] = []
         origins: list[dict[str, Any]] = []
-        by_key: dict[str, tuple[str, RawSource]] = {}
+        by_key: dict[str, list[tuple[str, RawSource]]] = {}
         for label, node, reading in self.read(nodes):
             self.warnings += [f'{label}: {warning}' for warning in reading.warnings]
             frames = reading.frames.with_generation(self.options.generation or 0)
@@ -113,14 +113,20 @@ class Merger:
             if len(good):
                 parts.append((label, good))
                 origins += origin
-                by_key.setdefault(good.source_of(0), (label, node))
+                by_key.setdefault(good.source_of(0), []).append((label, node))
         if parts:
             frames = self.new_ones(Frames.concatenate(self.weights.of_others(parts)), origins)
             for key in frames.source_keys:
-                label, node = by_key[key]
+                label, node = by_key[key][0]
                 self.sources.setdefault(key, node.uuid)
                 self.book.enter(label, [key], {}, self.level_of(label, node))
             self.new.append(frames)
+            entered = set(frames.source_keys)
+            # Of nodes with equal content only the first has given frames, but all of them say what their labels are.
+            for key, twins in by_key.items():
+                for label, node in twins[key in entered :] if key in self.book.levels else ():
+                    level = self.level_of(label, node)
+                    self.book.compare(label, {} if level is None else {key: level})
 
     def read(self, nodes: Mapping[str, RawSource]) -> Iterator[tuple[str, RawSource, Reading]]:
         """Iterate over trajectories and files with their frames, read as the options say.

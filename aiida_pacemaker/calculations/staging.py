@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,9 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import Cache
+from aiida_pacemaker.calculations.checksums import LOST as NOT_FOUND
+from aiida_pacemaker.calculations.checksums import Checksums
+from aiida_pacemaker.calculations.versions import CACHE_VERSION
 from aiida_pacemaker.frames.hashing import HashArray, frame_hashes, hex_hashes
 from aiida_pacemaker.frames.pickle_writing import write_candidates
 
@@ -31,11 +35,15 @@ if TYPE_CHECKING:
     from aiida_pacemaker.data.dataset import PaceDatasetData
     from aiida_pacemaker.data.potential import PacePotentialData
 
-#: Part of the name of every file: raised when the content for the same shard and baseline changes.
-LAYOUT = 1
+#: Part of the name of every file: another one when the content for the same shard and baseline changes.
+LAYOUT = CACHE_VERSION
+
+#: Names of tables; everything else is known by its checksum.
+TABLE = re.compile(r'[0-9a-f]{24}\.pckl\.gzip')
 
 #: The script that puts files in place, what it is told, and what it says of files that are not to be had.
 SCRIPT, LIST, LOST = 'stage.sh', 'stage.list', 'stage.lost'
+_SAID = 'stage.sh lost: '
 
 
 def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> dict[str, str]:
@@ -91,8 +99,9 @@ class Staging:
         self._folder = folder
         self._info = info
         self._cache = cache
-        #: What the script is told of each file of the job.
+        #: What the script is told of each file of the job, and the checksums of those that are sent.
         self._lines: dict[str, str] = {}
+        self._sent: dict[str, str] = {}
         self._results: list[str] = []
 
     def __enter__(self) -> Staging:
@@ -112,6 +121,8 @@ class Staging:
             [self._info.append_text, *(f'sh {SCRIPT} keep {name}' for name in self._results)]
         )
         self._info.retrieve_list.append(LOST)
+        if self._cache.checksums is not None:
+            self._cache.checksums.note(self._sent)
 
     def training(self, dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> list[str]:
         """Provide the shards of a labelled dataset, less the baseline, as the engine reads them.
@@ -168,7 +179,7 @@ class Staging:
             return None
         found: dict[str, list[int]] = {}
         for index, shard in wanted.items():
-            self._held(held[shard])
+            self._lines[held[shard]] = f'held {self._cache.held(held[shard])} {held[shard]}'
             found[held[shard]] = (places[of_place == index] - starts[index]).tolist()
         # Where each of the dataset is among those that are taken, table by table.
         order = np.argsort(np.argsort(of_place, kind='stable'), kind='stable')
@@ -177,10 +188,12 @@ class Staging:
     def content(self, content: bytes, name: str) -> None:
         """Provide a file that is known by its content, such as what an earlier job has made and kept."""
         digest = hashlib.sha256(content).hexdigest()
-        if digest in self._cache.names:
-            self._lines[name] = f'held {digest} {name} {digest}'
+        if self._cache.has(digest):
+            self._lines[name] = f'held {digest} {name}'
             return
-        self._send(name, digest, lambda handle: handle.write(content))
+        self._send(name, lambda handle: handle.write(content))
+        if self._cache.was_lost(digest):
+            self._sent[digest] = digest
 
     def from_folder(self, remote: orm.RemoteData, name: str) -> None:
         """Provide a file of another job, that is in its folder on the same computer."""
@@ -195,29 +208,52 @@ class Staging:
         tables = [*structure_files(dataset).items()]
         for weights in (False, True) if dataset.labelled else ():
             tables += training_files(dataset, baseline, weights=weights).items()
-        return {shard: name for shard, name in tables if name in self._cache.names}
+        return {shard: name for shard, name in tables if self._cache.held(name)}
 
     def _written(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
         """Provide a file whose name says what it follows from."""
         if name in self._lines:
             return
-        if name in self._cache.names:
-            self._held(name)
+        if digest := self._cache.held(name):
+            self._lines[name] = f'held {digest} {name}'
         else:
-            self._send(name, name, write)
+            self._sent[name] = self._send(name, write)
 
-    def _held(self, name: str) -> None:
-        self._lines[name] = f'held - {name} {name}'
-
-    def _send(self, name: str, kept_as: str, write: Callable[[IO[bytes]], Any]) -> None:
+    def _send(self, name: str, write: Callable[[IO[bytes]], Any]) -> str:
+        """Send a file, and return its checksum."""
         with self._folder.open(name, 'wb') as handle:
             write(handle)
         with self._folder.open(name, 'rb') as handle:
             digest = hashlib.sha256()
             while part := handle.read(2**20):
                 digest.update(part)
-        self._lines[name] = f'sent {digest.hexdigest()} {name} {kept_as}'
+        self._lines[name] = f'sent {digest.hexdigest()} {name}'
         self._info.provenance_exclude_list.append(name)
+        return digest.hexdigest()
+
+
+def lost_by_stderr(text: str) -> str:
+    """Return what the script has said of lost files where it could not write it: the disk may be full.
+
+    :param text: what the whole script of the job has written to its standard error.
+    """
+    return '\n'.join(line.split(_SAID, 1)[1] for line in text.splitlines() if line.startswith(_SAID))
+
+
+def note_lost(node: orm.CalcJobNode, said: str) -> None:
+    """Note which files a job did not find as they were sent: they are sent again, whatever the computer seems to have.
+
+    :param node: the job.
+    :param said: what its script has said of them.
+    """
+    lost = {fields[1] for fields in map(str.split, said.splitlines()) if len(fields) > 1}
+    names: set[str] = set()
+    for line in node.base.repository.get_object_content(LIST, 'r').splitlines():
+        what, *fields = line.split()
+        if what in ('sent', 'held') and fields[1] in lost:
+            names.add(fields[1] if TABLE.fullmatch(fields[1]) else fields[0])
+    if node.computer is not None:
+        Checksums(node.computer).note(dict.fromkeys(names, NOT_FOUND))
 
 
 def _places(wanted: HashArray, pool: HashArray) -> npt.NDArray[np.intp] | None:

@@ -126,7 +126,7 @@ class PaceDatasetData(orm.Data):
         :param theories: level of theory of the labels of each source key, as far as it is known; those of parents are
             known, and keys that do not occur are passed over.
         :raises ValueError: if there are no frames, if labelled and unlabelled frames are mixed, if a parent is not
-            stored or of an unknown format, or if parents disagree on the node or the level of theory of a source.
+            stored or of another format, or if parents disagree on the node or the level of theory of a source.
         """
         super().__init__(**kwargs)
         given = dict(sources or {})
@@ -254,7 +254,16 @@ class PaceDatasetData(orm.Data):
 
     @property
     def shards(self) -> list[dict[str, Any]]:
-        """Name and summary of each shard, in order."""
+        """Name and summary of each shard, in order.
+
+        :raises ValueError: if the node is of a format that this version does not read.
+        """
+        found = self.base.attributes.get('format', None)
+        if found != self.FORMAT:
+            raise ValueError(
+                f'{orm.Data.__str__(self)} is of format {found!r}, and this version of aiida-pacemaker reads format '
+                f'{self.FORMAT} of datasets: use the version that has made it, or a newer one'
+            )
         return list(self.base.attributes.get('shards'))
 
     @property
@@ -366,11 +375,12 @@ class PaceDatasetData(orm.Data):
             the summaries of the shards add up to.
         """
         super()._validate()
-        listed = {shard['name'] for shard in self.shards}
+        shards = self.base.attributes.get('shards')
+        listed = {shard['name'] for shard in shards}
         present = set(self.base.repository.list_object_names(self.FOLDER))
         if listed != present:
             raise StoringNotAllowed(f'the shards {sorted(listed)} are listed but {sorted(present)} are in the node')
-        for name, value in _totals(self.shards).items():
+        for name, value in _totals(shards).items():
             if self.base.attributes.get(name) != value:
                 raise StoringNotAllowed(
                     f'the attribute `{name}` is {self.base.attributes.get(name)} where the shards add up to {value}: '

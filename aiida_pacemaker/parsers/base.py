@@ -14,7 +14,8 @@ from aiida.parsers import Parser
 from aiida.repository.common import FileType
 
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
-from aiida_pacemaker.calculations.staging import LOST
+from aiida_pacemaker.calculations.staging import LOST, lost_by_stderr, note_lost
+from aiida_pacemaker.calculations.versions import CACHE_VERSION
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.active_set_files import MAX_BYTES
 from aiida_pacemaker.engine.failures import Diagnosis, Failure, diagnose
@@ -30,6 +31,8 @@ MAX_TEXT_BYTES = 100 * 1024 * 1024
 
 class PaceParser(Parser):
     """Base of the parsers: reads files safely and turns what the engine says of a failure into an exit code."""
+
+    CACHE_VERSION = CACHE_VERSION
 
     @property
     def job(self) -> type[PaceCalcJob]:
@@ -102,8 +105,10 @@ class PaceParser(Parser):
 
     def diagnose(self, log: str = '') -> ExitCode | None:
         """Return the exit code for what the job says of why it failed, None if it says nothing."""
-        if lost := self.job.lost_files(self.read_text(LOST)):
+        said = self.read_text(LOST) or lost_by_stderr(self.read_text(self.node.get_option('scheduler_stderr')))
+        if lost := self.job.lost_files(said):
             # The program was not even called.
+            note_lost(self.node, said)
             return lost
         diagnosis = diagnose(
             self.job.PROGRAM, stdout=self.read_text(self.job.STDOUT), stderr=self.read_text(self.job.STDERR), log=log

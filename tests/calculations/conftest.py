@@ -49,12 +49,22 @@ class Prepared:
         return [code.cmdline_params for code in self.info.codes_info]
 
 
+class Known(dict):
+    """What is known of files whose checksums are their names."""
+
+    def __init__(self, names):
+        super().__init__({name: name for name in names})
+
+    def note(self, sums):
+        self.update(sums)
+
+
 @pytest.fixture
 def prepare(aiida_profile, monkeypatch) -> Callable[..., Prepared]:
     """Return a function that prepares a job for submission to a computer that has the given files in its cache."""
 
     def run(entry_point: str, inputs: Mapping[str, Any], *held: str) -> Prepared:
-        monkeypatch.setattr(base, 'cache_of', lambda process: Cache(names=frozenset(held)))
+        monkeypatch.setattr(base, 'cache_of', lambda process: Cache(names=frozenset(held), checksums=Known(held)))
         process = instantiate_process(get_manager().get_runner(), CalculationFactory(entry_point), **inputs)
         with SandboxFolder() as folder:
             info = process.prepare_for_submission(folder)

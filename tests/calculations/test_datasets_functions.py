@@ -101,7 +101,7 @@ def test_split_by_source(dataset):
     assert one == 'one'
     # It has no node but the dataset.
     assert two.startswith('two@')
-    assert test.sources == {'two': dataset.uuid}
+    assert test.sources == {two: dataset.uuid}
 
 
 def test_equal_frames_are_never_on_both_sides(mgo_frames):

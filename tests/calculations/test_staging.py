@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import gzip
 import pickle
 import subprocess
@@ -17,7 +18,9 @@ from aiida.plugins import CalculationFactory, WorkflowFactory
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.calculations import cache, drivers
-from aiida_pacemaker.calculations.cache import CHECKSUM, NAME, SETTING
+from aiida_pacemaker.calculations.cache import SETTING, directory_name
+from aiida_pacemaker.calculations.checksums import LOST as NOT_FOUND
+from aiida_pacemaker.calculations.checksums import Checksums
 from aiida_pacemaker.calculations.drivers import tables
 from aiida_pacemaker.calculations.staging import LIST, SCRIPT, structure_files, training_files
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
@@ -41,7 +44,7 @@ class Place:
     def __init__(self, computer, fake_engine, folder):
         self.computer = computer
         self.folder = folder
-        self.cache = folder / NAME
+        self.cache = folder / directory_name(getpass.getuser())
         programs = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace', 'python')
         self.codes = _codes(computer, {program: fake_engine / program for program in programs})
 
@@ -66,8 +69,12 @@ class Place:
         return node
 
     def held(self):
-        """Return the names of what is in the cache, but for the checksums."""
-        return {path.name for path in self.cache.iterdir() if path.suffix != CHECKSUM}
+        """Return the names of what is in the cache."""
+        return {path.name for path in self.cache.iterdir()}
+
+    def sum_of(self, name):
+        """Return the checksum that the profile knows of a table."""
+        return Checksums(self.computer).get(name)
 
 
 @pytest.fixture
@@ -100,7 +107,7 @@ def test_a_generation_sends_only_what_is_new(place, train_inputs, dataset, other
     first = here.run('train', **train_inputs())
     (old,) = training_files(dataset, lj_baseline).values()
     assert staged(first) == {old: 'sent'}
-    assert len(here.held() - {old}) == 1
+    assert len(here.held() - {here.sum_of(old)}) == 1
 
     bigger = grown(dataset, others)
     _, new = training_files(bigger, lj_baseline).values()
@@ -163,7 +170,7 @@ def test_what_a_job_reads_is_its_own(place, train_inputs):
     second = here.run('train', **train_inputs(max_epochs=2))
     (name,) = staged(second)
     path = Path(second.get_remote_workdir(), name)
-    assert path.samefile(here.cache / name)
+    assert path.samefile(here.cache / here.sum_of(name))
     assert path.stat().st_mode & 0o222 == 0
     assert here.cache.stat().st_mode & 0o077 == 0
     content = path.read_bytes()
@@ -186,10 +193,11 @@ def test_another_baseline_makes_other_files(place, train_inputs):
     assert set(staged(here.run('train', **train_inputs(baseline=other))).values()) == {'sent'}
 
 
-def test_a_file_without_its_checksum_is_sent_again(place, train_inputs):
+def test_a_file_whose_checksum_is_not_known_is_sent_again(place, train_inputs):
+    """The computer cannot say what a file is: the profile has to know it."""
     here = place()
     (name,) = staged(here.run('train', **train_inputs()))
-    (here.cache / f'{name}{CHECKSUM}').unlink()
+    Checksums(here.computer).note({name: NOT_FOUND})
     assert staged(here.run('train', **train_inputs())) == {name: 'sent'}
     assert staged(here.run('train', **train_inputs(max_epochs=2))) == {name: 'held'}
 
@@ -201,7 +209,7 @@ def test_the_cache_can_be_elsewhere(place, train_inputs, tmp_path, path):
     assert set(staged(here.run('train', **train_inputs())).values()) == {'sent'}
     second = here.run('train', **train_inputs(max_epochs=2))
     assert set(staged(second).values()) == {'held'}
-    assert not (here.folder / NAME).exists()
+    assert not list(here.folder.glob('pacemaker_cache*'))
     assert not Path(second.get_remote_workdir(), 'made').exists()
 
 
@@ -249,6 +257,34 @@ def test_the_worst_moment(place, train_inputs, tmp_path, what, said):
     alone = place().run('train', **inputs)
     errors = [node.outputs.metrics['rmse_energy'] for node in (first, chain, alone)]
     assert errors[1] == errors[2] != errors[0]
+
+
+def test_what_was_lost_is_sent_again_whatever_is_there(place, train_inputs):
+    """A damaged file that comes back, or cannot be removed, does not stop one job after another."""
+    here = place()
+    (name,) = staged(here.run('train', **train_inputs()))
+    kept = here.cache / here.sum_of(name)
+    content = kept.read_bytes()
+    kept.unlink()
+    kept.write_text('planted')
+    process, code = CalculationFactory('pacemaker.train'), here.codes['train']
+    lost = run_get_node(process, code=code, **train_inputs(max_epochs=2)).node
+    assert lost.exit_status == 424
+    assert staged(lost) == {name: 'held'}
+    kept.write_text('planted')
+    assert staged(here.run('train', **train_inputs(max_epochs=2))) == {name: 'sent'}
+    assert kept.read_bytes() == content
+    assert staged(here.run('train', **train_inputs(max_epochs=3))) == {name: 'held'}
+
+
+def test_a_cache_that_is_not_of_this_account_alone(place, train_inputs, monkeypatch):
+    here = place()
+    here.run('train', **train_inputs())
+    here.cache.chmod(0o755)
+    said = []
+    monkeypatch.setattr(PaceTrainCalculation, 'report', lambda self, text, *_, **__: said.append(text))
+    assert set(staged(here.run('train', **train_inputs(max_epochs=2))).values()) == {'sent'}
+    assert any('is open to other accounts (mode 755, needed: 700)' in text for text in said)
 
 
 def test_what_did_not_arrive_as_it_was_sent(place, train_inputs, tmp_path):
@@ -309,7 +345,7 @@ def test_a_potential_is_kept_as_a_fit_goes_on_from_it(tmp_path):
     script = Path(drivers.__file__).parent / SCRIPT
     done = subprocess.run(['sh', script, 'keep', 'potential.yaml'], cwd=tmp_path, capture_output=True, check=True)
     assert done.stdout == done.stderr == b''
-    kept = {path.name: path.read_text() for path in (tmp_path / 'cache').iterdir() if path.suffix != CHECKSUM}
+    kept = {path.name: path.read_text() for path in (tmp_path / 'cache').iterdir()}
     assert kept == {sha256(text.encode()).hexdigest(): text for text in (content, stripped)}
 
 

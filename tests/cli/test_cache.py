@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import time
 
@@ -9,9 +10,10 @@ import pytest
 from aiida import orm
 from command_line import call
 
-from aiida_pacemaker.calculations.cache import CHECKSUM, NAME
+from aiida_pacemaker.calculations.cache import directory_name
 
-TABLE, POTENTIAL = 'a' * 24 + '.pckl.gzip', 'b' * 64
+TABLE, POTENTIAL = 'a' * 64, 'b' * 64
+NAME = directory_name(getpass.getuser())
 
 
 @pytest.fixture
@@ -25,11 +27,10 @@ def computer(aiida_computer_local, tmp_path):
 def cache(tmp_path):
     """Return a cache with two files, one of which was used ten days ago, and with something else."""
     folder = tmp_path / 'work' / NAME
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, mode=0o700)
     for name, days in ((TABLE, 10), (POTENTIAL, 1)):
         (folder / name).write_bytes(bytes(1500))
-        (folder / f'{name}{CHECKSUM}').write_text('sum')
-        os.utime(folder / f'{name}{CHECKSUM}', (time.time() - days * 86400 - 60,) * 2)
+        os.utime(folder / name, (time.time() - days * 86400 - 60,) * 2)
     (folder / 'notes.txt').write_text('of a person')
     return folder
 
@@ -54,12 +55,49 @@ def test_nothing_there(computer, tmp_path):
 def test_cleaning_takes_what_jobs_have_not_used(computer, cache):
     code, said = cache_command('clean', computer.label, '--unused-for', '5')
     assert (code, said) == (0, f'{cache} on `{computer.label}`: 1 files removed, 1.5 kB')
-    assert {path.name for path in cache.iterdir()} == {POTENTIAL, f'{POTENTIAL}{CHECKSUM}', 'notes.txt'}
+    assert {path.name for path in cache.iterdir()} == {POTENTIAL, 'notes.txt'}
 
 
 def test_cleaning_takes_nothing_else(computer, cache):
     assert cache_command('clean', computer.label)[0] == 0
     assert [path.name for path in cache.iterdir()] == ['notes.txt']
+
+
+def test_what_is_left_of_copies_that_were_broken_off(computer, cache):
+    """They are shown, and cleaned as soon as nobody can be at it any more."""
+    for name, days in ((f'.{TABLE}.node1.77', 2), (f'.{POTENTIAL}.node2.78', 0)):
+        (cache / name).write_bytes(bytes(500))
+        os.utime(cache / name, (time.time() - days * 86400 - 60,) * 2)
+    said = cache_command('show', computer.label)[1]
+    assert ': 2 files, 4 kB' in said
+    assert said.endswith('1 kB of it in 2 copies that did not come to their end')
+    assert cache_command('clean', computer.label, '--unused-for', '50')[1].endswith('1 files removed, 500 B')
+    assert {path.name for path in cache.iterdir()} == {TABLE, POTENTIAL, f'.{POTENTIAL}.node2.78', 'notes.txt'}
+
+
+def test_a_cache_that_others_can_get_at(computer, cache, tmp_path):
+    cache.chmod(0o770)
+    for command in ('show', 'clean'):
+        code, said = cache_command(command, computer.label)
+        assert code == 1
+        assert 'is open to other accounts (mode 770, needed: 700)' in said
+    code, said = cache_command('set', computer.label, str(cache))
+    assert code == 1
+    assert 'mode 770' in said
+    cache.chmod(0o700)
+    link = tmp_path / 'link'
+    link.symlink_to(cache)
+    code, said = cache_command('set', computer.label, str(link))
+    assert code == 1
+    assert 'is a link or a file' in said
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason='only root can give a directory to another account')
+def test_a_cache_of_another_account(computer, cache):
+    os.chown(cache, 12345, -1)
+    code, said = cache_command('show', computer.label)
+    assert code == 1
+    assert 'belongs to another account (number 12345, root is 0)' in said
 
 
 def test_putting_it_elsewhere_and_back(computer, cache, tmp_path):
@@ -81,6 +119,7 @@ def test_directories_that_are_refused(computer, tmp_path):
         1,
         'Error: `relative/path` is not an absolute path: give one that begins with `/`',
     )
+    assert '`/` cannot be a cache' in cache_command('set', computer.label, '/')[1]
     code, said = cache_command('set', computer.label, f'{tmp_path}/file/below')
     assert code == 1
     assert 'cannot be written to' in said

@@ -16,6 +16,7 @@ from aiida.tools.archive import create_archive, import_archive
 
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.merging import MergeOptions, merge_sources
 from aiida_pacemaker.data import dataset as dataset_module
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import read
@@ -144,6 +145,26 @@ def test_tampered_attributes_are_not_stored(mgo_frames, name, value):
     node.base.attributes.set(name, value)
     with pytest.raises(StoringNotAllowed, match=name):
         node.store()
+
+
+@pytest.mark.fault(
+    'a dataset of a format that is not known, of a later version or damaged',
+    engine='-',
+    here='refused wherever it is read, merged or trained on, with both formats',
+    ends='refused',
+)
+@pytest.mark.parametrize('found', [0, 2, None])
+def test_another_format_is_not_read(mgo_frames, found):
+    node = PaceDatasetData(mgo_frames.select([0])).store()
+    node.backend_entity.set_attribute('format', found)
+    loaded = orm.load_node(node.pk)
+    for reading in (loaded.get_frames, loaded.get_hashes, loaded.get_energies, loaded.to_ase, loaded.frames_per_source):
+        with pytest.raises(ValueError, match=f'is of format {found}, and this version .* reads format 1'):
+            reading()
+    with pytest.raises(ValueError, match='reads format 1'):
+        PaceDatasetData(parents=[loaded])
+    with pytest.raises(ValueError, match='reads format 1'):
+        merge_sources(None, {'source': loaded}, MergeOptions())
 
 
 def test_tampered_files_are_not_stored(mgo_frames):

@@ -56,6 +56,17 @@ def test_equal_labels_that_are_said_to_be_of_two_levels(mgo_frames):
         PaceDatasetData(parents=[one, other])
 
 
+def test_equal_trajectories_that_are_said_to_be_of_two_levels(mgo_frames):
+    one, other = (PaceDatasetData(mgo_frames.select([0])).to_trajectories()[0].store() for _ in range(2))
+    levels = {'source_0000': PBE, 'source_0001': LDA}
+    with pytest.raises(RefusedError, match='labels of the same source, and differ in functional'):
+        merge_frames(one, other, levels=levels)
+    base, _ = merge_frames(one, levels={'source_0000': PBE})
+    with pytest.raises(RefusedError, match='labels of the same source, and differ in functional'):
+        merge_frames(other, base=base, levels={'source_0000': LDA})
+    assert merge_frames(other, base=base, levels={'source_0000': PBE})[0].n_frames == 1
+
+
 def test_other_labels_make_another_key(mgo_frames):
     frames = mgo_frames.select(range(3))
     named, renamed = with_content_keys(frames, ())

@@ -1,21 +1,24 @@
 # Files that this computer has already are taken from its cache, and those that were sent are kept there for later jobs.
 #
 #   sh stage.sh             before the program: does what `stage.list` says; what cannot be had is said in `stage.lost`
-#   sh stage.sh keep FILE   after it: keeps a result by its checksum; of a potential also without its `_fit_cycles`,
-#                           which is how a fit goes on from it
+#   sh stage.sh keep FILE   after it: keeps a result; of a potential also without its `_fit_cycles`, which is how a fit
+#                           goes on from it
 #
 # Lines of `stage.list`:
 #
 #   cache DIRECTORY
-#   sent CHECKSUM FILE NAME   FILE came with the job, and is kept as NAME
-#   held CHECKSUM FILE NAME   FILE is to be NAME of the cache; the checksum is `-` if only the cache knows it
-#   from - FILE PATH          FILE is to be a file in the folder of another job
+#   sent CHECKSUM FILE    FILE came with the job, and is kept
+#   held CHECKSUM FILE    FILE is to be a file of the cache
+#   from - FILE PATH      FILE is to be a file in the folder of another job
 #
-# Every file that is in place has the same content as when it was made, and is not lost with the cache: it is a hard
-# link or a copy, and read-only, since other jobs may have the same. NAME.sha256 holds the checksum of NAME; when it was
-# touched last is when NAME was used last.
+# Files of the cache are named by their SHA-256, which the one who sent the job knows: whatever the cache has, no file
+# with another content is put in place. It is looked at where it has been put, as a file of this account that nobody
+# else can write to, so that nothing can be exchanged between its checksum and the program. The cache is a directory of
+# this account alone; any other is not used. When a file was touched last is when it was used last.
 umask 077
 cache=$(sed -n 's/^cache //p' stage.list)
+me=$(id -u)
+missing=
 
 digest() {
   if command -v sha256sum > /dev/null 2>&1; then
@@ -25,63 +28,92 @@ digest() {
   fi | cut -c 1-64
 }
 
+# A file of this account that no other can write to.
+is_private() {
+  [ -n "$(find "$1" -prune -type f -user "$me" ! -perm -020 ! -perm -002 2> /dev/null)" ]
+}
+
+# A directory of this account that no other can look into.
+is_cache() {
+  [ -n "$(find "$cache" -prune -type d -user "$me" ! -perm -040 ! -perm -020 ! -perm -010 ! -perm -004 ! -perm -002 \
+    ! -perm -001 2> /dev/null)" ]
+}
+
+# Somebody may have a file open for writing since a time when it could be written to: then a copy is taken instead.
+make_private() {
+  is_private "$1" || { cp "$1" stage.part && mv -f stage.part "$1"; }
+}
+
 share() {
   rm -f "$2"
-  ln "$1" "$2" 2> /dev/null || cp "$1" "$2" 2> /dev/null
+  { is_private "$1" && ln "$1" "$2" 2> /dev/null; } || cp "$1" "$2" 2> /dev/null
 }
 
 # A cache that cannot be written to costs time, not results.
 keep() {
-  [ -f "$cache/$2" ] && [ -f "$cache/$2.sha256" ] && return
-  part="$cache/.$2.$(uname -n).$$"
+  [ -n "$cache" ] || return
+  mkdir -p "$cache" 2> /dev/null
+  if ! is_cache; then
+    echo "stage.sh: $1 is not kept, since $cache is not a directory of $(id -un) alone"
+    return
+  fi
   chmod a-w "$1"
-  mkdir -p "$cache" && share "$1" "$part" && mv -f "$part" "$cache/$2" \
-    && echo "$3" > "$part" && mv -f "$part" "$cache/$2.sha256" \
-    || echo "stage.sh: $2 could not be kept in $cache"
+  if is_private "$cache/$2" && [ "$(digest "$cache/$2")" = "$2" ]; then
+    touch -c "$cache/$2"
+    return
+  fi
+  part="$cache/.$2.$(uname -n).$$"
+  share "$1" "$part" && mv -f "$part" "$cache/$2" && return
+  rm -f "$part"
+  echo "stage.sh: $1 could not be kept in $cache"
 }
 
+# Not told by the size of a file, which a full disk keeps empty.
 lost() {
+  missing=yes
   rm -f "$2"
+  echo "stage.sh lost: $*" >&2
   echo "$*" >> stage.lost
 }
 
 if [ "$1" = keep ]; then
-  [ -f "$2" ] || exit 0
-  sum=$(digest "$2")
-  keep "$2" "$sum" "$sum"
+  [ -f "$2" ] && make_private "$2" || exit 0
+  keep "$2" "$(digest "$2")"
   if grep -q '^[[:blank:]]*_fit_cycles:' "$2"; then
-    sed '/^[[:blank:]]*_fit_cycles:/d' "$2" > stage.part
-    sum=$(digest stage.part)
-    keep stage.part "$sum" "$sum"
-    rm -f stage.part
+    sed '/^[[:blank:]]*_fit_cycles:/d' "$2" > stage.fit && keep stage.fit "$(digest stage.fit)"
+    rm -f stage.fit
   fi
   exit 0
 fi
 
 rm -f stage.lost
-while read -r what sum file name; do
+while read -r what sum file path; do
   case $what in
     sent)
-      if [ "$(digest "$file")" = "$sum" ]; then
-        keep "$file" "$name" "$sum"
+      if make_private "$file" && [ "$(digest "$file")" = "$sum" ]; then
+        keep "$file" "$sum"
       else
         lost "$what" "$file" 'did not arrive as it was sent'
       fi
       ;;
     held)
-      [ "$sum" != - ] || sum=$(cat "$cache/$name.sha256" 2> /dev/null)
-      if ! share "$cache/$name" "$file"; then
+      if [ ! -e "$cache/$sum" ]; then
         lost "$what" "$file" 'is not in the cache any more'
-      elif [ "$(digest "$file")" != "$sum" ]; then
-        rm -f "$cache/$name" "$cache/$name.sha256"
+      elif ! is_cache; then
+        lost "$what" "$file" "is in a cache that is not of this account alone: $cache"
+      elif ! share "$cache/$sum" "$file"; then
+        lost "$what" "$file" 'could not be put in place: is the disk full, or a quota used up?'
+      elif ! is_private "$file" || [ "$(digest "$file")" != "$sum" ]; then
+        rm -f "$cache/$sum"
         lost "$what" "$file" 'was damaged in the cache'
       else
-        touch -c "$cache/$name.sha256"
+        chmod a-w "$file"
+        touch -c "$cache/$sum"
       fi
       ;;
     from)
-      share "$name" "$file" || lost "$what" "$file" "is not there any more: $name"
+      share "$path" "$file" || lost "$what" "$file" "is not there any more: $path"
       ;;
   esac
 done < stage.list
-[ ! -s stage.lost ]
+[ -z "$missing" ]
