@@ -49,11 +49,14 @@ _SAID = 'stage.sh lost: '
 def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> dict[str, str]:
     """Return the name of the engine's file for each shard of a labelled dataset.
 
-    The name says all that the content follows from: the shard, the baseline that is taken off, and whether weights are
-    written.
+    The name says all that the content follows from: the shard, what the baseline takes off its pairs of elements,
+    however that is said, and whether weights are written.
     """
-    parameters = json.dumps(baseline.model_dump(mode='json'), sort_keys=True) + (' with weights' if weights else '')
-    return {shard['name']: _file_name(shard['name'], parameters) for shard in dataset.shards}
+    names = {}
+    for shard in dataset.shards:
+        parameters = json.dumps(baseline.plain_terms(shard['elements']), sort_keys=True)
+        names[shard['name']] = _file_name(shard['name'], parameters + (' with weights' if weights else ''))
+    return names
 
 
 def structure_files(dataset: PaceDatasetData) -> dict[str, str]:
