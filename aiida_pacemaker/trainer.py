@@ -103,35 +103,42 @@ class PacemakerTrainer(BaseTrainer):
         return submit(PaceTrainBaseWorkChain, **self._training(dataset, initial_potential))
 
     def select_active_set(
-        self, candidates: Sequence[PaceDatasetData], potential: PacePotentialData
+        self,
+        candidates: Sequence[PaceDatasetData],
+        potential: PacePotentialData,
+        dataset: PaceDatasetData | None = None,
     ) -> PaceDatasetData | None:
         """Return the candidates that enlarge the active set of a potential most (D-optimality, MaxVol).
 
-        :raises TrainerError: if a job fails, or if the potential was not trained by AiiDA: its data are then unknown.
+        :param candidates: sets of structures, labelled or not.
+        :param potential: the potential that they are to improve.
+        :param dataset: labelled frames to build the active set from, as for :meth:`active_set`.
+        :raises TrainerError: if a job fails, or if the data of the potential are not known.
         """
         options = SelectOptions(max_structures=self._config.active_set_size)
         pace = {
             'code': self._code('pace_select'),
             'potential': potential,
-            'active_set': self.active_set(potential),
-            'candidates': {f'candidates_{index:02d}': dataset for index, dataset in enumerate(candidates)},
+            'active_set': self.active_set(potential, dataset),
+            'candidates': {f'candidates_{index:02d}': each for index, each in enumerate(candidates)},
             'options': orm.Dict(options.model_dump(mode='json', exclude_none=True)),
             'metadata': self._metadata,
         }
         return _run(PaceSelectBaseWorkChain, {'pace': pace}).get('selected')
 
-    def active_set(self, potential: PacePotentialData) -> PaceActiveSetData:
+    def active_set(self, potential: PacePotentialData, dataset: PaceDatasetData | None = None) -> PaceActiveSetData:
         """Return the active set of a potential.
 
-        It is built from what the training left on the computer or, if that has been cleaned or is elsewhere, from its
-        dataset.
+        Without a dataset it is built from what the training left on the computer or, if that has been cleaned or is
+        elsewhere, from the dataset of the training.
 
-        :raises TrainerError: if the job fails, or if the potential was not trained by AiiDA.
+        :param potential: the potential.
+        :param dataset: labelled frames to build it from instead; needed for a potential that no training in this
+            profile has made, such as an imported one.
+        :raises TrainerError: if the job fails, or if the data of the potential are not known.
         """
-        if potential.creator is None:
-            raise TrainerError(f'{potential} has no training job, so there are no data to build an active set from')
-        training, code = potential.creator, self._code('pace_activeset')
-        data = data_of_training(training.outputs.remote_folder, training.inputs.dataset, code)
+        code = self._code('pace_activeset')
+        data = _data_of(potential, code) if dataset is None else {'dataset': dataset}
         pace = {'code': code, 'potential': potential, 'metadata': self._metadata, **data}
         return _run(PaceActiveSetBaseWorkChain, {'pace': pace})['active_set']
 
@@ -186,6 +193,21 @@ def _loaded_code(code: orm.AbstractCode | str) -> orm.AbstractCode:
             f'there is no code {code!r}: `verdi code list` has those that there are, `aiida-pacemaker setup` makes '
             'those of the engine'
         ) from exception
+
+
+def _data_of(potential: PacePotentialData, code: orm.AbstractCode) -> dict[str, Any]:
+    """Return the data that a potential was fitted to, as an input of the active set.
+
+    :raises TrainerError: if its training is not in this profile.
+    """
+    training = potential.creator
+    if not isinstance(training, orm.CalcJobNode) or 'dataset' not in training.inputs:
+        raise TrainerError(
+            f'{potential} was not trained in this profile, so its data are not known. Give those that it was fitted to '
+            '(or that it is to be compared with) as `dataset`, as in '
+            '`select_active_set(candidates, potential, dataset=dataset)`'
+        )
+    return dict(data_of_training(training.outputs.remote_folder, training.inputs.dataset, code))
 
 
 def _run(process: Any, inputs: dict[str, Any]) -> Any:

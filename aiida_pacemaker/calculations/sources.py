@@ -9,7 +9,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.trajectories import REMARKS
+from aiida_pacemaker.data.trajectories import FOUND, REMARKS
 from aiida_pacemaker.frames.ase_io.apart import FileReader
 from aiida_pacemaker.frames.ase_io.compression import is_pickle, plain_name
 from aiida_pacemaker.frames.label_keys import LabelKeys
@@ -123,7 +123,9 @@ def read_source(
         _check_arrays(node, keys)
         reading = read_trajectory(node, convention, labelled=labelled is not False)
         remarks = tuple(node.base.attributes.get(REMARKS, None) or ()) if labelled is not False else ()
-        return replace(reading, warnings=(*reading.warnings, *remarks))
+        found = node.base.attributes.get(FOUND, None)
+        missing = reading.missing if found is None else dict.fromkeys(range(len(reading.frames)), found)
+        return replace(reading, warnings=(*reading.warnings, *remarks), missing=missing)
     complaint = complaint_about_source(node)
     if complaint is not None:
         raise ValueError(complaint)

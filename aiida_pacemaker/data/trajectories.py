@@ -20,6 +20,8 @@ from aiida_pacemaker.frames.trajectory import to_arrays
 
 #: Attribute of a trajectory with what was to be said of its labels when it was made, for the report of a merge.
 REMARKS = 'remarks'
+#: Attribute of a trajectory without labels: the names that could be labels in its structures, which it does not keep.
+FOUND = 'found_instead_of_labels'
 
 
 def trajectories_from_atoms(
@@ -46,6 +48,10 @@ def trajectories_from_atoms(
     if reading.warnings:
         for node in nodes:
             node.base.attributes.set(REMARKS, list(reading.warnings))
+    found = next((text for text in reading.missing.values() if 'keys=' in text), None)
+    if found is not None and reading.frames.energy is None:
+        for node in nodes:
+            node.base.attributes.set(FOUND, f'the structures that it was made of: {found}')
     return nodes
 
 

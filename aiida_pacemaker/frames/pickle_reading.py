@@ -20,6 +20,7 @@ from .label_keys import LabelKeys
 from .pickle_limits import UnreadablePickle
 from .pickle_objects import Structure
 from .pickle_opcodes import ForbiddenPickle
+from .pickle_rivals import WithRivals, refuse_rivals
 from .pickle_tables import MAX_SIZE, Column, Source, Table, damage_reported, read_table
 from .pickle_writing import RESERVED_PREFIX
 from .table import FloatArray, Frames, IntArray
@@ -74,18 +75,21 @@ def read_dataset(
     :returns: the frames, and the names of the columns that were left out; names that only repeat the content hashes of
         the frames, as this package writes them, are not counted.
     :raises UnreadablePickle: as :func:`read_table`, if a column is missing or a row of one does not fit its structure,
-        or if the engine would treat frames specially because of their names.
+        if there are other labels that differ and none is named, or if the engine would treat frames specially because
+        of their names.
     """
     keys = keys or LabelKeys()
     energy, forces = keys.energy or 'energy', keys.forces or 'forces'
     stress = keys.virial or keys.stress or 'stress'
     labels = (energy, forces, stress)
-    table = read_table(source, columns={'ase_atoms', *labels, *WEIGHTS, _FACTOR, _NAME}, max_size=max_size)
+    wanted = WithRivals({'ase_atoms', *labels, *WEIGHTS, _FACTOR, _NAME})
+    table = read_table(source, columns=wanted, max_size=max_size)
     _check_columns(table, keys)
     columns = table.columns
     used = {'ase_atoms', *labels}
     with damage_reported():
         frames = _structures(_needed(table, 'ase_atoms'), source_key, table)
+        refuse_rivals(table, frames, keys)
         if any(label in columns for label in labels):
             missing = [None] * len(table)
             frames = _with_labels(frames, *(columns.get(label, missing) for label in labels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,7 @@ class Table:
         return (*self.columns, *self.skipped)
 
 
-def read_table(source: Source, *, columns: Collection[str] | None = None, max_size: int = MAX_SIZE) -> Table:
+def read_table(source: Source, *, columns: Container[str] | None = None, max_size: int = MAX_SIZE) -> Table:
     """Read a pickled ``pandas.DataFrame``, gzipped or not.
 
     :param source: the content of the file, its path, or the file itself, open for reading bytes.
@@ -87,7 +87,7 @@ class _Builder:
     :param wanted: names of the columns that are needed; all that can be read where None.
     """
 
-    def __init__(self, limits: Limits, wanted: Collection[str] | None) -> None:
+    def __init__(self, limits: Limits, wanted: Container[str] | None) -> None:
         self._limits = limits
         self._wanted = wanted
         self._objects = Objects()
@@ -155,7 +155,7 @@ class _Builder:
 
     def put_block(self, names: Sequence[str], values: Any, n_rows: int) -> None:
         """Enter the columns of a block, or why they cannot be read."""
-        if self._wanted is not None and not set(self._wanted) & set(names):
+        if self._wanted is not None and not any(name in self._wanted for name in names):
             self._skipped |= dict.fromkeys(names)
             return
         try:

@@ -52,6 +52,17 @@ def test_a_path_becomes_a_file_of_that_name(file, monkeypatch):
     assert merge_frames('copper.extxyz')[0].n_frames == 4
 
 
+def test_names_of_labels_in_structures_are_listed_where_labels_are_missing():
+    atoms = bulk('Cu', cubic=True)
+    atoms.info['REF_energy'] = -1.0
+    atoms.arrays['REF_forces'] = np.zeros((4, 3))
+    for given in (atoms, trajectories_from_atoms([atoms])[0]):
+        with pytest.raises(RefusedError, match=r"found REF_forces, REF_energy.*keys=.*'energy': 'REF_energy'"):
+            merge_frames(given, require_stress=False)
+    named = trajectories_from_atoms([atoms], keys={'energy': 'REF_energy', 'forces': 'REF_forces'})
+    assert merge_frames(*named, require_stress=False)[0].get_energies().tolist() == [-1.0]
+
+
 def test_structures_of_ase_become_trajectories(images):
     listed, _ = merge_frames(images)
     assert len(contributing_trajectories(listed)) == 1

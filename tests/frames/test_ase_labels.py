@@ -238,6 +238,12 @@ def test_a_stress_that_is_not_read_is_said():
     assert '1 frame(s) have no stress, but dft_virial, which is not read' in found.warnings[0]
 
 
+def test_keys_that_are_no_labels_are_listed_where_a_label_is_missing():
+    missing = reading(extxyz('energy_per_atom=-3.5', ':forces:R:3', 1)).missing
+    assert missing[0].startswith('found forces')
+    assert missing[0].endswith('its other keys are energy_per_atom')
+
+
 def test_names_that_no_structure_has_are_refused():
     text = extxyz('Energy=-7.0', ':force:R:3', 1)
     with pytest.raises(

@@ -9,6 +9,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import (
@@ -162,6 +163,34 @@ def test_corrected_energies_are_not_taken_for_energies():
     assert ignored == ()
     with pytest.raises(UnreadablePickle, match='no column `energie`'):
         read_dataset(content, 'mgo', keys=LabelKeys(energy='energie'))
+
+
+@pytest.mark.fault(
+    'a pickled dataset has two columns of energies or forces that differ, such as `energy` and `free_energy`',
+    engine='fits to `energy`, whatever the forces belong to',
+    here='refuses the file until `keys` names one; the message lists both',
+    ends='none is made',
+)
+@pytest.mark.parametrize('other', ['REF_energy', 'free_energy', 'energy_pred'])
+def test_two_columns_of_energies_are_refused_until_one_is_named(other):
+    """As in files that ASE reads: the forces belong to one of them, and the table does not say to which."""
+    images = [bulk('Cu', cubic=True, a=a) for a in (3.5, 3.6)]
+    columns = {'ase_atoms': images, 'energy': [-1.0, -1.1], 'forces': [np.zeros((4, 3))] * 2}
+    content = pickled({**columns, other: [-1.0, -3.1]})
+    with pytest.raises(UnreadablePickle, match=rf"`energy` and `{other}` differ, first in row 1.*'energy': '{other}'"):
+        read_dataset(content, 'x')
+    for name, energies in (('energy', [-1.0, -1.1]), (other, [-1.0, -3.1])):
+        assert read_dataset(content, 'x', keys=LabelKeys(energy=name))[0].energy.tolist() == energies
+    for equal in ({other: columns['energy']}, {'energy_corrected': [-5.0, -5.1]}, {'energy_per_atom': [-0.25, -0.3]}):
+        assert read_dataset(pickled({**columns, **equal}), 'x')[0].energy.tolist() == columns['energy']
+
+
+def test_two_columns_of_forces_are_refused_until_one_is_named():
+    images = [bulk('Cu', cubic=True)]
+    columns = {'ase_atoms': images, 'energy': [-1.0], 'forces': [np.zeros((4, 3))], 'dft_forces': [np.ones((4, 3))]}
+    with pytest.raises(UnreadablePickle, match='`forces` and `dft_forces` differ'):
+        read_dataset(pickled(columns), 'x')
+    assert (read_dataset(pickled(columns), 'x', keys=LabelKeys(forces='dft_forces'))[0].forces == 1).all()
 
 
 def test_labels_may_be_lists_and_matrices():

@@ -7,6 +7,7 @@ import pytest
 from aiida import orm
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.potentials import import_potential_file
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.trainer import BaseTrainer, PacemakerTrainer, TrainerError
@@ -77,13 +78,19 @@ def test_failure_is_raised_with_its_reason(trainer, narrow):
         broken.train(narrow)
 
 
-def test_imported_potential_has_no_data(trainer, narrow):
+def test_an_imported_potential_is_compared_with_the_dataset_that_is_given(trainer, narrow, pool, tmp_path):
+    """The creator of an import is no training: its data are asked for, and taken."""
     potential, _ = trainer.train(narrow)
-    imported = PacePotentialData(
+    potential.write_files(tmp_path)
+    (path,) = (path for path in tmp_path.glob('*.yaml') if 'asi' not in path.name)
+    imported = import_potential_file(path)
+    constructed = PacePotentialData(
         potential.get_b_basis(), baseline=potential.baseline, reference_energies=potential.reference_energies
     ).store()
-    with pytest.raises(TrainerError, match='no training job'):
-        trainer.active_set(imported)
+    for unknown in (imported, constructed):
+        with pytest.raises(TrainerError, match=r'not trained in this profile.*dataset=dataset'):
+            trainer.select_active_set([pool], unknown)
+    assert trainer.select_active_set([pool], imported, dataset=narrow).n_frames > 0
 
 
 def test_submission_returns_at_once(trainer, narrow, monkeypatch):

@@ -215,6 +215,9 @@ class _Finder:
             suggested.pop('virial', None)
         said = {kind: name for kind, name in suggested.items() if name != kind}
         advice = f'; say which are the labels, as in keys={said}' if said else ''
+        rest_of_keys = [name for name in self.values if name not in (*names, 'numbers', 'positions')][:_LISTED]
+        if rest_of_keys and not set(absent) <= suggested.keys():
+            advice += f'; its other keys are {", ".join(rest_of_keys)}'
         return f'found {", ".join(names[:_LISTED])}{advice}'
 
     def refuse_contradiction(self, beside: Mapping[str, Any], results: Mapping[str, Any]) -> None:
