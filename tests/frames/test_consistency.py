@@ -207,6 +207,16 @@ def test_there_is_no_false_alarm_whatever_the_rattling(seed):
     assert contradictions(frames_of(images)) == {}
 
 
+def test_few_frames_in_which_all_changes_are_not_refused():
+    """Four frames of one composition, of other cells and atoms: what forces and stresses each say is hardly known."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        images = [bulk('Cu', cubic=True, a=3.8 * (1 + rng.uniform(-0.04, 0.04))) for _ in range(4)]
+        for step, image in enumerate(images):
+            image.rattle(0.1, seed=100 * seed + step)
+        assert not contradictions(frames_of(images)), seed
+
+
 def test_the_cost_is_bounded():
     """Thousands of frames are looked at here and there."""
     many = dynamics().select(np.arange(20_000) % 10)

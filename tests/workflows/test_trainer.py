@@ -81,7 +81,8 @@ def test_failure_is_raised_with_its_reason(trainer, narrow):
 def test_an_imported_potential_is_compared_with_the_dataset_that_is_given(trainer, narrow, pool, tmp_path):
     """The creator of an import is no training: its data are asked for, and taken."""
     potential, _ = trainer.train(narrow)
-    potential.write_files(tmp_path)
+    with pytest.warns(UserWarning, match='yace'):
+        potential.write_files(tmp_path)
     (path,) = (path for path in tmp_path.glob('*.yaml') if 'asi' not in path.name)
     imported = import_potential_file(path)
     constructed = PacePotentialData(
