@@ -25,7 +25,7 @@ from aiida_pacemaker.baseline.zbl import distance_of_concern
 from aiida_pacemaker.calculations.given_sources import dataset_of, nodes_of
 from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.calculations.merge_options import MergeOptions
-from aiida_pacemaker.calculations.merging import BASE, merge_sources
+from aiida_pacemaker.calculations.merging import file_names, merge_sources
 from aiida_pacemaker.calculations.reference_atoms import isolated_atom_energies
 from aiida_pacemaker.calculations.sources import Source, convention_of
 from aiida_pacemaker.calculations.surveys import shortest_of
@@ -270,10 +270,10 @@ def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
             with suppress(UnknownConventionError):
                 recognised[label] = convention_of(node)
     parsed = parse_options(MergeOptions, {**options, 'conventions': {**recognised, **options.get('conventions', {})}})
-    for name, labels in (('conventions', parsed.conventions), ('levels', parsed.levels)):
-        strange = sorted(set(labels) - {*sources, BASE})
-        if strange:
-            raise RefusedError(f'`{name}` speaks of `{"`, `".join(strange)}`, the sources are {", ".join(sources)}')
+    try:
+        parsed.check_labels(file_names(sources))
+    except ValueError as exception:
+        raise RefusedError(str(exception)) from exception
     if parsed.labelled:
         parsed = parsed.model_copy(update={'levels': {**recognised_levels(sources), **parsed.levels}})
     return orm.Dict(parsed.model_dump(mode='json'))

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from aiida_pacemaker.calculations.surveys import fingerprints_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
 from aiida_pacemaker.frames.merging import Deduplication, differing_labels
 from aiida_pacemaker.frames.near_duplicates import Fingerprints, Pair, fingerprints, matching_atoms, near_pairs
 from aiida_pacemaker.frames.table import BoolArray, Frames, IntArray
 
-#: Shards whose fingerprints are remembered: those of ten million frames, which take 700 MB.
-REMEMBERED = 1024
 #: Pairs of frames that are compared atom by atom at once.
 PAIRS_AT_ONCE = 2000
 
@@ -148,24 +146,6 @@ def frames_at(dataset: PaceDatasetData, rows: IntArray) -> Frames:
             places.append(here)
         start = stop
     return Frames.concatenate(tables).select(np.argsort(np.concatenate(places), kind='stable'))
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """A shard, which is known by its name whatever dataset it is in."""
-
-    name: str
-    dataset: PaceDatasetData = field(compare=False)
-
-
-def fingerprints_of(dataset: PaceDatasetData) -> Fingerprints:
-    """Return the fingerprints of all frames of a dataset, those of each shard computed once."""
-    return Fingerprints.concatenate([_fingerprints(_Shard(shard['name'], dataset)) for shard in dataset.shards])
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _fingerprints(shard: _Shard) -> Fingerprints:
-    return fingerprints(shard.dataset.get_shard(shard.name))
 
 
 def shared_frames(dataset: PaceDatasetData, others: Mapping[str, PaceDatasetData]) -> BoolArray:

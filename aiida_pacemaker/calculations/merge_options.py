@@ -13,6 +13,9 @@ from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.sources.registry import source_called
 
+#: What the dataset that others are merged into is called in options and reports.
+BASE = 'base'
+
 
 class MergeOptions(BaseModel):
     """What may join a dataset, and how it is read."""
@@ -99,17 +102,24 @@ class MergeOptions(BaseModel):
         return self
 
     def check_labels(self, names: Mapping[str, str]) -> None:
-        """Hold what is said of single files against what is merged.
+        """Hold what is said of single sources against what is merged.
 
         :param names: the name of each file by the label of its source; of what is no file, its label only.
-        :raises ValueError: if `keys` or `formats` speaks of something else.
+        :raises ValueError: if an option speaks of something else.
         """
-        named = {'keys': set() if isinstance(self.keys, LabelKeys) else set(self.keys)}
-        named['formats'] = set() if isinstance(self.formats, str) else set(self.formats) - set(names.values())
+        named = {
+            'conventions': set(self.conventions),
+            'keys': set() if isinstance(self.keys, LabelKeys) else set(self.keys),
+            'formats': set() if isinstance(self.formats, str) else set(self.formats) - set(names.values()),
+            'weights': set() if isinstance(self.weights, FrameWeights) else set(self.weights),
+            'levels': set(self.levels) - {BASE},
+        }
         for option, labels in named.items():
             unknown = sorted(labels - set(names))
             if unknown:
-                raise ValueError(f'`{option}` speaks of {unknown[0]}, but the sources are {", ".join(names) or "none"}')
+                hint = '; a base is taken as it is, give it as a source instead' if BASE in unknown else ''
+                known = ', '.join(names) or 'none'
+                raise ValueError(f'`{option}` speaks of {", ".join(unknown)}, but the sources are {known}{hint}')
 
     def keys_of(self, label: str) -> LabelKeys:
         """Return what is said here of the names of the labels of a source."""

@@ -12,7 +12,7 @@ from aiida_pacemaker.calculations.atoms_aside import AtomsAside
 from aiida_pacemaker.calculations.known_frames import KnownFrames, part_of_dataset, part_of_frames
 from aiida_pacemaker.calculations.label_checks import LabelWatch
 from aiida_pacemaker.calculations.level_checks import LevelBook
-from aiida_pacemaker.calculations.merge_options import MergeOptions
+from aiida_pacemaker.calculations.merge_options import BASE, MergeOptions
 from aiida_pacemaker.calculations.sources import RawSource, Source, read_source
 from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.calculations.weight_checks import WeightBook
@@ -28,8 +28,6 @@ from aiida_pacemaker.frames.theory import LevelOfTheory
 
 #: How many near duplicates, and how many isolated atoms, a report lists.
 LISTED = 100
-#: What the dataset that others are merged into is called in reports.
-BASE = 'base'
 
 
 @dataclass
@@ -312,9 +310,8 @@ def merge_sources(
     :raises MixedLevelsError: if labels of different levels of theory would be mixed and the options do not allow it.
     :raises ValueError: if there is nothing to merge, or if labelled and unlabelled frames would be mixed.
     """
-    options.check_labels({label: str(getattr(node, 'filename', '')) for label, node in sources.items()})
+    options.check_labels(file_names(sources))
     merger = Merger(options)
-    merger.weights.check_labels(sources)
     if base is not None:
         merger.take_base(base)
     others: dict[str, RawSource] = {}
@@ -340,6 +337,11 @@ def merge_sources(
     if options.labelled:
         merger.warnings += merger.labels.warnings() + merger.book.warnings(dataset)
     return dataset, merger.atoms.dataset(merger.book.levels), merger.report()
+
+
+def file_names(sources: Mapping[str, Source]) -> dict[str, str]:
+    """Return the names of files by the labels of their sources; nothing for what is no file."""
+    return {label: str(getattr(node, 'filename', '')) for label, node in sources.items()}
 
 
 def _with_what_is_there(refusal: Refusal, missing: Mapping[int, str]) -> Refusal:

@@ -79,7 +79,10 @@ def import_potential_file(
         c_tilde = tilde if c_tilde is None and tilde.is_file() else c_tilde
     given: dict[str, orm.Data] = {'file': _node(path, content)}
     if c_tilde is not None:
-        given['c_tilde'] = _node(Path(c_tilde), Path(c_tilde).read_bytes())
+        try:
+            given['c_tilde'] = _node(Path(c_tilde), Path(c_tilde).read_bytes())
+        except OSError as exception:
+            raise RefusedError(f'{c_tilde}: {exception}') from exception
     if reference_energies is not None:
         given['reference_energies'] = orm.Dict(dict(reference_energies))
     if baseline is not None:

@@ -16,10 +16,13 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
 from aiida_pacemaker.engine.survey import Survey, corrected_energies, join, survey
 from aiida_pacemaker.engine.unseen import Surroundings, all_surroundings
+from aiida_pacemaker.frames.near_duplicates import Fingerprints, fingerprints
 from aiida_pacemaker.frames.table import FloatArray
 
 #: Shards whose numbers are remembered: those of some ten million frames.
 REMEMBERED = 4096
+#: Shards whose fingerprints are remembered: those of ten million frames, which take 700 MB.
+FINGERPRINTS = 1024
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ def surroundings_of(dataset: PaceDatasetData, cutoffs: Mapping[tuple[str, str], 
     return frozenset().union(*(_surroundings(_Shard(shard['name'], dataset), key) for shard in dataset.shards))
 
 
+def fingerprints_of(dataset: PaceDatasetData) -> Fingerprints:
+    """Return the fingerprints of all frames of a dataset, by which near duplicates are found."""
+    return Fingerprints.concatenate([_fingerprints(_Shard(shard['name'], dataset)) for shard in dataset.shards])
+
+
 def corrected_energies_of(
     dataset: PaceDatasetData, baseline: DeltaBaseline, energies: Mapping[str, float]
 ) -> FloatArray:
@@ -105,6 +113,11 @@ def _labels(shard: _Shard) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
 @lru_cache(maxsize=REMEMBERED)
 def _surroundings(shard: _Shard, cutoffs: tuple[tuple[tuple[str, str], float], ...]) -> frozenset[Surroundings]:
     return all_surroundings(shard.dataset.get_shard(shard.name), dict(cutoffs))
+
+
+@lru_cache(maxsize=FINGERPRINTS)
+def _fingerprints(shard: _Shard) -> Fingerprints:
+    return fingerprints(shard.dataset.get_shard(shard.name))
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,18 +37,6 @@ class WeightBook:
     #: Frames of datasets that have none, by label.
     without: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-
-    def check_labels(self, labels: Collection[str]) -> None:
-        """Look whether weights are given for sources that are there.
-
-        :raises ValueError: if not.
-        """
-        unknown = [] if isinstance(self.wanted, FrameWeights) else sorted(set(self.wanted) - set(labels))
-        if unknown:
-            raise ValueError(
-                f'`weights` names {", ".join(unknown)}, which is none of the sources ({", ".join(sorted(labels))}). A '
-                'base is taken as it is: give it as a source to set the weights of its frames'
-            )
 
     def sets(self, label: str) -> FrameWeights | None:
         """Return the weights that a source is given, None if it is given none."""

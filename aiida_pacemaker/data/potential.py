@@ -14,6 +14,7 @@ from aiida_pacemaker.baseline.lammps import lammps_table, table_file_of, to_lamm
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.calculator import build_calculator
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.importing import COMPANION, differing_energies, write_companion
 from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
 from aiida_pacemaker.engine.short_range import zbl_cores
@@ -78,7 +79,7 @@ class PacePotentialData(orm.Data):
         missing = [element for element in summary.elements if element not in reference_energies]
         if missing:
             raise ValueError(f'there is no reference energy for {", ".join(missing)}')
-        parsed = DeltaBaseline.model_validate(baseline)
+        parsed = parse_options(DeltaBaseline, baseline, '`baseline`')
         parsed.plain_terms(summary.elements)
         if parsed.repels and zbl_cores(b_basis):
             raise ValueError(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
-from pydantic import ValidationError
 
+from aiida_pacemaker.engine.errors import ConfigError, parse_options
 from aiida_pacemaker.frames.theory import LevelOfTheory
 
 #: Attribute of trajectories and files whose labels are known to be of one level of theory.
@@ -21,8 +21,9 @@ def say_theory(node: orm.Data, theory: Theory) -> None:
 
     :param node: not stored yet: what a node says is fixed when it is stored.
     :param theory: a level of theory, or its fields.
+    :raises ConfigError: if it is none, naming every problem.
     """
-    level = theory if isinstance(theory, LevelOfTheory) else LevelOfTheory.model_validate(theory)
+    level = parse_options(LevelOfTheory, theory, 'the level of theory')
     node.base.attributes.set(ATTRIBUTE, level.model_dump(mode='json', exclude_none=True))
 
 
@@ -35,6 +36,6 @@ def said_theory(node: orm.Data) -> LevelOfTheory | None:
     if record is None:
         return None
     try:
-        return LevelOfTheory.model_validate(record)
-    except ValidationError as exception:
-        raise ValueError(f'the attribute `{ATTRIBUTE}` of {node} is no level of theory: {exception}') from exception
+        return parse_options(LevelOfTheory, record, f'the attribute `{ATTRIBUTE}` of {node}')
+    except ConfigError as exception:
+        raise ValueError(str(exception)) from exception

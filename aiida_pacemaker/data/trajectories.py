@@ -42,7 +42,7 @@ def trajectories_from_atoms(
     reading = reading_of(
         listed_atoms(images),
         'given',
-        keys=keys if keys is None or isinstance(keys, LabelKeys) else parse_options(LabelKeys, keys),
+        keys=None if keys is None else parse_options(LabelKeys, keys),
     )
     nodes = trajectories_from_frames(reading.frames, theory=theory)
     if reading.warnings:

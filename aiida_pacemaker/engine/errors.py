@@ -31,14 +31,16 @@ class ProblemsError(ValueError):
         self.problems = problems
 
 
-def parse_options(model: type[Options], given: Mapping[str, Any], what: str | None = None) -> Options:
+def parse_options(model: type[Options], given: Options | Mapping[str, Any], what: str | None = None) -> Options:
     """Read options of any kind.
 
     :param model: the kind of options.
-    :param given: the options by their names.
+    :param given: the options by their names; options that have been read already are returned as they are.
     :param what: how people know them; by default the name of the model.
     :raises ConfigError: naming every problem, one a line: where, what was found, what is needed, the nearest known key.
     """
+    if isinstance(given, model):
+        return given
     if not isinstance(given, Mapping):
         raise ConfigError(f'{what or model.__name__}: found {_shown(given)}, needed: a mapping of names to values')
     try:

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.engine.errors import ConfigError, parse_options
 from aiida_pacemaker.engine.potential_files import PotentialSummary, read_potential
 from aiida_pacemaker.engine.short_range import zbl_cores
 from aiida_pacemaker.frames.file_errors import FileError
@@ -154,10 +153,9 @@ def _baseline(content: bytes, summary: PotentialSummary, given: DeltaBaseline | 
             raise ImportedPotentialError(BASELINE_NEEDED)
         return DeltaBaseline.for_elements(summary.elements, mode='core')
     try:
-        baseline = DeltaBaseline.model_validate(given)
-    except ValidationError as exception:
-        problems = '; '.join(f'{".".join(map(str, error["loc"]))}: {error["msg"]}' for error in exception.errors())
-        raise ImportedPotentialError(f'`baseline`: {problems}') from exception
+        baseline = parse_options(DeltaBaseline, given, '`baseline`')
+    except ConfigError as exception:
+        raise ImportedPotentialError(str(exception)) from exception
     if zbl and baseline.mode != 'core':
         raise ImportedPotentialError(
             f'the file has the ZBL core of the engine (`inner_cutoff_type: zbl`), which the mode `{baseline.mode}` '

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import chemical_symbols
 
+from aiida_pacemaker.frames.composition import composition
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
 
 def element_counts(frames: Frames) -> tuple[tuple[str, ...], FloatArray]:
     """Return the elements that occur, sorted, and how many atoms of each are in each frame, shape (F, elements)."""
-    elements = frames.elements
-    counts = np.zeros((len(frames), len(elements)))
-    columns = {atomic_numbers[element]: column for column, element in enumerate(elements)}
-    column = np.array([columns[number] for number in frames.numbers.tolist()], dtype=np.int64)
-    np.add.at(counts, (frames.frame_of_atom, column), 1)
-    return elements, counts
+    numbers, counts = composition(frames)
+    symbols = [str(chemical_symbols[number]) for number in numbers.tolist()]
+    return tuple(sorted(symbols)), counts[:, np.argsort(symbols)].astype(np.float64)
 
 
 def reference_energy(frames: Frames, energies: Mapping[str, float]) -> FloatArray:

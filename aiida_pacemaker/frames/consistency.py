@@ -18,6 +18,7 @@ from enum import Enum
 
 import numpy as np
 
+from .composition import composition
 from .lattices import lattices_of
 from .magnitudes import least_deviations_fit
 from .table import BoolArray, FloatArray, Frames, IntArray
@@ -280,9 +281,7 @@ def _size_pairs(rows: list[int], n_atoms: IntArray) -> Iterator[tuple[int, int]]
 
 def _formulas(frames: Frames) -> IntArray:
     """Return a number for each frame that is the same for all frames of one formula unit, shape (F,)."""
-    numbers, column = np.unique(frames.numbers, return_inverse=True)
-    place = frames.frame_of_atom * len(numbers) + column.reshape(-1)
-    counts = np.bincount(place, minlength=len(frames) * len(numbers)).reshape(len(frames), len(numbers))
+    _, counts = composition(frames)
     units = counts // np.gcd.reduce(counts, axis=1)[:, None]
     return np.asarray(np.unique(units, axis=0, return_inverse=True)[1].reshape(-1), dtype=np.int64)
 

@@ -7,6 +7,7 @@ from enum import Enum
 
 import numpy as np
 
+from .composition import composition
 from .table import BoolArray, FloatArray, Frames, IntArray
 
 #: In eV/angstrom^3, which is 801 GPa: more than twice the pressure at the centre of the Earth.
@@ -121,9 +122,7 @@ class EnergyBook:
         frames = frames.select(good)
         if frames.energy is None or not len(frames):
             return
-        numbers, column = np.unique(frames.numbers, return_inverse=True)
-        place = frames.frame_of_atom * len(numbers) + column.reshape(-1)
-        counts = np.bincount(place, minlength=len(frames) * len(numbers)).reshape(len(frames), len(numbers))
+        numbers, counts = composition(frames)
         sizes = np.maximum(frames.n_atoms, 1)
         self._parts.append((source, places, numbers, counts / sizes[:, None], frames.energy / sizes))
 

@@ -49,7 +49,7 @@ def sources_by_process() -> dict[str, TrajectorySource]:
     for entry_point in sorted(entry_points(group=GROUP), key=lambda one: one.name):
         try:
             cls = entry_point.load()
-        except Exception as exception:
+        except Exception as exception:  # the module of another package may raise anything
             raise RuntimeError(
                 f'the class `{entry_point.value}` of the trajectories of `{entry_point.name}` cannot be loaded: '
                 f'{exception}. Repair or uninstall the package that has it'

@@ -78,8 +78,10 @@ def test_weights_are_set_and_what_has_none_counts_as_one(mgo_frames):
     again, _ = merge_frames(dataset, weights={'source_0000': {'energy': 7.0}})
     assert set(again.get_frames().w_energy) == {7.0}
     assert again.get_hashes().tolist() == dataset.get_hashes().tolist()
-    with pytest.raises(RefusedError, match='`weights` names source_0009, which is none of the sources'):
+    with pytest.raises(RefusedError, match='`weights` speaks of source_0009, but the sources are source_0000, '):
         merge_frames(*files, weights={'source_0009': {}})
+    with pytest.raises(RefusedError, match='a base is taken as it is, give it as a source instead'):
+        merge_frames(*files, base=dataset, weights={'base': {}})
 
 
 def test_weights_of_files_meet_frames_without(mgo_frames):

@@ -47,7 +47,7 @@ def test_what_the_file_says_is_taken():
         (CORE, None, NONE, 'the file has the ZBL core of the engine'),
         (CORE, None, DELTA, 'the file has the ZBL core of the engine'),
         (OWN, None, DELTA, 'core repulsion of its own for Mg-Mg, .*repel each other twice'),
-        (PLAIN, None, {'mode': 'nothing'}, '`baseline`: mode: '),
+        (PLAIN, None, {'mode': 'nothing'}, r"`baseline` cannot be used:\n  mode: found 'nothing', needed: 'delta', "),
     ],
 )
 def test_what_is_said_is_held_against_the_file(content, energies, baseline, said):
