@@ -16,7 +16,7 @@ from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance import ancestors, frame_origin, remains_of
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.ports import _check_grades, validate_loop
+from aiida_pacemaker.workflows.loop_checks import _check_grades, validate_loop
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 CONFIG = {'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
