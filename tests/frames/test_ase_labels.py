@@ -211,6 +211,18 @@ def test_the_calculator_and_the_structure_agree_or_are_refused():
         from_atoms([atoms], 'key')
 
 
+@pytest.mark.parametrize(('name', 'shape', 'most'), [('forces', (108, 3), 1e-4), ('stress', (6,), 1e-5)])
+def test_forces_and_stresses_agree_as_well_in_large_cells(name, shape, most):
+    atoms = bulk('Cu', cubic=True) * 3
+    single_point(atoms)
+    beside = atoms.arrays if name == 'forces' else atoms.info
+    beside[name] = np.full(shape, 0.9 * most)
+    assert not from_atoms([atoms], 'key').forces.any()
+    beside[name] = np.full(shape, 3 * most)
+    with pytest.raises(ValueError, match=f'structure 0 has two values of `{name}`'):
+        from_atoms([atoms], 'key')
+
+
 @pytest.mark.parametrize('name', ['virial', 'virials'])
 def test_a_virial_makes_the_stress_and_is_said(name):
     found = reading(extxyz(f'energy=-7.0 {name}={NINE.format(0.64)}', ':forces:R:3', 1))

@@ -222,11 +222,18 @@ class _Finder:
 
     def refuse_contradiction(self, beside: Mapping[str, Any], results: Mapping[str, Any]) -> None:
         """Refuse labels that the calculator and the structure itself have under one name, but not of one value."""
-        for name in results.keys() & beside.keys():
-            if kind_of(str(name)) is None:
+        tolerances = {
+            'energy': SAME_ENERGY * max(1, len(self.image)),
+            'forces': SAME_FORCES,
+            'stress': SAME_STRESS,
+            'virial': SAME_STRESS * self.image.cell.volume,
+        }
+        for name in sorted(results.keys() & beside.keys(), key=str):
+            found = kind_of(str(name))
+            if found is None:
                 continue
             first, second = np.asarray(results[name]), np.asarray(beside[name])
-            if first.shape == second.shape and not _same(first, second, SAME_ENERGY * max(1, len(self.image))):
+            if first.shape == second.shape and not _same(first, second, tolerances[found[1]]):
                 raise ValueError(
                     f'structure {self.index} has two values of `{name}`: in the results of its calculator, and in its '
                     '`info` or `arrays`. Remove the one that is no label.'
