@@ -209,13 +209,13 @@ def test_candidates(mgo_frames):
     known = {'dataset': PaceDatasetData(mgo_frames.select(range(10))), 'test': PaceDatasetData(mgo_frames.select([20]))}
     outputs = find_candidates(pool, evaluation(gamma, pool), orm.Float(2.0), **known)
     assert order_in(pool, outputs['candidates']) == [50]
-    assert outputs['report'].get_dict() == {'n_pool': 100, 'n_unknown': 89, 'n_candidates': 1}
+    assert outputs['report'].get_dict() == {'n_pool': 100, 'n_unknown': 89, 'n_candidates': 1, 'n_unseen': 0}
 
 
 def test_no_candidates(mgo_frames):
     pool = PaceDatasetData(mgo_frames)
     outputs = find_candidates(pool, evaluation(np.zeros(100), pool), orm.Float(2.0))
-    assert outputs['report'].get_dict() == {'n_pool': 100, 'n_unknown': 100, 'n_candidates': 0}
+    assert outputs['report'].get_dict() == {'n_pool': 100, 'n_unknown': 100, 'n_candidates': 0, 'n_unseen': 0}
     assert 'candidates' not in outputs
 
 
@@ -265,7 +265,7 @@ def test_the_same_structure_written_differently_is_excluded_and_no_candidate(mgo
     pool, known = PaceDatasetData(Frames.concatenate([mgo_frames.select([3, 4]), copies])), PaceDatasetData(mgo_frames)
     assert exclude_frames(pool, PaceDatasetData(mgo_frames.select(range(45, 50)))).n_frames == 7
     outputs = find_candidates(pool, evaluation(np.full(12, 9.0), pool), orm.Float(2.0), dataset=known)
-    assert outputs['report'].get_dict() == {'n_pool': 12, 'n_unknown': 0, 'n_candidates': 0}
+    assert outputs['report'].get_dict() == {'n_pool': 12, 'n_unknown': 0, 'n_candidates': 0, 'n_unseen': 0}
 
 
 def test_reference_energies_are_recovered(mgo_images):
