@@ -172,7 +172,7 @@ def test_members_of_an_ensemble_see_different_frames(explored):
 
 def test_known_surroundings_are_a_success(build):
     """An exploration that comes to its end without an alarm ends the loop, before anything is labelled."""
-    _, node = run_get_node(build({'gamma_threshold': 1e9}, {'gamma_high': 1e9}))
+    _, node = run_get_node(build({'gamma_threshold': 1e8}, {'gamma_high': 1e9}))
     assert node.is_finished_ok, node.exit_message
     assert node.outputs.stop_reason.value == 'GAMMA_CONVERGED'
 
