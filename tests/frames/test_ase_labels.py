@@ -293,3 +293,21 @@ def test_sets_of_labels():
         'x': {'energy': ['x_energy'], 'forces': ['x_forces']},
         'ref': {'energy': ['REF_energy']},
     }
+
+
+def labelled_pair(**info):
+    images = [Atoms('Cu2', [[0, 0, 0], [2, 0, 0]], info={'energy': -1.0, **info}) for _ in range(2)]
+    for image in images:
+        image.set_array('forces', np.zeros((2, 3)))
+    return images
+
+
+@pytest.mark.parametrize(('weight', 'said'), [(5.0, True), (1.0, False)])
+def test_weights_by_names_of_other_programs_are_told(weight, said):
+    warnings = reading_of(labelled_pair(config_weight=weight), 'file').warnings
+    assert any('2 frame(s) have `config_weight` other than 1, which is not read' in one for one in warnings) == said
+
+
+def test_names_that_the_engine_scales_down_are_refused():
+    with pytest.raises(ValueError, match='2 structures have names that begin with `augmented`'):
+        reading_of(labelled_pair(name='augmented/zbl'), 'file')

@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from aiida_pacemaker.frames.label_keys import LabelKeys
+from aiida_pacemaker.frames.pickle_writing import RESERVED_PREFIX
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import FloatArray, Frames
 from aiida_pacemaker.frames.weights import weights_of, with_weights_of
@@ -53,6 +54,7 @@ def reading_of(
         from a file together with their results.
     """
     keys = keys or LabelKeys()
+    _refuse_augmented(images)
     labels = (
         [] if labelled is False else [labels_of(image, i, keys, belonging=belonging) for i, image in enumerate(images)]
     )
@@ -76,7 +78,7 @@ def reading_of(
     )
     return Reading(
         with_weights_of(frames, images),
-        warnings=tuple(_remarks(labels, frames)),
+        warnings=tuple([*_remarks(labels, frames), *_other_weights(images)] if labelled else ()),
         missing={index: found.missing for index, found in enumerate(labels) if found.missing},
     )
 
@@ -177,6 +179,34 @@ def _remarks(labels: Sequence[Labels], frames: Frames) -> list[str]:
     for names, count in left.items():
         remarks.append(f'{count} frame(s) have no stress, but {", ".join(names)}, which is not read: name it in `keys`')
     return remarks
+
+
+def _other_weights(images: Sequence[Atoms]) -> list[str]:
+    """Return what is to be said of weights by names of other programs (`config_weight`, ...), which are not read."""
+    counts: dict[str, int] = {}
+    for image in images:
+        for name, value in {**image.info, **image.arrays}.items():
+            if 'weight' in name.lower() and not np.array_equal(np.ravel(value), np.ones(np.size(value))):
+                counts[name] = counts.get(name, 0) + 1
+    return [
+        f'{count} frame(s) have `{name}` other than 1, which is not read: all count alike. Give weights to the merge '
+        '(`weights`), or in the file as `w_energy` and `w_forces`'
+        for name, count in counts.items()
+    ]
+
+
+def _refuse_augmented(images: Sequence[Atoms]) -> None:
+    """Refuse names that have a meaning for the engine which a dataset cannot carry.
+
+    :raises ValueError: if there are any.
+    """
+    rows = [row for row, image in enumerate(images) if str(image.info.get('name', '')).startswith(RESERVED_PREFIX)]
+    if rows:
+        raise ValueError(
+            f'{len(rows)} structures have names that begin with `{RESERVED_PREFIX}`, the first is structure {rows[0]}: '
+            'the engine scales the weights of such frames down by 1e-4, here they would count as much as all others. '
+            'Leave them out, or give them other names and the weights that they are to have'
+        )
 
 
 def _concatenate(parts: Sequence[Any], empty: tuple[int, ...]) -> FloatArray:
