@@ -122,7 +122,8 @@ def test_the_same_seed_gives_the_same_trajectory(explore):
     assert first.outputs.candidates.base.caching.compute_hash() == again.outputs.candidates.base.caching.compute_hash()
     inputs = {name: first.inputs[name] for name in ('potential', 'options', 'seed')}
     starts = starting_frames(first.inputs.seeds, ExploreOptions(**options), 1)
-    assert run_keys(starts, inputs) == list(first.outputs.candidates.sources)
+    # A dataset adds a hash of their content to keys that have no node.
+    assert run_keys(starts, inputs) == [key.split('@')[0] for key in first.outputs.candidates.sources]
     assert run_keys(starts, {**inputs, 'seed': orm.Int(2)}) != run_keys(starts, inputs)
 
 

@@ -42,7 +42,7 @@ def test_a_singular_matrix_is_told_by_its_condition_number():
     [
         (b'', 'empty'),
         (b'not an archive', 'not a whole archive'),
-        (archive(), 'a matrix for each element is needed'),
+        (archive(), 'shorter than an archive of arrays'),
         (archive(Xx=np.eye(2)), 'a matrix for each element is needed'),
         # What the engine leaves for itself between batches names species types instead of elements.
         (archive(**{'0': np.eye(2)}), 'a matrix for each element is needed'),

@@ -24,8 +24,9 @@ TRAIN = {
     'empty_dataset': ('ERROR_DATASET_EMPTY', 'no structures'),
     'empty_dataset_named': ('ERROR_DATASET_EMPTY', 'no structures'),
     'energy_range': ('ERROR_COLUMN_MISSING', 'energy'),
-    'energy_range_kept': ('OK', ''),
-    'energy_range_recomputed': ('OK', ''),
+    # The engine was given no reference energies and took others than those of the job.
+    'energy_range_kept': ('ERROR_POTENTIAL_INVALID', 'the reference energies are not those of the fit'),
+    'energy_range_recomputed': ('ERROR_POTENTIAL_INVALID', 'the reference energies are not those of the fit'),
     'fit_cycles': ('OK', ''),
     'frames_dropped': ('ERROR_FRAMES_DROPPED', '13 frames were given but the engine fitted 12'),
     'illegal_yaml': ('ERROR_INPUT_ILLEGAL', 'line 2, column 12'),

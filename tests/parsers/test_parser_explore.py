@@ -74,7 +74,7 @@ def test_all_outputs(parse_exploration, files, seeds):
     assert parsed.label == 'OK'
     report = parsed.outputs['report'].get_dict()
     assert (report['n_runs'], report['n_planned'], report['n_candidates']) == (4, 4, 4)
-    assert report['gamma'] == {'median': 1.25, 'p90': 2.0, 'p99': 2.0, 'max': 2.0}
+    assert report['gamma'] == {'median': 1.25, 'p90': 2.0, 'p99': 2.0, 'max': 2.0, 'n_unseen': 0}
     assert report['versions'] == {'pyace': '0.4.0rc1'}
     candidates = parsed.outputs['candidates']
     assert candidates.get_frames().n_atoms.tolist() == np.repeat(seeds.n_atoms, 2).tolist()

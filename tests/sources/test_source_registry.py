@@ -53,7 +53,7 @@ def test_the_trajectory_of_an_unknown_job_is_refused_until_its_convention_is_sta
     assert dataset.get_energies().tolist() == [-8.0]
     with pytest.raises(ValueError, match=r"'vsap'.* did you mean 'vasp'"):
         merge_frames(node, conventions={'source_0000': 'vsap'})
-    with pytest.raises(RefusedError, match='`source_0001`'):
+    with pytest.raises(RefusedError, match='speaks of source_0001'):
         merge_frames(node, conventions={'source_0001': 'eV-ASE'})
 
 

@@ -189,7 +189,8 @@ def test_frames_that_fail_do_not_cost_the_others(builder, narrow, pool):
     stress = frames.stress.copy()
     stress[::2] = np.nan
     broken = PaceDatasetData(frames.with_labels(frames.energy, frames.forces, stress)).store()
-    _, node = run_get_node(builder(dataset=narrow, pool=broken))
+    needed = {'require_stress': True}
+    _, node = run_get_node(builder(needed, dataset=narrow, pool=broken))
     assert node.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_LABELS_FAILED.status
     assert 'stress' in node.exit_message
     (row,) = rows(node)
@@ -197,7 +198,8 @@ def test_frames_that_fail_do_not_cost_the_others(builder, narrow, pool):
     assert row['n_added'] == row['n_selected'] - row['n_failed']
     assert node.outputs.dataset.n_frames == narrow.n_frames + row['n_added']
 
-    _, node = run_get_node(builder({'max_failed_fraction': 1.0, 'max_generations': 2}, dataset=narrow, pool=broken))
+    going_on = {**needed, 'max_failed_fraction': 1.0, 'max_generations': 2}
+    _, node = run_get_node(builder(going_on, dataset=narrow, pool=broken))
     assert node.is_finished_ok, node.exit_message
     assert rows(node)[0]['n_failed'] == row['n_failed']
 

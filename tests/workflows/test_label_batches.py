@@ -13,6 +13,7 @@ from aiida.engine.persistence import AiiDAPersister
 from aiida.engine.runners import Runner
 from aiida.engine.utils import instantiate_process
 from ase.build import bulk
+from ase.units import GPa
 
 from aiida_pacemaker.calculations.datasets import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -40,7 +41,8 @@ def calculate(structure):
     )
     node.set_array('energy', np.array([structure.get_cell_volume()]))
     node.set_array('forces', np.zeros((1, n_atoms, 3)))
-    node.set_array('stress', np.eye(3)[None])
+    # The energy is the volume: a tension of 1 eV/angstrom^3, negative where compression is positive.
+    node.set_array('stress', -np.eye(3)[None] / GPa)
     return node
 
 
