@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import click
 
 
-@click.group()
-@click.help_option('-h', '--help')
+@click.group(context_settings={'help_option_names': ['-h', '--help']})
+@click.version_option(None, '-v', '--version', package_name='aiida-pacemaker', message='%(prog)s, version %(version)s')
 def main() -> None:
     """Fit Atomic Cluster Expansion potentials with Pacemaker under AiiDA."""
 
@@ -31,7 +32,13 @@ def main() -> None:
 )
 @click.option('--queue', default=None, help='Queue (partition) of the jobs of the check.')
 @click.option('--account', default=None, help='Account of the jobs of the check.')
-@click.option('--walltime', default=600, show_default=True, help='Walltime of each job of the check in seconds.')
+@click.option(
+    '--walltime',
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    help='Walltime of each job of the check in seconds.',
+)
 @click.option(
     '--option',
     'extra',
@@ -75,9 +82,11 @@ def setup(
 
     if path and conda:
         raise click.UsageError('give either --path or --conda')
-    click.echo(f'profile: {ensure_profile(profile)}')
+    if suffix and not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9._-]*', suffix):
+        raise click.UsageError(f'--suffix {suffix}: labels of codes have letters, digits, and `.`, `_` and `-` inside')
     place = Place(path=path, modules=modules, conda=conda)
     try:
+        click.echo(f'profile: {ensure_profile(profile)}')
         options = check_options(queue, account, walltime, extra)
         with without_broker():
             if write_yaml is not None:
@@ -266,15 +275,17 @@ def import_potential(
 def status(pk: str, profile: str | None) -> None:
     """Tell how a loop, a training or a job goes: its generations, what is running, and what there is to warn of."""
     from aiida import orm
-    from aiida.common.exceptions import NotExistent
+    from aiida.common.exceptions import MultipleObjectsError, NotExistent
 
     from aiida_pacemaker.cli.status import status_of
 
     _load(profile)
     try:
         node: Any = orm.load_node(pk)
-    except (NotExistent, ValueError) as exception:
-        raise click.ClickException(f'{exception}: see `verdi process list -a` for what there is') from exception
+    except (NotExistent, MultipleObjectsError, OverflowError, ValueError) as exception:
+        raise click.ClickException(
+            f'there is no node {pk} ({exception}): see `verdi process list -a` for what there is'
+        ) from exception
     if not isinstance(node, orm.ProcessNode):
         raise click.ClickException(f'{node} is no process: give the PK of a loop, a training or a job')
     click.echo(status_of(node))
@@ -282,7 +293,13 @@ def status(pk: str, profile: str | None) -> None:
 
 def _load(profile: str | None) -> None:
     """Load a profile: the one that is named, or the default one if there is none yet."""
-    from aiida.manage.configuration import get_profile, load_profile
+    from aiida.manage.configuration import get_profile
+
+    from aiida_pacemaker.cli.localhost import load_named
+    from aiida_pacemaker.cli.problems import SetupError
 
     if profile is not None or get_profile() is None:
-        load_profile(profile, allow_switch=True)
+        try:
+            load_named(profile)
+        except SetupError as exception:
+            raise click.ClickException(str(exception)) from exception

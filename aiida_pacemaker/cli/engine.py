@@ -283,7 +283,7 @@ def ready(label: str) -> orm.Computer:
     """
     try:
         computer = orm.load_computer(label)
-    except NotExistent as exception:
+    except (NotExistent, ValueError) as exception:
         known = ', '.join(sorted(orm.QueryBuilder().append(orm.Computer, project='label').all(flat=True)))
         raise SetupError(
             f'AiiDA knows no computer `{label}` ({known or "none at all"}). Tell it how to get there first:\n'

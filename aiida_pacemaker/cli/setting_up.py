@@ -28,8 +28,9 @@ def set_up(
     :param elsewhere_only: whether nothing is run if the computer is this machine.
     :raises SetupError: with what there is to do first.
     """
-    computer, place = _where(label, place)
-    codes, answer = ensure_codes(computer, place, suffix, replace)
+    with localhost.one_at_a_time():
+        computer, place = _where(label, place)
+        codes, answer = ensure_codes(computer, place, suffix, replace)
     for key, code in codes.items():
         click.echo(f'code for {key}: {code.full_label} ({code.get_executable()})')
     if answer is None:

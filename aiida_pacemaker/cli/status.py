@@ -9,6 +9,7 @@ from aiida import orm
 
 from aiida_pacemaker.calculations.monitors import progress_of
 from aiida_pacemaker.provenance.loop import format_table, loop_table
+from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
 
 
 def status_of(process: orm.ProcessNode) -> str:
@@ -18,14 +19,23 @@ def status_of(process: orm.ProcessNode) -> str:
     """
     family = [process, *process.called_descendants]
     lines = [_state(process)]
+    if is_abandoned(process):
+        lines.append(f'NOT RUNNING: {how_to_take_up(process)}')
     if process.process_label == 'PaceActiveLearningWorkChain' and isinstance(process, orm.WorkChainNode):
-        rows = loop_table(process)
-        lines += ['', format_table(rows) if rows else 'no generation has been evaluated yet']
+        lines += ['', _generations(process)]
     active = [node for node in family if isinstance(node, orm.CalcJobNode) and not node.is_terminated]
     lines += ['', 'running:', *map(_running, active)] if active else []
     warnings = list(dict.fromkeys(warning for node in family for warning in _warnings(node)))
     lines += ['', 'warnings:', *(f'  {warning}' for warning in warnings)] if warnings else []
     return '\n'.join(lines)
+
+
+def _generations(loop: orm.WorkChainNode) -> str:
+    try:
+        rows = loop_table(loop)
+    except ValueError:  # it has not begun its report
+        rows = []
+    return format_table(rows) if rows else 'no generation has been evaluated yet'
 
 
 def _state(node: orm.ProcessNode) -> str:

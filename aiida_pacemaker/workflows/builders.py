@@ -18,6 +18,7 @@ from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
+from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 
@@ -126,6 +127,8 @@ class LoopBuilders(ProtocolMixin):
         :raises ValueError: if the run has not ended, or is of another work chain.
         """
         run = loop_of(run, 'run')
+        if is_abandoned(run):
+            raise ValueError(f'{run.process_label}<{run.pk}> has not ended, but {how_to_take_up(run)}')
         if not run.is_terminated:
             raise ValueError(
                 f'{run.process_label}<{run.pk}> has not ended: wait, or end it with `verdi process kill {run.pk}`'

@@ -8,6 +8,8 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import ProcessState, WorkChain
 
+from aiida_pacemaker.workflows.runners import record_runner
+
 #: How long a process that was called before an interruption may take to begin. What the broker has for it is delivered
 #: within a second; its message is lost if the broker or the caller died while it was sent.
 GRACE_SECONDS = 10
@@ -24,9 +26,16 @@ class ResumingWorkChain(WorkChain):
     that would have begun it is lost, and sent again.
     """
 
+    def on_create(self) -> None:
+        """Make the node, and keep what runs this; one that is submitted is loaded by what will run it."""
+        super().on_create()
+        if self.node.is_stored:
+            record_runner(self.node)
+
     def load_instance_state(self, saved_state: Any, load_context: Any) -> None:
         """Go on from a checkpoint, and see to it that what is waited for will come."""
         super().load_instance_state(saved_state, load_context)
+        record_runner(self.node)
         for awaitable in self._awaitables:
             self._see_to(awaitable.pk)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
@@ -19,6 +22,38 @@ def here(aiida_profile, home, monkeypatch):
     monkeypatch.setattr(localhost, 'COMPUTER', label)
     monkeypatch.setattr(localhost, 'nearby', tuple)
     return label
+
+
+def journal_mode(database):
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute('PRAGMA journal_mode').fetchone()[0]
+
+
+def test_the_database_of_a_profile_has_a_write_ahead_log(tmp_path, monkeypatch):
+    database = tmp_path / 'database.sqlite'
+    assert journal_mode(database) == 'delete'
+    monkeypatch.setattr(localhost, 'LOCAL_FILE_SYSTEMS', frozenset())
+    assert not localhost.use_write_ahead_log(database), 'other machines may have it open'
+    assert journal_mode(database) == 'delete'
+    monkeypatch.undo()
+    assert localhost.use_write_ahead_log(database)
+    assert journal_mode(database) == 'wal'
+
+
+def test_set_ups_wait_for_each_other(aiida_profile):
+    order = []
+
+    def second():
+        with localhost.one_at_a_time():
+            order.append('second')
+
+    with localhost.one_at_a_time():
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(0.2)
+        order.append('first')
+    other.join()
+    assert order == ['first', 'second']
 
 
 def test_engine_beside_this_python_comes_first(here, setup, make_engine, monkeypatch):
