@@ -347,7 +347,7 @@ def test_early_stopping_is_a_success_where_convergence_is_required(train):
 def test_all_iterations_done_is_a_failure_where_convergence_is_required(train):
     _, node = train('kill_at_iteration:n=4,times=1', chain={'require_convergence': True})
     assert node.exit_status == CODES.ERROR_NOT_CONVERGED.status
-    assert 'all its 6 iterations' in node.exit_message
+    assert 'used up what it was allowed, in 6 iterations' in node.exit_message
     assert {'potential', 'metrics', 'learning_curves', 'stop_reason'} <= set(node.outputs)
 
 
