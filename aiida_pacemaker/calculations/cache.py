@@ -148,14 +148,21 @@ def cache_of(process: CalcJob) -> Cache:
 
 async def _cache(process: CalcJob, authinfo: orm.AuthInfo) -> Cache:
     """Return what the cache seems to have, over the connection by which the job is being uploaded."""
+    names: frozenset[str] = frozenset()
+    complaint: CacheError | None = None
     async with process.runner.transport.request_transport(authinfo) as request:
         transport = await request
-        account = await _account(transport, authinfo)
-        directory = directory_of(authinfo, account.name)
-        names: frozenset[str] = frozenset()
-        if await transport.path_exists_async(directory):
-            refuse_foreign(directory, await transport.get_attribute_async(directory), account)
-            names = frozenset(filter(ENTRY.fullmatch, await transport.listdir_async(directory)))
+        try:
+            account = await _account(transport, authinfo)
+            directory = directory_of(authinfo, account.name)
+            if await transport.path_exists_async(directory):
+                refuse_foreign(directory, await transport.get_attribute_async(directory), account)
+                names = frozenset(filter(ENTRY.fullmatch, await transport.listdir_async(directory)))
+        except CacheError as exception:
+            # AiiDA logs what leaves the connection as a fault of the transport, with a traceback.
+            complaint = exception
+    if complaint is not None:
+        raise complaint
     from_job = setting_of(authinfo) or f'{FROM_JOB}/{directory_name(account.name)}'
     return Cache(from_job, names, Checksums(authinfo.computer))
 

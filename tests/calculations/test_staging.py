@@ -277,7 +277,7 @@ def test_what_was_lost_is_sent_again_whatever_is_there(place, train_inputs):
     assert staged(here.run('train', **train_inputs(max_epochs=3))) == {name: 'held'}
 
 
-def test_a_cache_that_is_not_of_this_account_alone(place, train_inputs, monkeypatch):
+def test_a_cache_that_is_not_of_this_account_alone(place, train_inputs, monkeypatch, caplog):
     here = place()
     here.run('train', **train_inputs())
     here.cache.chmod(0o755)
@@ -285,6 +285,7 @@ def test_a_cache_that_is_not_of_this_account_alone(place, train_inputs, monkeypa
     monkeypatch.setattr(PaceTrainCalculation, 'report', lambda self, text, *_, **__: said.append(text))
     assert set(staged(here.run('train', **train_inputs(max_epochs=2))).values()) == {'sent'}
     assert any('is open to other accounts (mode 755, needed: 700)' in text for text in said)
+    assert 'Exception whilst using transport' not in caplog.text
 
 
 def test_what_did_not_arrive_as_it_was_sent(place, train_inputs, tmp_path):
