@@ -4,6 +4,9 @@ import bz2
 import gzip
 import io
 import lzma
+import tarfile
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import ase
@@ -126,6 +129,36 @@ def test_compressed_files_are_read(compress, name):
         reading(compress(content)[:-9], name.format(ending))
     assert is_pickle(io.BytesIO(compress(b'\x80\x04K\x01.')))
     assert not is_pickle(io.BytesIO(compress(content)))
+
+
+def _archive(kind, content):
+    handle = io.BytesIO()
+    if kind == 'zip':
+        with zipfile.ZipFile(handle, 'w') as archive:
+            archive.writestr('a.extxyz', content)
+    else:
+        with tarfile.open(fileobj=handle, mode=kind) as archive:
+            member = tarfile.TarInfo('a.extxyz')
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return handle.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('pack', 'name', 'what'),
+    [
+        (partial(_archive, 'zip'), 'a.extxyz.zip', 'a zip archive'),
+        (partial(_archive, 'zip'), 'a.extxyz', 'a zip archive'),
+        (partial(_archive, 'w'), 'a.tar', 'a tar archive'),
+        (partial(_archive, 'w:gz'), 'a.tar.gz', 'a tar archive'),
+        (partial(lzma.compress, format=lzma.FORMAT_ALONE), 'a.extxyz.lzma', 'compressed by lzma'),
+        (lambda content: b'\x28\xb5\x2f\xfd' + content, 'a.extxyz.zst', 'compressed by zstd'),
+        (lambda content: gzip.compress(bz2.compress(content)), 'a.extxyz.gz', 'compressed twice, the second time'),
+    ],
+)
+def test_files_that_are_packed_in_another_way_are_refused(pack, name, what):
+    with pytest.raises(UnreadableFile, match=f'is {what}.*unpack it, and give the files in it'):
+        reading(pack(''.join(FRAMES).encode()), name)
 
 
 @pytest.mark.parametrize('compress', [gzip.compress, lzma.compress, bz2.compress])

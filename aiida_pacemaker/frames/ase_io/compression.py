@@ -18,6 +18,17 @@ MAX_SIZE, MAX_RATIO, LITTLE = 1 << 30, 100, 1 << 26
 ENDINGS = ('.gz', '.gzip', '.xz', '.bz2')
 _MAGIC = {b'\x1f\x8b': 'gzip', b'\xfd7zXZ\x00': 'xz', b'BZh': 'bzip2'}
 _CHUNK = 1 << 20
+#: Archives, which may have many files, and compressions that are rare: where in the file what begins which.
+_NOT_READ = (
+    (0, b'PK\x03\x04', 'a zip archive'),
+    (0, b'7z\xbc\xaf\x27\x1c', 'a 7z archive'),
+    (0, b'Rar!\x1a\x07', 'a rar archive'),
+    (257, b'ustar', 'a tar archive'),
+    (0, b'\x28\xb5\x2f\xfd', 'compressed by zstd'),
+    (0, b'\x04\x22\x4d\x18', 'compressed by lz4'),
+    (0, b'\x1f\x9d', 'compressed by compress'),
+    (0, b'\x5d\x00\x00', 'compressed by lzma'),
+)
 #: How a pickle of protocol 2 or later begins.
 _PICKLES = tuple(b'\x80' + bytes([protocol]) for protocol in range(2, 6))
 
@@ -45,11 +56,22 @@ def decompressed(handle: IO[bytes], name: str) -> bytes:
 
     :param handle: a seekable file at its beginning.
     :param name: its name, for messages.
-    :raises UnreadableFile: if it is damaged, or larger than the limits above.
+    :raises UnreadableFile: if it is damaged, larger than the limits above, or packed in another way.
     """
     stream = _opened(handle)
-    if stream is handle:
-        return handle.read()
+    content = handle.read() if stream is handle else _unpacked(handle, stream, name)
+    packed = next((what for at, magic, what in _NOT_READ if content.startswith(magic, at)), '')
+    twice = '' if stream is handle else next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), '')
+    if packed or twice:
+        what = packed or f'compressed twice, the second time by {twice}'
+        raise UnreadableFile(
+            f'{name} is {what}, which is not read: unpack it, and give the files in it, as they are or each compressed '
+            'by gzip, xz or bzip2'
+        )
+    return content
+
+
+def _unpacked(handle: IO[bytes], stream: IO[bytes], name: str) -> bytes:
     size = _size_of(handle)
     limit = min(MAX_SIZE, max(LITTLE, MAX_RATIO * size))
     content = bytearray()
