@@ -13,9 +13,9 @@ from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
 from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import cache_of
 from aiida_pacemaker.calculations.launch_checks import (
+    complaint_about_limits,
     complaint_about_mpi,
     complaint_about_program,
-    complaint_about_walltime,
 )
 from aiida_pacemaker.calculations.python_environment import clean_python
 from aiida_pacemaker.calculations.staging import Staging
@@ -125,7 +125,7 @@ class PaceCalcJob(CalcJob):
         options = inputs.get('metadata', {}).get('options', {})
         return (
             complaint_about_mpi(inputs, options, mpi=cls.MPI)
-            or complaint_about_walltime(options)
+            or complaint_about_limits(options)
             or complaint_about_program(inputs, cls.PARSER)
         )
 

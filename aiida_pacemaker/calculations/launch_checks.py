@@ -58,12 +58,13 @@ def complaint_about_computers(inputs: Mapping[str, Any]) -> str | None:
     return None
 
 
-def complaint_about_walltime(options: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the time that is asked for."""
-    seconds = options.get('max_wallclock_seconds')
-    if seconds is None or seconds > 0:
-        return None
-    return f'`metadata.options.max_wallclock_seconds` is {seconds}: ask for a number of seconds above 0'
+def complaint_about_limits(options: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the time and the memory that are asked for."""
+    for name, unit in (('max_wallclock_seconds', 'seconds'), ('max_memory_kb', 'kilobytes')):
+        number = options.get(name)
+        if number is not None and number <= 0:
+            return f'`metadata.options.{name}` is {number}: ask for a number of {unit} above 0'
+    return None
 
 
 def complaint_about_program(inputs: Mapping[str, Any], plugin: str) -> str | None:

@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida import orm
-from aiida.engine import ProcessBuilder
+from aiida.engine import PortNamespace, ProcessBuilder
 
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.given_sources import nodes_of
 from aiida_pacemaker.calculations.labelling import frames_without_labels
+from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.errors import ConfigError, near_miss, parse_options
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
 from aiida_pacemaker.workflows.ports import given
-from aiida_pacemaker.workflows.protocols import ProtocolMixin
+from aiida_pacemaker.workflows.protocols import ProtocolMixin, names_of
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
 from aiida_pacemaker.workflows.settings import LoopSettings
 
@@ -61,9 +62,10 @@ class LoopBuilders(ProtocolMixin):
             protocol, key by key.
         :param options: options of all jobs, such as `resources` and `max_wallclock_seconds`.
         :param inputs: further inputs of the work chain: `dataset`, `test_dataset`, `potential`, `baseline`, ...
-        :raises ConfigError: if the config is not valid with these overrides.
+        :raises ConfigError: if the config is not valid with these overrides, or something is in the wrong place.
         """
         cls._check_inputs(inputs)
+        cls._check_options({} if options is None else options)
         initial = nodes_of([initial])
         defaults = cls.get_protocol_inputs(protocol, overrides)
         config = defaults['config']
@@ -109,9 +111,47 @@ class LoopBuilders(ProtocolMixin):
         if unknown:
             lines = []
             for name in unknown:
-                near = near_miss(name, ports)
-                lines.append(f'  {name}: ' + (f'did you mean {near}?' if near else f'known: {", ".join(ports)}'))
+                lines.append(f'  {name}: {cls._place_of_unknown(name, inputs[name], ports)}')
             raise ConfigError('\n'.join(['the loop has no such input:', *lines]))
+
+    @classmethod
+    def _check_options(cls, options: Mapping[str, Any]) -> None:
+        """Refuse options that jobs do not have.
+
+        :raises ConfigError: naming each, with the place that it belongs to or the nearest that there is.
+        """
+        if not isinstance(options, Mapping):
+            raise ConfigError(f'the options cannot be used: found {options!r}, needed: a mapping of names to values')
+        known = _options_of_jobs()
+        lines = []
+        for name, value in options.items():
+            if name in known:
+                continue
+            lines.append(f'  {name}: {cls._place_of_unknown(name, value, known)}')
+        if lines:
+            raise ConfigError('\n'.join(['jobs have no such option:', *lines]))
+
+    @classmethod
+    def _place_of_unknown(cls, name: str, value: Any, known: list[str]) -> str:
+        """Return what may be meant by something that is not among what is known in its place."""
+        elsewhere = name in _options_of_jobs() or any(name in names_of(one) for one in cls.PROTOCOL_MODELS.values())
+        if elsewhere:
+            return cls._place_of(name, value)
+        near = near_miss(name, known)
+        return f'did you mean {near}?' if near else f'known: {", ".join(known)}'
+
+    @classmethod
+    def _place_outside(cls, key: str, value: Any) -> str:
+        inner = value.get('options') if key == 'metadata' and isinstance(value, Mapping) else None
+        if key == 'options' or inner is not None:
+            return f'give it beside the overrides, as options={value if inner is None else inner!r}'
+        if key in _options_of_jobs():
+            return f'give it beside the overrides, as options={{{key!r}: {value!r}}}'
+        if key in cls.PROTOCOL_MODELS or key not in cls.spec().inputs:  # type: ignore[attr-defined]
+            return ''
+        if isinstance(cls.spec().inputs[key], PortNamespace):  # type: ignore[attr-defined]
+            return f'set it in the builder that is returned, as in builder.{key}[...] = ...'
+        return f'it is an input of the loop: give it beside the overrides, as {key}=...'
 
     @classmethod
     def get_builder_from_run(cls, run: orm.WorkChainNode | int | str, **inputs: Any) -> ProcessBuilder:
@@ -157,6 +197,11 @@ class LoopBuilders(ProtocolMixin):
             elif name in builder:
                 del builder[name]
         return builder
+
+
+def _options_of_jobs() -> list[str]:
+    """Return the names of the options of jobs; those of all of ours are the same."""
+    return list(PaceTrainCalculation.spec().inputs['metadata']['options'])  # type: ignore[index]
 
 
 def _elements(node: orm.Data) -> list[str]:

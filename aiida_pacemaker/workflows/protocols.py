@@ -48,7 +48,7 @@ class ProtocolMixin:
         :raises ValueError: if there is no such protocol.
         :raises ConfigError: if something is overridden that is not there, or not in that place.
         """
-        cls._check_overrides(overrides or {})
+        cls._check_overrides({} if overrides is None else overrides)
         content = cls._load_protocols()
         name = protocol or content['default_protocol']
         if name not in content['protocols']:
@@ -62,6 +62,11 @@ class ProtocolMixin:
 
         :raises ConfigError: naming each, with the place that it belongs to.
         """
+        if not isinstance(overrides, Mapping):
+            raise ConfigError(
+                f'the overrides cannot be used: found {overrides!r}, needed: a mapping with any of '
+                f'{", ".join(cls.PROTOCOL_MODELS)}'
+            )
         problems = []
         for name, given in overrides.items():
             if name not in cls.PROTOCOL_MODELS:
@@ -69,7 +74,7 @@ class ProtocolMixin:
             elif not isinstance(given, Mapping):
                 problems.append(f'{name}: found {given!r}, needed: a mapping of names to values')
             else:
-                wrong = {key: value for key, value in given.items() if key not in _names(cls.PROTOCOL_MODELS[name])}
+                wrong = {key: value for key, value in given.items() if key not in names_of(cls.PROTOCOL_MODELS[name])}
                 problems += [f'{name}.{key}: {cls._place_of(key, value)}' for key, value in wrong.items()]
         if problems:
             raise ConfigError('\n'.join(['the overrides cannot be used:', *(f'  {problem}' for problem in problems)]))
@@ -77,14 +82,23 @@ class ProtocolMixin:
     @classmethod
     def _place_of(cls, key: str, value: Any) -> str:
         """Return where an override belongs that is in the wrong place."""
-        places = [name for name, model in cls.PROTOCOL_MODELS.items() if key in _names(model)]
+        elsewhere = cls._place_outside(key, value)
+        if elsewhere:
+            return f'is no override; {elsewhere}'
+        places = [name for name, model in cls.PROTOCOL_MODELS.items() if key in names_of(model)]
         if places:
             ways = ' or '.join(f'overrides={{{name!r}: {{{key!r}: {value!r}}}}}' for name in places)
             return f'is not read here; give it as {ways}'
-        paths = [f'{name}.{key}' for name, model in cls.PROTOCOL_MODELS.items() for key in _names(model)]
+        paths = [f'{name}.{key}' for name, model in cls.PROTOCOL_MODELS.items() for key in names_of(model)]
         near = near_miss(key, [*cls.PROTOCOL_MODELS, *paths])
         return 'unknown key; ' + (f'did you mean {near}?' if near else f'known here: {", ".join(cls.PROTOCOL_MODELS)}')
 
+    @classmethod
+    def _place_outside(cls, key: str, value: Any) -> str:
+        """Return where something belongs that no protocol has, such as an input of the work chain; empty if unknown."""
+        return ''
 
-def _names(model: type[BaseModel]) -> set[str]:
+
+def names_of(model: type[BaseModel]) -> set[str]:
+    """Return the names of the options of a model, as a user gives them."""
     return {field.alias or name for name, field in model.model_fields.items()}

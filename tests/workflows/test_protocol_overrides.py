@@ -48,6 +48,13 @@ def build(pace_codes_fake, narrow, pool):
             'settings.frames_per_gen: unknown key; did you mean settings.frames_per_',
         ),
         ({'settings': 20}, 'settings: found 20, needed: a mapping'),
+        (20, 'found 20, needed: a mapping with any of config, settings, activeset, select'),
+        ([], 'found [], needed: a mapping'),
+        ({'options': {'account': 'x'}}, "options: is no override; give it beside the overrides, as options={'account'"),
+        ({'max_wallclock_seconds': 60}, "beside the overrides, as options={'max_wallclock_seconds': 60}"),
+        ({'metadata': {'options': {'account': 'x'}}}, 'metadata: is no override; give it beside the overrides, as opt'),
+        ({'clean_workdir': False}, 'it is an input of the loop: give it beside the overrides, as clean_workdir=...'),
+        ({'train': {}}, 'train: is no override; set it in the builder that is returned, as in builder.train[...]'),
         ({'select': {'memory_limit': '3'}}, "memory_limit: found '3', needed: text of the form"),
     ],
 )
@@ -60,16 +67,28 @@ def test_an_override_in_the_wrong_place(build, overrides, line):
 def test_an_input_that_the_loop_does_not_have(build, narrow):
     with pytest.raises(ConfigError, match='test_set: did you mean test_dataset'):
         build(test_set=narrow)
+    with pytest.raises(ConfigError, match=r"label_budget: .* give it as overrides={'settings': {'label_budget': 20}}"):
+        build(label_budget=20)
+    with pytest.raises(ConfigError, match=r"max_memory_kb: .* as options={'max_memory_kb': 9}"):
+        build(max_memory_kb=9)
 
 
 def test_an_option_that_jobs_do_not_have(build):
-    with pytest.raises(ValueError, match='max_walltime'):
-        run_get_node(build(options={'max_walltime': 60}))
+    with pytest.raises(ConfigError, match=r'max_walltime: known: .*max_wallclock_seconds'):
+        build(options={'max_walltime': 60})
+    with pytest.raises(ConfigError, match=r'queue: did you mean queue_name'):
+        build(options={'queue': 'long'})
+    with pytest.raises(ConfigError, match=r"r_cut: .* give it as overrides={'config': {'r_cut': 5.0}}"):
+        build(options={'r_cut': 5.0})
+    with pytest.raises(ConfigError, match=r'options cannot be used: found 5'):
+        build(options=5)
 
 
-def test_a_walltime_below_zero(build, pace_codes_fake, training_inputs):
+def test_a_limit_below_zero(build, pace_codes_fake, training_inputs):
     with pytest.raises(ValueError, match='max_wallclock_seconds` is -5: ask for a number of seconds above 0'):
         run_get_node(build(options={'max_wallclock_seconds': -5}))
+    with pytest.raises(ValueError, match='max_memory_kb` is -1: ask for a number of kilobytes above 0'):
+        run_get_node(build(options={'max_memory_kb': -1}))
     options = {'options': {'max_wallclock_seconds': 0}}
     with pytest.raises(ValueError, match='max_wallclock_seconds` is 0'):
         run_get_node(
