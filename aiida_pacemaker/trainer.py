@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiida import orm
-from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from aiida.engine import run_get_node, submit
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.datasets import default_baseline, fit_reference_energies
+from aiida_pacemaker.calculations.given_sources import code_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -84,7 +84,7 @@ class PacemakerTrainer(BaseTrainer):
         :raises ValueError: if a code is not there.
         """
         object.__setattr__(self, 'config', self._config)
-        object.__setattr__(self, 'codes', {name: _loaded_code(code) for name, code in self.codes.items()})
+        object.__setattr__(self, 'codes', {name: code_of(code) for name, code in self.codes.items()})
 
     def train(
         self, dataset: PaceDatasetData, initial_potential: PacePotentialData | None = None
@@ -149,7 +149,7 @@ class PacemakerTrainer(BaseTrainer):
     def _code(self, name: str) -> orm.AbstractCode:
         if name not in self.codes:
             raise TrainerError(f'the trainer has no code `{name}`: `codes` has {", ".join(self.codes) or "none"}')
-        return _loaded_code(self.codes[name])
+        return code_of(self.codes[name])
 
     @property
     def _metadata(self) -> dict[str, Any]:
@@ -177,22 +177,6 @@ class PacemakerTrainer(BaseTrainer):
         else:
             pace['reference_energies'] = orm.Dict(dict(self.reference_energies))
         return {'pace': pace}
-
-
-def _loaded_code(code: orm.AbstractCode | str) -> orm.AbstractCode:
-    """Return a code that was given itself, or by its label, PK or uuid.
-
-    :raises ValueError: if there is none.
-    """
-    if isinstance(code, orm.AbstractCode):
-        return code
-    try:
-        return orm.load_code(code)
-    except (NotExistent, MultipleObjectsError, TypeError, ValueError) as exception:
-        raise ValueError(
-            f'there is no code {code!r}: `verdi code list` has those that there are, `aiida-pacemaker setup` makes '
-            'those of the engine'
-        ) from exception
 
 
 def _data_of(potential: PacePotentialData, code: orm.AbstractCode) -> dict[str, Any]:

@@ -60,6 +60,22 @@ def dataset_of(given: Any, name: str = 'dataset') -> PaceDatasetData:
     return node_of(given, PaceDatasetData, name, advice)
 
 
+def code_of(code: orm.AbstractCode | int | str) -> orm.AbstractCode:
+    """Return a code that was given itself, or by its label, PK or uuid.
+
+    :raises ValueError: if there is none.
+    """
+    if isinstance(code, orm.AbstractCode):
+        return code
+    try:
+        return orm.load_code(code)
+    except (NotExistent, MultipleObjectsError, TypeError, ValueError) as exception:
+        raise ValueError(
+            f'there is no code {code!r}: `verdi code list` has those that there are, `aiida-pacemaker setup` makes '
+            'those of the engine'
+        ) from exception
+
+
 def node_of(given: Any, wanted: type[NodeType] | tuple[type[NodeType], ...], name: str, advice: str = '') -> NodeType:
     """Return a node that was given itself, or by its PK or uuid.
 

@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.engine import PortNamespace, ProcessBuilder
 
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.given_sources import nodes_of
+from aiida_pacemaker.calculations.given_sources import code_of, nodes_of
 from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -38,12 +38,12 @@ class LoopBuilders(ProtocolMixin):
     def get_builder_from_protocol(
         cls,
         *,
-        pacemaker: orm.AbstractCode,
-        pace_activeset: orm.AbstractCode,
-        pace_select: orm.AbstractCode,
-        python: orm.AbstractCode,
+        pacemaker: orm.AbstractCode | int | str,
+        pace_activeset: orm.AbstractCode | int | str,
+        pace_select: orm.AbstractCode | int | str,
+        python: orm.AbstractCode | int | str,
         pool: PaceDatasetData | None = None,
-        pace_yaml2yace: orm.AbstractCode | None = None,
+        pace_yaml2yace: orm.AbstractCode | int | str | None = None,
         initial: Any = (),
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
@@ -53,7 +53,8 @@ class LoopBuilders(ProtocolMixin):
         """Return a builder with the inputs of a protocol, to be changed or run as it is.
 
         :param pacemaker: code for training; the others are those for the active set, the selection, the evaluation (the
-            Python of the engine) and, for a `.yace` with each potential, the conversion.
+            Python of the engine) and, for a `.yace` with each potential, the conversion. Each may be given by its
+            label, PK or uuid.
         :param pool: the candidates; without a pool, give an explorer and a labeller (`explore`, `label`).
         :param initial: labelled trajectories, files and datasets to begin with, or a single one: whatever
             `merge_frames` takes. It may be left out with a `dataset`.
@@ -77,19 +78,19 @@ class LoopBuilders(ProtocolMixin):
         builder: ProcessBuilder = cls.get_builder()  # type: ignore[attr-defined]
         builder.train = {
             'pace': {
-                'code': pacemaker,
+                'code': code_of(pacemaker),
                 'config': orm.Dict(parse_config(config).to_dict()),
                 'metadata': job,
-                **given(yace_code=pace_yaml2yace),
+                **given(yace_code=None if pace_yaml2yace is None else code_of(pace_yaml2yace)),
             }
         }
-        builder.activeset = {'pace': {'code': pace_activeset, 'metadata': job}}
-        builder.select = {'pace': {'code': pace_select, 'metadata': job}}
+        builder.activeset = {'pace': {'code': code_of(pace_activeset), 'metadata': job}}
+        builder.select = {'pace': {'code': code_of(pace_select), 'metadata': job}}
         for name, section in (('activeset', builder.activeset), ('select', builder.select)):
             if defaults[name]:
                 parse_options(cls.PROTOCOL_MODELS[name], defaults[name], f'the options of {name}')
                 section['pace']['options'] = orm.Dict(defaults[name])
-        builder.evaluate = {'pace': {'code': python, 'metadata': job}}
+        builder.evaluate = {'pace': {'code': code_of(python), 'metadata': job}}
         builder.settings = orm.Dict(
             parse_options(LoopSettings, defaults['settings'], 'the settings').model_dump(mode='json')
         )
@@ -201,7 +202,7 @@ class LoopBuilders(ProtocolMixin):
 
 def _options_of_jobs() -> list[str]:
     """Return the names of the options of jobs; those of all of ours are the same."""
-    return list(PaceTrainCalculation.spec().inputs['metadata']['options'])  # type: ignore[index]
+    return list(PaceTrainCalculation.spec().inputs['metadata']['options'])
 
 
 def _elements(node: orm.Data) -> list[str]:

@@ -16,11 +16,16 @@ def build(pace_codes_fake, narrow, pool):
 
     def make(**arguments):
         return PaceActiveLearningWorkChain.get_builder_from_protocol(
-            pacemaker=pace_codes_fake['train'],
-            pace_activeset=pace_codes_fake['activeset'],
-            pace_select=pace_codes_fake['select'],
-            python=pace_codes_fake['python'],
-            **{'dataset': narrow, 'pool': pool, 'protocol': 'fast', **arguments},
+            **{
+                'pacemaker': pace_codes_fake['train'],
+                'pace_activeset': pace_codes_fake['activeset'],
+                'pace_select': pace_codes_fake['select'],
+                'python': pace_codes_fake['python'],
+                'dataset': narrow,
+                'pool': pool,
+                'protocol': 'fast',
+                **arguments,
+            },
         )
 
     return make
@@ -71,6 +76,14 @@ def test_an_input_that_the_loop_does_not_have(build, narrow):
         build(label_budget=20)
     with pytest.raises(ConfigError, match=r"max_memory_kb: .* as options={'max_memory_kb': 9}"):
         build(max_memory_kb=9)
+
+
+def test_codes_by_label_and_pk(build, pace_codes_fake):
+    code, other = pace_codes_fake['train'], pace_codes_fake['select']
+    builder = build(pacemaker=code.full_label, pace_select=other.pk)
+    assert (builder.train['pace']['code'].uuid, builder.select['pace']['code'].uuid) == (code.uuid, other.uuid)
+    with pytest.raises(ValueError, match=r"there is no code 'nosuch@localhost': `verdi code list` has"):
+        build(pacemaker='nosuch@localhost')
 
 
 def test_an_option_that_jobs_do_not_have(build):
