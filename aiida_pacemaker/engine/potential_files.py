@@ -260,6 +260,9 @@ def _load_mapping(content: str | bytes) -> Mapping[Any, Any]:
         raise PotentialFileError(
             f'it is not a whole YAML file, perhaps it was cut while written: {problem}'
         ) from exception
+    if len(re.findall(r'^species[ \t]*:', content, re.MULTILINE)) > 1:
+        # Readers of YAML do not agree which of two counts: we would say one element, the engine another.
+        raise PotentialFileError('it has more than one list `species`: leave one in it')
     if not isinstance(document, Mapping):
         raise PotentialFileError('it does not hold sections: this is not a potential of the engine')
     return document

@@ -101,6 +101,7 @@ def test_anything_else_is_refused(content):
         ('a: 1\n---\nb: 2', '2 YAML documents'),
         ('{[[a]]: 1}', 'mapping for a key'),
         ('elements: [Mg]', 'no list `species`'),
+        ('species:\n- speciesblock: Cu\n' + TEXT, 'more than one list `species`'),
         ('species: [{speciesblock: Mg}]', 'no `ndensityi`'),
         (TEXT.replace('speciesblock: Mg\n', 'speciesblock: Xx\n'), 'not chemical symbols'),
         (TEXT.replace('rcutij: 4.5', 'rcutij: far', 1), "'far' where a number belongs"),
