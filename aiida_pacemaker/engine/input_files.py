@@ -113,6 +113,11 @@ class _Reader:
                 'fit.repulsion auto: the engine has its own ZBL, which goes with no other: give the baseline '
                 "DeltaBaseline.for_elements(elements, mode='core')"
             )
+        elif not any(bond.get('inner_cutoff_type') == 'zbl' for _, bond in _bonds(self.given)):
+            self.notes.append(
+                'baseline: give `default_baseline(dataset, orm.Bool(False))`, which ends below the shortest distances '
+                'of the data and changes no label'
+            )
         return InputFile(config, energies, test_fraction, tuple(self.notes))
 
     def _section(self, path: str) -> tuple[dict[str, Any], str]:
@@ -134,6 +139,12 @@ class _Reader:
         section, key = self._section('data.reference_energy')
         value = section.pop(key, None)
         if value is None:
+            zero = dict.fromkeys(map(str, elements), 0.0)
+            self.notes.append(
+                'data.reference_energy: not given, so the engine fits the column `energy_corrected` of its data. For '
+                f"the same fit, merge with keys={{'energy': 'energy_corrected'}} and give {zero} as the input "
+                '`reference_energies`'
+            )
             return None
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = {str(element): value for element in elements}

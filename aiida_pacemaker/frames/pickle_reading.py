@@ -39,6 +39,7 @@ __all__ = [
 
 #: A factor on both weights of a frame, and the name of a frame.
 _FACTOR, _NAME = 'w_factor', 'name'
+_CORRECTED = 'energy_corrected'
 _HASH = re.compile('[0-9a-f]{32}')
 # Where Voigt's order xx, yy, zz, yz, xz, xy goes in a matrix.
 _VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
@@ -119,7 +120,13 @@ def said_of_columns(left_out: Sequence[str]) -> tuple[str, ...]:
         texts.append(
             f'the factors in `{_FACTOR}` were left out: they need the weights {_quoted(WEIGHTS)} that they multiply'
         )
-    others = [name for name in left_out if name not in (*WEIGHTS, _FACTOR)]
+    if _CORRECTED in left_out:
+        texts.append(
+            f'the column `{_CORRECTED}` was left out. The engine fits it where its input has no '
+            f"`data.reference_energy`: for the same fit, merge with keys={{'energy': '{_CORRECTED}'}} and give "
+            'reference energies of 0'
+        )
+    others = [name for name in left_out if name not in (*WEIGHTS, _FACTOR, _CORRECTED)]
     if others:
         texts.append(f'the columns {_quoted(others)} were left out: a dataset has no place for them')
     return tuple(texts)

@@ -88,6 +88,13 @@ def changed(old, new):
     return read_input(INPUT.replace(old, new))
 
 
+def test_energies_that_the_engine_takes_from_the_data():
+    found = changed('  reference_energy: {Al: -0.2, Ni: -0.5}\n', '')
+    assert found.reference_energies is None
+    (note,) = (note for note in found.notes if note.startswith('data.reference_energy'))
+    assert "merge with keys={'energy': 'energy_corrected'} and give {'Ni': 0.0, 'Al': 0.0}" in note
+
+
 @pytest.mark.parametrize(('given', 'energies'), [('0', {'Ni': 0.0, 'Al': 0.0}), ('auto', None), ('null', None)])
 def test_reference_energies(given, energies):
     assert changed('{Al: -0.2, Ni: -0.5}', given).reference_energies == energies
@@ -97,6 +104,13 @@ def test_repulsion_of_the_engine_wants_a_baseline_that_leaves_it_alone():
     found = changed('  fit_cycles: 1', '  repulsion: auto')
     assert found.config.sections()['fit']['repulsion'] == 'auto'
     assert "DeltaBaseline.for_elements(elements, mode='core')" in found.notes[-1]
+
+
+def test_a_baseline_is_always_needed_but_not_beside_a_core():
+    assert any('default_baseline(dataset, orm.Bool(False))' in note for note in read_input(INPUT).notes)
+    core = 'rcut: 6, r_in: 1.0, inner_cutoff_type: zbl,'
+    for old, new in (('  fit_cycles: 1', '  repulsion: auto'), ('rcut: 6,', core)):
+        assert not any('default_baseline' in note for note in changed(old, new).notes)
 
 
 @pytest.mark.parametrize('harmless', ['inner_cutoff_type: zbl', 'r_in: 0, delta_in: 0', 'core-repulsion: [0, 5]'])

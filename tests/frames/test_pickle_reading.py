@@ -284,6 +284,16 @@ def test_columns_of_foreign_objects_are_passed_over():
         read_dataset(content, 'mgo', keys=LabelKeys(energy='atomic_env'))
 
 
+def test_an_energy_that_the_engine_would_fit_is_not_left_out_in_silence():
+    content = pickled({'ase_atoms': MGO, 'energy': [-10.0, -20.0, -30.0], 'energy_corrected': [-1.0, -2.0, -3.0]})
+    frames, left_out = read_dataset(content, 'mgo')
+    assert (frames.energy.tolist(), left_out) == ([-10.0, -20.0, -30.0], ('energy_corrected',))
+    (said,) = said_of_columns(left_out)
+    assert "keys={'energy': 'energy_corrected'}" in said
+    named, left_out = read_dataset(content, 'mgo', keys=LabelKeys(energy='energy_corrected'))
+    assert (named.energy.tolist(), left_out) == ([-1.0, -2.0, -3.0], ('energy',))
+
+
 def test_weights_need_both_columns_and_every_row():
     per_atom = [np.arange(len(image)) + 0.5 for image in MGO]
     energy = {'energy': [1.0, 2.0, 3.0]}
