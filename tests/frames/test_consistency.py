@@ -116,6 +116,16 @@ def test_faulty_forces_and_energies_are_found(fault, frames):
     assert fault in contradictions(FORCE_FAULTS[fault](frames()))['forces']
 
 
+@pytest.mark.parametrize('energy, length', [(units.Ha, units.Bohr), (units.Ry, units.Bohr)])
+@pytest.mark.parametrize('frames', [lambda: dynamics(2, 40), lambda: dynamics(2, 40, 5)])
+def test_atomic_units_with_positions_in_angstrom_are_found(energy, length, frames):
+    """Energies and forces belong together then, so that they differ by the factor of the length alone, 1.89."""
+    right = frames()
+    assert 'forces' not in contradictions(right)
+    wrong = replace(right, energy=right.energy / energy, forces=right.forces * length / energy)
+    assert 'energies and forces in atomic units' in contradictions(wrong)['forces']
+
+
 STRESS_FAULTS = {
     'opposite sign': lambda frames: replace(frames, stress=-frames.stress),
     'stresses in GPa': lambda frames: replace(frames, stress=frames.stress / units.GPa),
@@ -230,3 +240,6 @@ def test_where_nothing_can_be_told_it_says_why():
     assert stress.text == 'there are no near frames with a stress'
     assert energy.text == 'there are no cells of one material in two sizes'
     assert examine(one.without_labels()) == []
+    # At its lattice constant the energy of copper is zero in EMT.
+    sizes = frames_of([bulk('Cu', cubic=True) * (n, 1, 1) for n in (1, 2, 4)])
+    assert examine(sizes)[2].text == 'the energies of cells of one material in two sizes are too near zero to tell'
