@@ -116,7 +116,7 @@ def test_faulty_forces_and_energies_are_found(fault, frames):
     assert fault in contradictions(FORCE_FAULTS[fault](frames()))['forces']
 
 
-@pytest.mark.parametrize('energy, length', [(units.Ha, units.Bohr), (units.Ry, units.Bohr)])
+@pytest.mark.parametrize(('energy', 'length'), [(units.Ha, units.Bohr), (units.Ry, units.Bohr)])
 @pytest.mark.parametrize('frames', [lambda: dynamics(2, 40), lambda: dynamics(2, 40, 5)])
 def test_atomic_units_with_positions_in_angstrom_are_found(energy, length, frames):
     """Energies and forces belong together then, so that they differ by the factor of the length alone, 1.89."""
