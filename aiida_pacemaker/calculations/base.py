@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from aiida import orm
 from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
-from aiida.engine import CalcJob, CalcJobProcessSpec, ExitCode
+from aiida.engine import CalcJobProcessSpec, ExitCode
 
+from aiida_pacemaker._aiida.processes import FolderKeepingCalcJob
 from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import cache_of
 from aiida_pacemaker.calculations.launch_checks import (
@@ -78,7 +79,7 @@ LOOK_AND_REPEAT = 'Look at the output `retrieved` for what the program says, and
 RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 
-class PaceCalcJob(CalcJob):
+class PaceCalcJob(FolderKeepingCalcJob):
     """Base of the calculation jobs: what their files, options and exit codes have in common."""
 
     CACHE_VERSION = CACHE_VERSION
@@ -128,19 +129,6 @@ class PaceCalcJob(CalcJob):
             or complaint_about_limits(options)
             or complaint_about_program(inputs, cls.PARSER)
         )
-
-    def parse(self, *arguments: Any, **options: Any) -> ExitCode:
-        """Parse the retrieved files; the folder of the job is an output whatever happened to the worker on the way.
-
-        One that dies right after the upload leaves it out of what the process knows of its outputs, and the job would
-        fail for its lack.
-        """
-        if 'remote_folder' not in self.outputs:
-            linked = self.node.base.links.get_outgoing(link_label_filter='remote_folder').first()
-            path = self.node.get_remote_workdir()
-            folder = orm.RemoteData(computer=self.node.computer, remote_path=path) if linked is None else linked.node
-            self.out('remote_folder', folder)
-        return super().parse(*arguments, **options)
 
     @classmethod
     def exit_code_of(cls, diagnosis: Diagnosis) -> ExitCode:

@@ -15,8 +15,8 @@ from typing import Any
 
 from aiida import orm
 from aiida.engine import CalcJob
-from plumpy import run_until_complete
 
+from aiida_pacemaker._aiida.processes import run_in_loop, transport_of
 from aiida_pacemaker.calculations.checksums import LOST, Checksums
 
 #: Where a user sets another directory: in the metadata of how the computer is configured for that user.
@@ -138,7 +138,7 @@ def cache_of(process: CalcJob) -> Cache:
     if process.inputs.metadata.dry_run:
         return Cache(setting_of(authinfo) or '')
     try:
-        return run_until_complete(process.loop, _cache(process, authinfo))
+        return run_in_loop(process, _cache(process, authinfo))
     # Each transport has exceptions of its own.
     except Exception as exception:
         reason = str(exception) if isinstance(exception, CacheError) else repr(exception)
@@ -150,8 +150,7 @@ async def _cache(process: CalcJob, authinfo: orm.AuthInfo) -> Cache:
     """Return what the cache seems to have, over the connection by which the job is being uploaded."""
     names: frozenset[str] = frozenset()
     complaint: CacheError | None = None
-    async with process.runner.transport.request_transport(authinfo) as request:
-        transport = await request
+    async with transport_of(process, authinfo) as transport:
         try:
             account = await _account(transport, authinfo)
             directory = directory_of(authinfo, account.name)

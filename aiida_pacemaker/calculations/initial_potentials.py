@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.orm.implementation.utils import clean_value
-
+from aiida_pacemaker._aiida.storage import as_stored
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.short_range import zbl_cores
@@ -72,7 +71,7 @@ def _complaint_about_several(inputs: Mapping[str, Any], mode: str) -> str | None
 
 def _complaint_about_one(name: str, potential: PacePotentialData, inputs: Mapping[str, Any]) -> str | None:
     # The database rounds to 14 digits what it stores, and no difference may come from that.
-    given, fitted = clean_value(inputs['reference_energies'].get_dict()), clean_value(potential.reference_energies)
+    given, fitted = as_stored(inputs['reference_energies'].get_dict()), as_stored(potential.reference_energies)
     changed = {key: value for key, value in fitted.items() if given.get(key) != value}
     if changed:
         return (
@@ -81,7 +80,7 @@ def _complaint_about_one(name: str, potential: PacePotentialData, inputs: Mappin
         )
     baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
     before, after = (one.plain_for(potential.elements) for one in (potential.baseline, baseline))
-    if clean_value(before) != clean_value(after):
+    if as_stored(before) != as_stored(after):
         return (
             f'the potential to start from ({name}) was fitted on another baseline: it would start far from its '
             'optimum. Use its own baseline, or start without it.'

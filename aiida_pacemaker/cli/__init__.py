@@ -74,8 +74,9 @@ def setup(
     `--module` or `--conda` say; without them in the search path of a login shell, and where
     `aiida-pacemaker engine install` puts it.
     """
+    from aiida_pacemaker._aiida.processes import without_broker
     from aiida_pacemaker.cli.check import check_options
-    from aiida_pacemaker.cli.engine import Place, without_broker
+    from aiida_pacemaker.cli.engine import Place
     from aiida_pacemaker.cli.localhost import ensure_profile
     from aiida_pacemaker.cli.problems import SetupError
     from aiida_pacemaker.cli.setting_up import set_up, write_files
@@ -210,7 +211,8 @@ def set_cache(computer: str, directory: str | None, profile: str | None) -> None
 
 def _with_cache(label: str, profile: str | None, action: Callable[[Any, Any], str]) -> None:
     """Do something with the cache of a computer, over a connection to it, and print what is said."""
-    from aiida_pacemaker.cli.engine import ready, without_broker
+    from aiida_pacemaker._aiida.processes import without_broker
+    from aiida_pacemaker.cli.engine import ready
     from aiida_pacemaker.cli.problems import SetupError
 
     _load(profile)

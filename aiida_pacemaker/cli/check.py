@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 from aiida import orm
 from aiida.engine import ProcessState
-from aiida.engine.utils import instantiate_process
 from aiida.manage import get_config_option, get_manager
 from aiida.manage.caching import disable_caching
 from aiida.manage.configuration import get_config
@@ -22,6 +21,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from aiida_pacemaker._aiida.processes import make_process
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.declarations import declared
 from aiida_pacemaker.cli.problems import SetupError
@@ -127,7 +127,7 @@ def _run(
     runner = get_manager().get_runner()
     with _soon_discouraged(), _as_from_the_daemon(), disable_caching():
         try:
-            job = instantiate_process(runner, CalculationFactory(entry_point), **inputs, metadata=metadata)
+            job = make_process(CalculationFactory(entry_point), {**inputs, 'metadata': metadata})
         except (ValueError, TypeError) as exception:
             raise CheckError(f'{what}: the job is refused before it is submitted: {exception}') from exception
         watch = _Watch(job, what, say)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiida import orm
-from aiida.common.escaping import escape_for_bash
 from aiida.common.exceptions import NotExistent
-from aiida.manage import get_manager
 from pydantic import ValidationError
 
+from aiida_pacemaker._aiida.processes import quoted
 from aiida_pacemaker.calculations.declarations import Declaration
 from aiida_pacemaker.cli.problems import EngineMissingError, SetupError
 from aiida_pacemaker.cli.recipes import HOW_TO_INSTALL, Answer, no_engine
@@ -133,7 +131,7 @@ def ask_computer(computer: orm.Computer, command: Sequence[str]) -> tuple[str, s
 
     :raises SetupError: if there is no way to the computer.
     """
-    line = ' '.join(escape_for_bash(word) for word in command)
+    line = ' '.join(quoted(word) for word in command)
     try:
         with computer.get_transport() as transport:
             status, printed, said = transport.exec_command_wait(line)
@@ -201,9 +199,9 @@ def _note(candidates: list[Candidate], key: str, value: str) -> None:
 
 def _prepend(place: Place, conda: str, prefix: str) -> str:
     """Return the lines that make a job find what the engine needs."""
-    lines = [f'module load {escape_for_bash(name)}' for name in place.modules]
+    lines = [f'module load {quoted(name)}' for name in place.modules]
     if conda:
-        lines += [f'. {escape_for_bash(conda)}', f'conda activate {escape_for_bash(prefix)}']
+        lines += [f'. {quoted(conda)}', f'conda activate {quoted(prefix)}']
     return '\n'.join(lines)
 
 
@@ -297,20 +295,3 @@ def ready(label: str) -> orm.Computer:
             f'`verdi computer test {label}`'
         )
     return computer
-
-
-@contextmanager
-def without_broker() -> Iterator[None]:
-    """Have what AiiDA runs in this process run without a message broker.
-
-    Nothing here is handed to a daemon. With a broker that is not up, the first command over an asynchronous transport
-    would wait for it, fail, and be tried again for minutes.
-    """
-    manager = get_manager()
-    # First, since a runner that makes way closes the event loop that the next one would share with it.
-    manager.reset_runner()
-    manager.set_runner(manager.create_runner(communicator=None))
-    try:
-        yield
-    finally:
-        manager.reset_runner()

@@ -16,8 +16,8 @@ from aiida import orm
 from aiida.common.exceptions import MissingConfigurationError, NotExistent
 from aiida.manage.configuration import get_config, load_profile, reset_config
 from aiida.manage.configuration.settings import AiiDAConfigDir
-from aiida.storage.sqlite_dos.backend import FILENAME_DATABASE
 
+from aiida_pacemaker._aiida.storage import database_of
 from aiida_pacemaker.cli.problems import SetupError
 
 COMPUTER = 'localhost'
@@ -42,8 +42,7 @@ def ensure_profile(name: str | None = None) -> str:
             command = [*_verdi(), 'presto', '--non-interactive', '--use-zeromq', '--profile-name', label]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 (an argument list, no shell)
             reset_config()
-            storage = get_config().get_profile(label).storage_config
-            use_write_ahead_log(Path(storage['filepath'], FILENAME_DATABASE))
+            use_write_ahead_log(database_of(label))
     return load_named(name)
 
 

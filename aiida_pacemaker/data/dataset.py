@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from aiida import orm
 from aiida.common.exceptions import StoringNotAllowed
-from aiida.orm.nodes.caching import NodeCaching
 from aiida.orm.pydantic import OrmMetadataField
-from aiida.repository import Repository
 
+from aiida_pacemaker._aiida.storage import (
+    AttributeCaching,
+    StoringHook,
+    files_of,
+    files_while_storing,
+    objects_in,
+    repository_of,
+    share_files,
+)
 from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.data.agreement import agreed_sources
 from aiida_pacemaker.data.shard_files import SettledFiles, SharingSandbox
@@ -47,17 +55,7 @@ Part = TypeVar('Part')
 SHARD_BYTES = 16 * 1024 * 1024
 
 
-class DatasetCaching(NodeCaching):
-    """The hash of a dataset: that of its attributes, where each shard is named by the hash of its content."""
-
-    def get_objects_to_hash(self) -> dict[str, Any]:
-        """Return what is hashed: not the files, which would be looked up one by one, whatever has accumulated."""
-        ignored = self._node._hash_ignored_attributes
-        attributes = {key: value for key, value in self._node.base.attributes.items() if key not in ignored}
-        return {'class': str(self._node.__class__), 'attributes': attributes}
-
-
-class PaceDatasetData(orm.Data):
+class PaceDatasetData(StoringHook, orm.Data):
     """An immutable, ordered set of structures of any composition, either all labelled or none.
 
     The frames live in shards: columnar ``.npz`` files named by their content. A dataset that extends others shares
@@ -74,7 +72,7 @@ class PaceDatasetData(orm.Data):
     FOLDER = 'shards'
 
     _hash_ignored_attributes = ('sources', 'levels')
-    _CLS_NODE_CACHING = DatasetCaching
+    _CLS_NODE_CACHING = AttributeCaching
 
     class AttributesModel(orm.Data.AttributesModel):
         """What can be queried without opening the shards."""
@@ -165,34 +163,26 @@ class PaceDatasetData(orm.Data):
             if not parent.is_stored:
                 raise ValueError(f'{parent} is not stored: only shards of stored datasets can be shared')
             shared = {shard['name']: shard for shard in parent.shards if keep is None or shard['name'] in keep}
-            files = parent.base.repository.metadata['o'][self.FOLDER]['o']
+            files = objects_in(parent, self.FOLDER)
             shards |= {name: summary for name, summary in shared.items() if name not in shards}
             objects |= {name: files[name] for name in shared}
             shared_keys |= {files[name]['k']: parent.backend.get_repository() for name in shared}
         if objects:
             # The files of a node that is not stored are copied when it is: that would feed all of them to the object
             # store again.
-            self.base.repository._repository = Repository.from_serialized(
-                backend=SharingSandbox(shared_keys), serialized={'o': {self.FOLDER: {'o': objects}}}
-            )
+            share_files(self, repository_of(self.FOLDER, objects, SharingSandbox(shared_keys)))
         return shards
 
-    def _store(self, clean: bool = True) -> PaceDatasetData:
+    @contextmanager
+    def storing(self) -> Iterator[None]:
         """Store the node: its shards are in the repository afterwards, even if the storage is maintained meanwhile.
 
         :raises StoringNotAllowed: if a shard that is shared with another dataset is not there any more.
         """
-        repository = self.base.repository
-        waiting = repository._repository
-        files = SettledFiles(waiting, self.backend.get_repository())
-        repository._repository = files.put()
-        try:
-            super()._store(clean=clean)
-        except BaseException:
-            repository._repository = waiting
-            raise
+        files = SettledFiles(files_of(self), self.backend.get_repository())
+        with files_while_storing(self, files.put()):
+            yield
         files.put_again()
-        return self
 
     def __str__(self) -> str:
         kind = 'labelled' if self.labelled else 'unlabelled'
@@ -331,9 +321,9 @@ class PaceDatasetData(orm.Data):
     def _from_shards(self, function: Callable[[IO[bytes]], Part]) -> list[Part]:
         """Return what a function reads from each shard, in order."""
         # Opening objects one by one takes 4 ms each, which a dataset that has grown by many merges would feel.
-        repository = self.base.repository
+        repository = files_of(self)
         keys = [str(repository.get_object(self.shard_path(shard['name'])).key) for shard in self.shards]
-        streams = repository._repository.backend.iter_object_streams(keys)
+        streams = repository.backend.iter_object_streams(keys)
         parts = {key: function(stream) for key, stream in streams}
         return [parts[key] for key in keys]
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from aiida.common.exceptions import StoringNotAllowed
 from aiida.manage import get_config_option
 from aiida.repository import Repository
 from aiida.repository.backend import AbstractRepositoryBackend, SandboxRepositoryBackend
+
+from aiida_pacemaker._aiida.storage import with_keys
 
 #: How often files are put again that a maintenance has removed while they were being stored.
 _TRIES = 10
@@ -87,16 +89,13 @@ class SettledFiles:
 
         :raises StoringNotAllowed: if a file that is shared with another node is not there any more.
         """
-        serialized = self._files.serialize()
         paths = [(root / name) for root, _, names in self._files.walk() for name in names]
         keys = {path: str(self._files.get_object(path).key) for path in paths}
         known = list(keys.values())
         there = dict(zip(known, self._target.has_objects(known), strict=True))
-        for path, key in keys.items():
-            settled = key if there[key] else self._put(key)
-            self._before[settled] = key
-            _place(serialized, path.parts, settled)
-        return Repository.from_serialized(backend=self._target, serialized=serialized)
+        settled = {path: key if there[key] else self._put(key) for path, key in keys.items()}
+        self._before |= {settled[path]: key for path, key in keys.items()}
+        return with_keys(self._files, settled, self._target)
 
     def put_again(self) -> None:
         """Put again what has been removed before the node was stored, when nothing referred to it.
@@ -122,11 +121,3 @@ class SettledFiles:
                 'dataset was deleted, and the storage maintained, since this one was constructed. Construct it again '
                 'from datasets that are stored'
             ) from exception
-
-
-def _place(serialized: dict[str, Any], parts: tuple[str, ...], key: str) -> None:
-    """Change the key of a file in what a repository has been serialized to."""
-    place = serialized
-    for part in parts:
-        place = place['o'][part]
-    place['k'] = key

@@ -10,13 +10,12 @@ from typing import Any
 
 from aiida import orm
 
+from aiida_pacemaker._aiida.storage import CACHED_FROM
 from aiida_pacemaker.sources.registry import all_sources
 
 from .graph import called_by, chunks
 
 _ENDED = ('finished', 'excepted', 'killed')
-#: Where AiiDA notes which node one is a copy of.
-_CACHED_FROM = '_aiida_cached_from'
 
 #: Where our jobs say themselves how many seconds they took, by output and key. Foreign ones are asked of their classes.
 _TOLD_BY = (
@@ -150,7 +149,7 @@ def _jobs_of(process: orm.ProcessNode) -> list[_Job]:
             orm.CalcJobNode,
             filters={'id': {'in': pks}},
             tag='job',
-            project=['id', 'attributes', 'process_type', f'extras.{_CACHED_FROM}'],
+            project=['id', 'attributes', 'process_type', f'extras.{CACHED_FROM}'],
         )
         query.append(orm.Computer, with_node='job', outerjoin=True, project='metadata')
         for pk, attributes, process_type, cached_from, metadata in query.all():

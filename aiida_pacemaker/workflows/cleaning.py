@@ -6,8 +6,8 @@ from typing import Any
 
 from aiida import orm
 from aiida.engine import Process
-from plumpy import run_until_complete
 
+from aiida_pacemaker._aiida.processes import run_in_loop, transport_of
 from aiida_pacemaker.provenance.graph import called_by, chunks
 
 
@@ -22,15 +22,14 @@ def clean_folders(process: Process) -> None:
         by_computer.setdefault(folder.computer.label, []).append(folder)
     for label, folders in by_computer.items():
         try:
-            run_until_complete(process.loop, _clean(process, folders))
+            run_in_loop(process, _clean(process, folders))
         # Each transport has exceptions of its own.
         except Exception as exception:
             process.report(f'{len(folders)} folders on {label} could not be cleaned: {exception!r}')
 
 
 async def _clean(process: Any, folders: list[orm.RemoteData]) -> None:
-    async with process.runner.transport.request_transport(folders[0].get_authinfo()) as request:
-        transport = await request
+    async with transport_of(process, folders[0].get_authinfo()) as transport:
         for folder in folders:
             path = folder.get_remote_path()
             if await transport.path_exists_async(path):

@@ -9,6 +9,7 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessSpec, while_
 from aiida.orm import to_aiida_type
 
+from aiida_pacemaker._aiida.processes import job_class_of
 from aiida_pacemaker.calculations.explore import validate_explore
 from aiida_pacemaker.calculations.exploring import collect_explorations, options_under, plan_exploration
 from aiida_pacemaker.calculations.validation import complaint_about
@@ -51,7 +52,7 @@ class PaceExploreWorkChain(ResumingWorkChain):
     def define(cls, spec: ProcessSpec) -> None:
         """Define inputs, outline, outputs and exit codes."""
         super().define(spec)
-        job = cls.JOB._process_class
+        job = job_class_of(cls.JOB)
         spec.expose_inputs(job, include=PROVIDED)
         spec.input(
             'gamma_low',

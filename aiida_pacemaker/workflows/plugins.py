@@ -11,6 +11,7 @@ from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
+from aiida_pacemaker._aiida.processes import job_class_of
 from aiida_pacemaker.calculations.base import PaceCalcJob
 
 
@@ -97,5 +98,5 @@ def process_from(entry_point: str) -> Any:
 def jobs_of(process: Any) -> type[PaceCalcJob] | None:
     """Return which jobs of this package a labeller or an explorer runs, None if it runs others."""
     chain = getattr(process, 'JOB', process)
-    job = getattr(chain, '_process_class', chain)
+    job = job_class_of(chain)
     return job if isinstance(job, type) and issubclass(job, PaceCalcJob) else None

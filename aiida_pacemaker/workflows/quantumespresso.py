@@ -10,6 +10,7 @@ from aiida import orm
 from aiida.common.exceptions import MissingEntryPointError, MultipleObjectsError, NotExistent
 from aiida.plugins import WorkflowFactory
 
+from aiida_pacemaker._aiida.processes import inputs_of
 from aiida_pacemaker.calculations.label_quantumespresso import structure_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.expansion import deep_merge
@@ -62,7 +63,7 @@ def inputs_for(structure: orm.StructureData, inputs: Mapping[str, Any]) -> dict[
         spin_type=SpinType(inputs['spin_type'].value),
         options=inputs['options'].get_dict(),
     )
-    return dict(builder._inputs(prune=True))
+    return inputs_of(builder)
 
 
 def complaint_about_inputs(inputs: Any, _: Any) -> str | None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import (
-    BaseRestartWorkChain,
     CalcJob,
     ExitCode,
     ProcessHandlerReport,
@@ -16,6 +13,7 @@ from aiida.engine import (
     while_,
 )
 
+from aiida_pacemaker._aiida.processes import RestartWorkChain, job_class_of
 from aiida_pacemaker.calculations.base import FILES_LOST, STATUS
 from aiida_pacemaker.engine.failures import Failure
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
@@ -33,7 +31,7 @@ LOST = {
 }
 
 
-class PaceRestartWorkChain(ResumingWorkChain, BaseRestartWorkChain):
+class PaceRestartWorkChain(ResumingWorkChain, RestartWorkChain):
     """Base of the restart chains: repeats what was lost, gives up at once where that is useless, loses no output.
 
     The inputs of the job, `_process_class`, are in the namespace `pace`; its outputs are those of the chain.
@@ -54,9 +52,10 @@ class PaceRestartWorkChain(ResumingWorkChain, BaseRestartWorkChain):
     @classmethod
     def expose_job(cls, spec: ProcessSpec) -> None:
         """Make the ports of the job those of the chain."""
-        if cls._process_class is not None:
-            spec.expose_inputs(cls._process_class, namespace='pace')
-            spec.expose_outputs(cls._process_class)
+        job = job_class_of(cls)
+        if job is not None:
+            spec.expose_inputs(job, namespace='pace')
+            spec.expose_outputs(job)
 
     def setup(self) -> None:
         """Prepare the inputs of the first try."""
@@ -73,7 +72,7 @@ class PaceRestartWorkChain(ResumingWorkChain, BaseRestartWorkChain):
         if exit_code is None or not exit_code.status:
             return exit_code
         node = self.ctx.children[self.ctx.iteration - 1]
-        self._attach_outputs(node)
+        self.attach_outputs(node)
         if exit_code == self.exit_codes.ERROR_MAXIMUM_ITERATIONS_EXCEEDED:
             message = (
                 f'{self.ctx.iteration} jobs in a row have not come to an end and `max_iterations` allows no more. The '
@@ -81,17 +80,6 @@ class PaceRestartWorkChain(ResumingWorkChain, BaseRestartWorkChain):
             )
             return ExitCode(exit_code.status, message)
         return exit_code
-
-    def _attach_outputs(self, node: orm.CalcJobNode) -> Any:
-        """Attach the outputs of a job, also those whose links an interrupted worker has made already.
-
-        Else they would be missing from what the process knows of its outputs, and it would fail for their lack.
-        """
-        outputs = self.get_outputs(node)
-        for name in self.spec().outputs:
-            if name in outputs:
-                self.out(name, outputs[name])
-        return outputs
 
     def report_action(self, node: orm.CalcJobNode, action: str) -> None:
         """Say what happened and what is done about it."""

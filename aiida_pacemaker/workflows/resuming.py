@@ -6,8 +6,9 @@ from typing import Any
 
 from aiida import orm
 from aiida.common.links import LinkType
-from aiida.engine import ProcessState, WorkChain
+from aiida.engine import ProcessState
 
+from aiida_pacemaker._aiida.processes import InterruptibleWorkChain, call_later, has_broker, send_again
 from aiida_pacemaker.workflows.runners import record_runner
 
 #: How long a process that was called before an interruption may take to begin. What the broker has for it is delivered
@@ -17,7 +18,7 @@ GRACE_SECONDS = 10
 _CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
 
 
-class ResumingWorkChain(WorkChain):
+class ResumingWorkChain(InterruptibleWorkChain):
     """Base of work chains whose calls are labelled: each is made once, whatever happens to the daemon.
 
     A worker that dies in a step leaves the work chain where it was before that step, and the next worker takes the step
@@ -26,18 +27,16 @@ class ResumingWorkChain(WorkChain):
     that would have begun it is lost, and sent again.
     """
 
-    def on_create(self) -> None:
-        """Make the node, and keep what runs this; one that is submitted is loaded by what will run it."""
-        super().on_create()
+    def was_made(self) -> None:
+        """Keep what runs this; one that is submitted is loaded by what will run it."""
         if self.node.is_stored:
             record_runner(self.node)
 
-    def load_instance_state(self, saved_state: Any, load_context: Any) -> None:
-        """Go on from a checkpoint, and see to it that what is waited for will come."""
-        super().load_instance_state(saved_state, load_context)
+    def was_loaded(self) -> None:
+        """Keep what runs this now, and see to it that what is waited for will come."""
         record_runner(self.node)
-        for awaitable in self._awaitables:
-            self._see_to(awaitable.pk)
+        for pk in self.awaited():
+            self._see_to(pk)
 
     def submit(self, process: Any, inputs: dict[str, Any] | None = None, **kwargs: Any) -> orm.ProcessNode:
         """Submit a process, or return the one that this step has submitted before the work chain was interrupted."""
@@ -65,7 +64,6 @@ class ResumingWorkChain(WorkChain):
 
     def _see_to(self, pk: int) -> None:
         """Begin a process that nothing else will begin."""
-        controller = self.runner.controller
 
         def begin() -> None:
             node: Any = orm.load_node(pk)
@@ -73,10 +71,10 @@ class ResumingWorkChain(WorkChain):
                 self.report(
                     f'{node.process_label}<{pk}> was submitted before an interruption but never began: sent again'
                 )
-                controller.continue_process(pk, nowait=False, no_reply=True)
+                send_again(self, pk)
 
-        if controller is not None:
-            self.loop.call_later(GRACE_SECONDS, begin)
+        if has_broker(self):
+            call_later(self, GRACE_SECONDS, begin)
 
     def _take(self, node: orm.ProcessNode) -> orm.ProcessNode:
         # The context is saved at the end of a step, so it lacks exactly what an interrupted step has called.

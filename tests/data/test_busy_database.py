@@ -9,7 +9,7 @@ import time
 import pytest
 from sqlalchemy import create_engine, text
 
-from aiida_pacemaker.data.busy_database import BUSY_SECONDS, wait_for_writers
+from aiida_pacemaker._aiida.storage import BUSY_SECONDS, wait_for_writers
 
 
 @pytest.fixture
