@@ -23,14 +23,11 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.options import SelectOptions
+from aiida_pacemaker.errors import TrainerError
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.report import baseline_of, reference_energies_of
 from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
-
-
-class TrainerError(RuntimeError):
-    """A process that a trainer ran has failed; the message is that of the process."""
 
 
 class BaseTrainer(ABC):

@@ -18,6 +18,7 @@ from aiida.engine import CalcJob
 
 from aiida_pacemaker._aiida.processes import run_in_loop, transport_of
 from aiida_pacemaker.calculations.checksums import LOST, Checksums
+from aiida_pacemaker.errors import CacheError
 
 #: Where a user sets another directory: in the metadata of how the computer is configured for that user.
 SETTING = 'pacemaker_cache'
@@ -32,10 +33,6 @@ LEFTOVER = re.compile(r'\.[0-9a-f]{64}\..+')
 OF_OTHERS = 0o077
 #: One command, since each costs a round trip.
 IDENTITY = 'id -u && id -un'
-
-
-class CacheError(Exception):
-    """A cache is not to be used: it says why, and what to do."""
 
 
 @dataclass(frozen=True)

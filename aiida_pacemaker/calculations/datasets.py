@@ -33,21 +33,17 @@ from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
+from aiida_pacemaker.errors import RefusedError, UnknownConventionError
 from aiida_pacemaker.frames.isolated import isolated_atoms
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.shards import ATOM_BYTES, FRAME_BYTES
 from aiida_pacemaker.frames.splitting import filter_by, split
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
-from aiida_pacemaker.sources.registry import UnknownConventionError
 
 #: Exit status of a function whose input could not be dealt with; the message says why.
 ERROR_REFUSED = 410
 #: Exit status of a function that would have to return a dataset without frames.
 ERROR_NOTHING_LEFT = 420
-
-
-class RefusedError(ValueError):
-    """A function on datasets could not do what was asked for."""
 
 
 class SplitOptions(BaseModel):

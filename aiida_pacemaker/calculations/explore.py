@@ -23,8 +23,9 @@ from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine import near_elements
 from aiida_pacemaker.engine.exploration import ExploreOptions, complaint_about_periods
+from aiida_pacemaker.errors import PerturbationError
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
-from aiida_pacemaker.frames.perturbation import PerturbationError, perturb
+from aiida_pacemaker.frames.perturbation import perturb
 from aiida_pacemaker.frames.shards import split_into_shards, write_shard
 from aiida_pacemaker.frames.table import Frames
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from aiida_pacemaker.errors import ContradictionError
 from aiida_pacemaker.frames.consistency import Finding, Verdict, examine
 from aiida_pacemaker.frames.magnitudes import EnergyBook, Oddity, joined, odd_labels
 from aiida_pacemaker.frames.table import BoolArray, Frames
@@ -18,10 +19,6 @@ POOLED = 400
 POOL = 'sources with few frames'
 #: How many contradictions a message spells out.
 SHOWN = 5
-
-
-class ContradictionError(ValueError):
-    """Energies, forces and stresses of a source do not belong together."""
 
 
 @dataclass

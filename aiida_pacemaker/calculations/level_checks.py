@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.errors import MixedLevelsError
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 
 #: How many sources a message names.
 NAMED = 5
-
-
-class MixedLevelsError(ValueError):
-    """Labels of different levels of theory would get into one dataset."""
 
 
 @dataclass

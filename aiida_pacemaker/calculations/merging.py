@@ -305,7 +305,7 @@ def merge_sources(
 
     Datasets come first, then trajectories and files, in the order of their labels. Of equal frames the first stays.
 
-    :raises FramesRefused: if more frames are refused than the options allow.
+    :raises FramesRefusedError: if more frames are refused than the options allow.
     :raises ContradictionError: if labels of a source do not belong together and the options do not allow it.
     :raises MixedLevelsError: if labels of different levels of theory would be mixed and the options do not allow it.
     :raises ValueError: if there is nothing to merge, or if labelled and unlabelled frames would be mixed.

@@ -11,10 +11,11 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.datasets import ERROR_REFUSED, RefusedError
+from aiida_pacemaker.calculations.datasets import ERROR_REFUSED
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.importing import origin_of, read_companion
 from aiida_pacemaker.engine.potential_files import MAX_BYTES
+from aiida_pacemaker.errors import RefusedError
 
 
 @calcfunction

@@ -27,10 +27,10 @@ from aiida_pacemaker.calculations.validation import (
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError
-from aiida_pacemaker.engine.potential_files import PotentialFileError, strip_fit_cycles
+from aiida_pacemaker.engine.potential_files import strip_fit_cycles
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
 from aiida_pacemaker.engine.short_range import initial_potential, use_baseline
+from aiida_pacemaker.errors import ConfigError, PotentialFileError
 
 #: Driver that a monitor of the loss has the engine call, and how the engine finds it: it is beside the job.
 STOP_DRIVER, STOP_CALLBACK = 'stop_request.py', 'stop_request.stop'

@@ -24,9 +24,9 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.basis_size import count_functions
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
-from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.short_range import use_baseline, zbl_cores
 from aiida_pacemaker.engine.survey import ENERGY_RANGE
+from aiida_pacemaker.errors import ConfigError
 
 
 def validate_training(inputs: Any, _: Any) -> str | None:

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError, parse_options
+from aiida_pacemaker.engine.errors import parse_options
+from aiida_pacemaker.errors import ConfigError
 
 Validator = Callable[[Any, Any], str | None]
 Options = TypeVar('Options', bound=BaseModel)

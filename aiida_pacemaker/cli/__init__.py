@@ -78,8 +78,8 @@ def setup(
     from aiida_pacemaker.cli.check import check_options
     from aiida_pacemaker.cli.engine import Place
     from aiida_pacemaker.cli.localhost import ensure_profile
-    from aiida_pacemaker.cli.problems import SetupError
     from aiida_pacemaker.cli.setting_up import set_up, write_files
+    from aiida_pacemaker.errors import SetupError
 
     if path and conda:
         raise click.UsageError('give either --path or --conda')
@@ -110,8 +110,8 @@ def config(file: Path, output: Path | None) -> None:
     """
     import yaml
 
-    from aiida_pacemaker.engine.errors import ConfigError
     from aiida_pacemaker.engine.input_files import read_input_file
+    from aiida_pacemaker.errors import ConfigError
 
     try:
         found = read_input_file(file)
@@ -145,7 +145,7 @@ def engine() -> None:
 def install(path: Path | None, tensorpot: bool, python: str) -> None:
     """Make an environment for the engine on this machine, apart from that of AiiDA."""
     from aiida_pacemaker.cli.environments import data_home, install_engine, name_of
-    from aiida_pacemaker.cli.problems import InstallError
+    from aiida_pacemaker.errors import InstallError
 
     folder = path or data_home() / name_of(tensorpot)
     click.echo('python-ace is under the Academic Software Licence: free for academic, non-commercial use')
@@ -213,7 +213,7 @@ def _with_cache(label: str, profile: str | None, action: Callable[[Any, Any], st
     """Do something with the cache of a computer, over a connection to it, and print what is said."""
     from aiida_pacemaker._aiida.processes import without_broker
     from aiida_pacemaker.cli.engine import ready
-    from aiida_pacemaker.cli.problems import SetupError
+    from aiida_pacemaker.errors import SetupError
 
     _load(profile)
     try:
@@ -260,7 +260,8 @@ def import_potential(
     What the file says of itself is read and held against what is given. Files that `write_files` has written need no
     more than FILE.
     """
-    from aiida_pacemaker.cli.importing import ImportFileError, imported
+    from aiida_pacemaker.cli.importing import imported
+    from aiida_pacemaker.errors import ImportFileError
 
     if no_baseline and baseline is not None:
         raise click.UsageError('give either --no-baseline or --baseline')
@@ -298,7 +299,7 @@ def _load(profile: str | None) -> None:
     from aiida.manage.configuration import get_profile
 
     from aiida_pacemaker.cli.localhost import load_named
-    from aiida_pacemaker.cli.problems import SetupError
+    from aiida_pacemaker.errors import SetupError
 
     if profile is not None or get_profile() is None:
         try:

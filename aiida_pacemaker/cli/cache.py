@@ -14,13 +14,12 @@ from aiida_pacemaker.calculations.cache import (
     LEFTOVER,
     SETTING,
     Account,
-    CacheError,
     directory_of,
     read_account,
     refuse_foreign,
     setting_of,
 )
-from aiida_pacemaker.cli.problems import SetupError
+from aiida_pacemaker.errors import CacheError, SetupError
 
 #: Seconds after which a copy is not going on any more.
 LEFTOVER_AGE = 86400

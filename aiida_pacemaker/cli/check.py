@@ -24,8 +24,8 @@ from ase.calculators.emt import EMT
 from aiida_pacemaker._aiida.processes import make_process
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.declarations import declared
-from aiida_pacemaker.cli.problems import SetupError
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.errors import CheckError, SetupError
 from aiida_pacemaker.frames.ase_io import from_atoms
 
 Say = Callable[[str], None]
@@ -34,10 +34,6 @@ Say = Callable[[str], None]
 CONFIG = {'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2, 'max_epochs': 3}
 #: How often what a job waits for is looked at, in seconds.
 INTERVAL = 0.5
-
-
-class CheckError(SetupError):
-    """A job of the check has failed; the message is that of the job."""
 
 
 @dataclass(frozen=True)

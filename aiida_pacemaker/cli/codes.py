@@ -11,8 +11,8 @@ from aiida.common.exceptions import MultipleObjectsError, NotExistent
 
 from aiida_pacemaker.calculations.declarations import Declaration, declare
 from aiida_pacemaker.cli.engine import PROGRAMS, Engine, Place, ask_python, find_engine, missing_of
-from aiida_pacemaker.cli.problems import SetupError
 from aiida_pacemaker.cli.recipes import Answer
+from aiida_pacemaker.errors import SetupError
 
 Codes = dict[str, orm.AbstractCode]
 

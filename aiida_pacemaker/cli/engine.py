@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from aiida_pacemaker._aiida.processes import quoted
 from aiida_pacemaker.calculations.declarations import Declaration
-from aiida_pacemaker.cli.problems import EngineMissingError, SetupError
 from aiida_pacemaker.cli.recipes import HOW_TO_INSTALL, Answer, no_engine
+from aiida_pacemaker.errors import EngineMissingError, SetupError
 
 #: The programs of the engine, and the plugin that each is called by. The last is the Python that the engine is in.
 PROGRAMS = {

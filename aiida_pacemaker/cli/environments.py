@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from aiida_pacemaker.cli.problems import InstallError
 from aiida_pacemaker.cli.recipes import ENGINE, PYTHONS, TENSORPOT, TENSORPOTENTIAL, Answer, complaints
+from aiida_pacemaker.errors import InstallError
 
 #: Says in a folder that this command has made it, what of, and whether it came to the end.
 MARK = 'aiida-pacemaker-engine.json'

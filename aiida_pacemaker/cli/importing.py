@@ -8,10 +8,7 @@ from pathlib import Path
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.potentials import import_potential_file
-
-
-class ImportFileError(Exception):
-    """A file cannot be imported; the message says why and what to do."""
+from aiida_pacemaker.errors import ImportFileError
 
 
 def imported(file: Path, yace: Path | None, energies: Sequence[str], baseline: Path | None, no_baseline: bool) -> str:

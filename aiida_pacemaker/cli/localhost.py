@@ -18,7 +18,7 @@ from aiida.manage.configuration import get_config, load_profile, reset_config
 from aiida.manage.configuration.settings import AiiDAConfigDir
 
 from aiida_pacemaker._aiida.storage import database_of
-from aiida_pacemaker.cli.problems import SetupError
+from aiida_pacemaker.errors import SetupError
 
 COMPUTER = 'localhost'
 #: Those of one machine.

@@ -7,7 +7,8 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_pacemaker.engine.errors import ConfigError, parse_options
+from aiida_pacemaker.engine.errors import parse_options
+from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.frames.theory import LevelOfTheory
 
 #: Attribute of trajectories and files whose labels are known to be of one level of theory.

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import chemical_symbols
 
-from aiida_pacemaker.frames.archives import ArchiveError, Array, open_archive
-from aiida_pacemaker.frames.file_errors import FileError
+from aiida_pacemaker.errors import ActiveSetFileError, ArchiveError
+from aiida_pacemaker.frames.archives import Array, open_archive
 
 #: Active sets that are larger than this are refused; one of 2000 functions for each of 10 elements has 320 MB.
 MAX_BYTES = 1024**3
-
-
-class ActiveSetFileError(FileError):
-    """A file is not an active set of the engine."""
 
 
 @dataclass(frozen=True)

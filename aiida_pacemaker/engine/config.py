@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from aiida_pacemaker.engine.config_forms import in_one_form
-from aiida_pacemaker.engine.errors import ProblemsError, known_paths, parse_options
+from aiida_pacemaker.engine.errors import known_paths, parse_options
 from aiida_pacemaker.engine.expansion import (
     BACKENDS,
     EMBEDDING,
@@ -25,7 +25,7 @@ from aiida_pacemaker.engine.potential_section import Potential
 from aiida_pacemaker.engine.sections import Backend, Data, Fit, Kappa, Section
 from aiida_pacemaker.engine.short_range import overwritten_by_auto
 from aiida_pacemaker.engine.species import GROUPS, SYMBOLS, species_of
-from aiida_pacemaker.frames.file_errors import printable
+from aiida_pacemaker.errors import ProblemsError, printable
 
 Problem = tuple[str, str]
 

@@ -12,23 +12,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from aiida_pacemaker.errors import ConfigError, ProblemsError
+
 Location = tuple[int | str, ...]
 Options = TypeVar('Options', bound=BaseModel)
-
-
-class ConfigError(ValueError):
-    """An input that cannot be used; the message holds one problem a line."""
-
-
-class ProblemsError(ValueError):
-    """Problems found by a check that sees several keys at once.
-
-    :param problems: pairs of a dotted path, relative to the model whose validator raises, and what is wrong there.
-    """
-
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
-        super().__init__('; '.join(f'{path}: {text}' for path, text in problems))
-        self.problems = problems
 
 
 def parse_options(model: type[Options], given: Options | Mapping[str, Any], what: str | None = None) -> Options:

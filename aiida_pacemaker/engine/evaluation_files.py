@@ -7,16 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from aiida_pacemaker.frames.archives import ArchiveError, open_archive
-from aiida_pacemaker.frames.file_errors import FileError
+from aiida_pacemaker.errors import ArchiveError, EvaluationFileError
+from aiida_pacemaker.frames.archives import open_archive
 from aiida_pacemaker.frames.table import FloatArray
 
 #: Bytes that an archive has beyond its arrays, at most.
 _HEADERS = 1 << 16
-
-
-class EvaluationFileError(FileError):
-    """A file does not hold the results that it should."""
 
 
 def read_evaluation(

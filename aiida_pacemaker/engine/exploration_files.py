@@ -12,17 +12,13 @@ import numpy as np
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.exploration_results import TRACES, Run
 from aiida_pacemaker.engine.journals import entries
-from aiida_pacemaker.frames.archives import ArchiveError, Array, open_archive
-from aiida_pacemaker.frames.file_errors import FileError, printable
+from aiida_pacemaker.errors import ArchiveError, ExplorationFileError, printable
+from aiida_pacemaker.frames.archives import Array, open_archive
 
 #: Bytes of the lines of one run, and bytes that an archive has beyond its arrays, at most.
 _LINES, _HEADERS = 8192, 1 << 16
 #: Numbers of a run that need not be finite.
 MAY_BE_INFINITE = ('gamma', 'gamma_max', 'min_distance')
-
-
-class ExplorationFileError(FileError):
-    """A file does not hold what a run of an exploration leaves behind."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ase.data import chemical_symbols
 
 from aiida_pacemaker.engine.failure_kinds import PROGRAMS, Failure
-from aiida_pacemaker.frames.file_errors import printable
+from aiida_pacemaker.errors import printable
 
 __all__ = ['Diagnosis', 'Failure', 'diagnose']
 

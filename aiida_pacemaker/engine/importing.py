@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.engine.errors import ConfigError, parse_options
+from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.potential_files import PotentialSummary, read_potential
 from aiida_pacemaker.engine.short_range import zbl_cores
-from aiida_pacemaker.frames.file_errors import FileError
+from aiida_pacemaker.errors import ConfigError, ImportedPotentialError
 
 #: Ending of the file beside a potential that says what belongs to it.
 COMPANION = '.baseline.json'
@@ -30,10 +30,6 @@ BASELINE_NEEDED = (
     'the file does not say whether a baseline was subtracted from its labels: give the baseline if one was, or the '
     'mode `none` (`--no-baseline`) if the potential was fitted to the labels as they were'
 )
-
-
-class ImportedPotentialError(FileError):
-    """A potential cannot be taken as it is described."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from aiida_pacemaker.engine.config import SECTIONS, TrainerConfig, parse_config
-from aiida_pacemaker.engine.errors import ConfigError, near_miss
+from aiida_pacemaker.engine.errors import near_miss
 from aiida_pacemaker.engine.sections import Loss, Section, Weighting
+from aiida_pacemaker.errors import ConfigError
 
 #: An input is a page of text; one of ten thousand lines is another file.
 MAX_BYTES = 1 << 20

@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 
 from aiida_pacemaker.engine.journals import entries
-from aiida_pacemaker.frames.file_errors import printable
+from aiida_pacemaker.errors import printable
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
 #: Size of a line: numbers in full precision with their brackets take 80 bytes a row, this is more than enough.

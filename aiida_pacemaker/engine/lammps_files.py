@@ -12,10 +12,9 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
-from aiida_pacemaker.engine.exploration_files import ExplorationFileError
 from aiida_pacemaker.engine.exploration_results import TRACES
 from aiida_pacemaker.engine.lammps_exploration import UNSEEN, VOLUME_EXCEEDED, VOLUME_FACTOR
-from aiida_pacemaker.frames.file_errors import printable
+from aiida_pacemaker.errors import ExplorationFileError, printable
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, IntArray
 
 #: Bytes of a line of the trace, of a row of a dump and of what stands before the rows: more than enough.

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
-from aiida_pacemaker.engine.exploration_files import ExplorationFileError
 from aiida_pacemaker.engine.exploration_results import Run
 from aiida_pacemaker.engine.lammps_box import Box, box_of
 from aiida_pacemaker.engine.lammps_exploration import EDGE, KEPT, LOG, TRACE
 from aiida_pacemaker.engine.lammps_files import Snapshot, Trace, read_dump, read_log, read_trace
 from aiida_pacemaker.engine.unseen import Unseen, unseen_atoms
+from aiida_pacemaker.errors import ExplorationFileError
 from aiida_pacemaker.frames.neighbours import pairs
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from aiida_pacemaker.frames.file_errors import FileError
+from aiida_pacemaker.errors import LogError
 
 # One record of the log. Two formats are in use, with or without the name of the logger, each with dates in either
 # style. Records are found wherever they stand, for progress lines that end in carriage returns (or in nothing at all)
@@ -23,10 +23,6 @@ _EXTREME = re.compile(
     r'Some values of corrected energy \(min=(\S{1,40}) eV/atom, max=(\S{1,40}) eV/atom\) are too extreme'
 )
 _RECOMPUTED = '`reference_energy` will be computed automatically'
-
-
-class LogError(FileError):
-    """A text has records like those of the engine, but they do not make sense."""
 
 
 @contextmanager

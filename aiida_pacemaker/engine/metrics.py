@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from aiida_pacemaker.frames.file_errors import FileError
+from aiida_pacemaker.errors import MetricsFileError
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -34,10 +34,6 @@ _MAX_LINE, _MAX_LINES = 10_000, 1_000_000
 _NAME = re.compile(r'[A-Za-z]\w{0,39}', re.ASCII)
 #: Counts add up over all rows, and must not wrap around.
 _MAX_COUNT = 10**12
-
-
-class MetricsFileError(FileError):
-    """A text is not a metrics table of the engine."""
 
 
 @dataclass(frozen=True, eq=False)

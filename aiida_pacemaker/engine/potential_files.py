@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from ase.data import chemical_symbols
 
-from aiida_pacemaker.frames.file_errors import FileError, printable
+from aiida_pacemaker.errors import PotentialFileError, printable
 
 #: Potentials larger than this are refused; one of 4000 functions for five elements takes 1 MB.
 MAX_BYTES = 64 * 1024**2
@@ -21,10 +21,6 @@ _MAX_EVENTS = 2_000_000
 #: The engine nests seven levels deep.
 _MAX_DEPTH = 20
 _NESTED = f'it is nested more than {_MAX_DEPTH} levels deep'
-
-
-class PotentialFileError(FileError):
-    """A file is not a potential of the engine."""
 
 
 @dataclass(frozen=True)

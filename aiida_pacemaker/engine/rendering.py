@@ -11,9 +11,9 @@ import yaml
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.engine.config import TrainerConfig
-from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.short_range import use_baseline
 from aiida_pacemaker.engine.species import SYMBOLS
+from aiida_pacemaker.errors import ConfigError
 
 InitialMode = Literal['continue', 'reset', 'extend']
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from aiida_pacemaker.engine.errors import ProblemsError
 from aiida_pacemaker.engine.species import GROUPS, is_block_key
+from aiida_pacemaker.errors import ProblemsError
 
 #: Options of ``scipy.optimize.minimize`` by method; the number of iterations is ``fit.maxiter``.
 OPTIMIZER_OPTIONS = {

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.potential_checks import bonds_of
-from aiida_pacemaker.engine.potential_files import PotentialFileError, blocks_of_pairs
+from aiida_pacemaker.engine.potential_files import blocks_of_pairs
 from aiida_pacemaker.engine.species import GROUPS, species_of
+from aiida_pacemaker.errors import ConfigError, PotentialFileError
 
 #: What the engine has in a potential that has no core: those of one that it has just made.
 NO_CORE: dict[str, Any] = {

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from .file_errors import FileError
+from aiida_pacemaker.errors import ArchiveError
 
 Array = npt.NDArray[Any]
 Source = bytes | Path | IO[bytes]
@@ -42,10 +42,6 @@ _DAMAGES = (
     *(zipfile.BadZipFile, EOFError, OSError, ValueError, KeyError, NotImplementedError, RuntimeError, OverflowError),
     struct.error,
 )
-
-
-class ArchiveError(FileError):
-    """A file is not an archive of arrays, or a damaged one."""
 
 
 class Archive:

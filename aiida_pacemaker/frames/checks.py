@@ -9,6 +9,8 @@ from enum import Enum
 import numpy as np
 from ase.data import chemical_symbols
 
+from aiida_pacemaker.errors import FramesRefusedError
+
 from .neighbours import face_distances, pair_blocks, searchable
 from .table import BoolArray, FloatArray, Frames
 
@@ -69,17 +71,6 @@ class Refusal:
     message: str
 
 
-class FramesRefused(ValueError):  # noqa: N818 - reads as what happened
-    """More frames were refused than the caller tolerates.
-
-    :param refusals: all of them.
-    """
-
-    def __init__(self, message: str, refusals: Sequence[Refusal]) -> None:
-        super().__init__(message)
-        self.refusals = tuple(refusals)
-
-
 def check(
     frames: Frames,
     *,
@@ -115,7 +106,7 @@ def enforce(refusals: Sequence[Refusal], n_total: int, max_failed_fraction: floa
     :param n_total: number of frames that were checked.
     :param max_failed_fraction: refused frames that are tolerated, from 0 (none) to 1, as a fraction of ``n_total``.
     :param shown: how many refusals the message spells out.
-    :raises FramesRefused: if there are more.
+    :raises FramesRefusedError: if there are more.
     :raises ValueError: if the fraction is not between 0 and 1.
     """
     if not 0.0 <= max_failed_fraction <= 1.0:
@@ -132,7 +123,7 @@ def enforce(refusals: Sequence[Refusal], n_total: int, max_failed_fraction: floa
     if len(refusals) > shown:
         lines.append(f'  and {len(refusals) - shown} more')
     lines.append('Correct or remove these frames, or raise max_failed_fraction to leave them out.')
-    raise FramesRefused('\n'.join(lines), refusals)
+    raise FramesRefusedError('\n'.join(lines), refusals)
 
 
 class _Findings:

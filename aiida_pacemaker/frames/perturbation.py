@@ -8,6 +8,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 
+from aiida_pacemaker.errors import PerturbationError
+
 from .table import BoolArray, FloatArray, Frames, IntArray
 
 #: What the random numbers of one copy of a frame are for: each purpose has a stream of its own.
@@ -33,10 +35,6 @@ class Perturbation(BaseModel):
     )
     vacancies: int = Field(default=0, ge=0, description='Number of atoms, chosen at random, that are removed.')
     swaps: int = Field(default=0, ge=0, description='Number of exchanges of two atoms of unlike elements.')
-
-
-class PerturbationError(ValueError):
-    """A structure cannot be perturbed as was asked for."""
 
 
 def random_state(seed: int, frame: int, copy: int, purpose: int) -> np.random.RandomState:

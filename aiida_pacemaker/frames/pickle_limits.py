@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable
 from typing import IO, Any
 
-from .file_errors import FileError
+from aiida_pacemaker.errors import UnreadablePickleError
 
 #: How compressed files begin, and what reads them.
 _COMPRESSED: dict[bytes, Callable[[IO[bytes]], Any]] = {
@@ -41,10 +41,6 @@ MAX_BITS = 128
 _UNPACK = 'if the file is what it should be, decompress it (`gunzip`) and read it as it is'
 
 
-class UnreadablePickle(FileError):  # noqa: N818 - it is the file that is wrong
-    """A file is not a pickle, is damaged or too large, or does not hold the kind of table that was expected."""
-
-
 class Limits:
     """What the pickle in a file may hold.
 
@@ -65,11 +61,11 @@ class Limits:
         """Hold a number against what is allowed.
 
         :param kind: `opcodes`, `objects`, `rows`, `cells` or `atoms`.
-        :raises UnreadablePickle: if there are more.
+        :raises UnreadablePickleError: if there are more.
         """
         allowed = getattr(self, kind)
         if claimed > allowed:
-            raise UnreadablePickle(
+            raise UnreadablePickleError(
                 f'the file has {claimed:,} {kind} or more in {self._sizes}, and a table of that size needs no more '
                 f'than {allowed:,}: {self._advice}'
             )
@@ -80,11 +76,11 @@ def decompress(handle: IO[bytes], max_size: int) -> tuple[bytes, Limits]:
 
     :param handle: a file open for reading bytes.
     :param max_size: the most bytes that the content may have.
-    :raises UnreadablePickle: if the file is empty, truncated, damaged or too large.
+    :raises UnreadablePickleError: if the file is empty, truncated, damaged or too large.
     """
     given = handle.read(max_size + 1)
     if not given:
-        raise UnreadablePickle('the file is empty')
+        raise UnreadablePickleError('the file is empty')
     opened = next((function for magic, function in _COMPRESSED.items() if given.startswith(magic)), None)
     if opened is None:
         _check_size(len(given), max_size)
@@ -97,16 +93,16 @@ def decompress(handle: IO[bytes], max_size: int) -> tuple[bytes, Limits]:
             content += chunk
             _check_size(len(content), max_size)
             if len(content) > allowed:
-                raise UnreadablePickle(
+                raise UnreadablePickleError(
                     f'{len(given):,} bytes unpack to more than {allowed:,}, as no table of structures does: {_UNPACK}'
                 )
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise UnreadablePickle(f'the compressed file is truncated or damaged ({error}): get it again') from error
+        raise UnreadablePickleError(f'the compressed file is truncated or damaged ({error}): get it again') from error
     return bytes(content), Limits(len(given), len(content))
 
 
 def _check_size(size: int, max_size: int) -> None:
     if size > max_size:
-        raise UnreadablePickle(
+        raise UnreadablePickleError(
             f'the content is larger than {max_size:,} bytes: allow more with `max_size` if you trust it'
         )

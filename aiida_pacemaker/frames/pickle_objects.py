@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .pickle_limits import UnreadablePickle
+from aiida_pacemaker.errors import UnreadablePickleError
+
 from .pickle_opcodes import OTHER_KEYS, Call, Foreign, Symbol
 from .table import BoolArray, FloatArray, IntArray
 
@@ -98,13 +99,13 @@ class Objects:
 
         :returns: a number, a string, None, an array of numbers, a :class:`Structure`, or tuples, lists and dictionaries
             of these.
-        :raises ForbiddenPickle: if it is something foreign, or holds something that is.
-        :raises UnreadablePickle: if it is anything else.
+        :raises ForbiddenPickleError: if it is something foreign, or holds something that is.
+        :raises UnreadablePickleError: if it is anything else.
         """
         if node is None or (isinstance(node, bool | int | float | str) and not isinstance(node, Symbol)):
             return node
         if depth > _MAX_DEPTH:
-            raise UnreadablePickle('a cell of the table is nested too deeply')
+            raise UnreadablePickleError('a cell of the table is nested too deeply')
         if id(node) not in self._made:
             self._made[id(node)] = (node, self._make(node, depth))
         return self._made[id(node)][1]
@@ -131,7 +132,7 @@ class Objects:
 def array(node: Any) -> Array:
     """Return an array of numbers, or of nodes where its type is object.
 
-    :raises UnreadablePickle: if it is not an array, or if its shape does not fit the bytes it has.
+    :raises UnreadablePickleError: if it is not an array, or if its shape does not fit the bytes it has.
     """
     match node:
         case Call('array', (Call('ndarray') as inner,)):
@@ -143,47 +144,47 @@ def array(node: Any) -> Array:
         case Call('reconstruct', _, (_, tuple() as shape, dtype, fortran, content)):
             read = _from_list if isinstance(content, list) else _from_buffer
             return read(content, _dtype(dtype), shape, 'F' if fortran else 'C')
-    raise UnreadablePickle(f'an array is needed, the pickle holds {describe(node)}')
+    raise UnreadablePickleError(f'an array is needed, the pickle holds {describe(node)}')
 
 
 def numbers(node: Any) -> Array:
     """Return an array of numbers.
 
-    :raises UnreadablePickle: if it is something else.
+    :raises UnreadablePickleError: if it is something else.
     """
     result = array(node)
     if result.dtype.kind == 'O':
-        raise UnreadablePickle('an array of numbers is needed, the pickle holds one of objects')
+        raise UnreadablePickleError('an array of numbers is needed, the pickle holds one of objects')
     return result
 
 
 def split(node: Any) -> list[Array]:
     """Return the parts of an array that the pickle would split along its first axis.
 
-    :raises UnreadablePickle: if it is something else, or the array is not split in order.
+    :raises UnreadablePickleError: if it is something else, or the array is not split in order.
     """
     match node:
         case Call('split', (whole, ends)):
             parts, positions = numbers(whole), numbers(ends)
             if positions.dtype.kind != 'i' or positions.ndim != 1 or not parts.ndim:
-                raise UnreadablePickle('an array is not split at whole numbers')
+                raise UnreadablePickleError('an array is not split at whole numbers')
             bounds = [0, *positions.tolist(), len(parts)]
             if any(start > stop for start, stop in pairwise(bounds)):
-                raise UnreadablePickle('the parts of an array overlap')
+                raise UnreadablePickleError('the parts of an array overlap')
             return [parts[start:stop] for start, stop in pairwise(bounds)]
-    raise UnreadablePickle(f'the parts of an array are needed, the pickle holds {describe(node)}')
+    raise UnreadablePickleError(f'the parts of an array are needed, the pickle holds {describe(node)}')
 
 
 def strings(node: Any) -> list[str | float | None] | None:
     """Return the elements of an array of strings, where missing ones are None or NaN; None if it is no such array.
 
-    :raises UnreadablePickle: if its size does not fit the bytes it has.
+    :raises UnreadablePickleError: if its size does not fit the bytes it has.
     """
     match node:
         case Call('backed_array', ('StringArray', *_), (_, Call('reconstruct') as inner, *_)):
             elements: list[str | float | None] = array(inner).reshape(-1).tolist()
             if not all(element is None or isinstance(element, str | float) for element in elements):
-                raise UnreadablePickle('an array of strings holds something else')
+                raise UnreadablePickleError('an array of strings holds something else')
             return elements
         case Call('ArrowStringArray', (), {'_pa_array': Call('arrow_array', (description,))}):
             return _arrow_strings(description)
@@ -205,12 +206,12 @@ def _arrow_strings(description: Any) -> list[str | float | None]:
             if length == 0:
                 return []
             if kind not in _ARROW_OFFSET or length < 0 or offset < 0:
-                raise UnreadablePickle(f'an array of Arrow is of type `{kind[:20]}`, `string` is needed')
+                raise UnreadablePickleError(f'an array of Arrow is of type `{kind[:20]}`, `string` is needed')
             dtype = np.dtype(_ARROW_OFFSET[kind]).newbyteorder('<')
             bounds = np.frombuffer(_arrow_buffer(ends), dtype, length + 1, offset * dtype.itemsize)
             text = _arrow_buffer(content)
             if bounds[0] < 0 or bounds[-1] > len(text) or (np.diff(bounds) < 0).any():
-                raise UnreadablePickle('the strings in an array of Arrow overlap, or lie outside of it')
+                raise UnreadablePickleError('the strings in an array of Arrow overlap, or lie outside of it')
             present = np.ones(length, dtype=bool)
             if valid is not None:
                 bits = np.unpackbits(np.frombuffer(_arrow_buffer(valid), np.uint8), bitorder='little')
@@ -219,7 +220,7 @@ def _arrow_strings(description: Any) -> list[str | float | None]:
                 text[start:stop].decode() if there else np.nan
                 for (start, stop), there in zip(pairwise(bounds.tolist()), present.tolist(), strict=True)
             ]
-    raise UnreadablePickle('an array of Arrow is not in the form that pandas 3 writes')
+    raise UnreadablePickleError('an array of Arrow is not in the form that pandas 3 writes')
 
 
 def _arrow_buffer(node: Any) -> bytes | bytearray:
@@ -228,19 +229,19 @@ def _arrow_buffer(node: Any) -> bytes | bytearray:
             return _content(content)
         case None:
             return b''
-    raise UnreadablePickle(f'a buffer of Arrow is needed, the pickle holds {describe(node)}')
+    raise UnreadablePickleError(f'a buffer of Arrow is needed, the pickle holds {describe(node)}')
 
 
 def structures(node: Any) -> list[Structure]:
     """Return the structures that the pickle would make by mapping ``ase.Atoms`` over columns of their parts.
 
-    :raises UnreadablePickle: if it is something else, or if the columns do not fit together.
+    :raises UnreadablePickleError: if it is something else, or if the columns do not fit together.
     """
     match node:
         case Call('list', (Call('map', ('Atoms', _, positions, species, _, _, _, _, _, _, cells, pbc)),)):
             columns = (split(species), split(positions), numbers(cells), numbers(pbc))
             return [_structure(*parts) for parts in zip(*columns, strict=True)]
-    raise UnreadablePickle(f'structures are needed, the pickle holds {describe(node)}')
+    raise UnreadablePickleError(f'structures are needed, the pickle holds {describe(node)}')
 
 
 def _pickled_structure(node: Call) -> Structure:
@@ -251,7 +252,7 @@ def _pickled_structure(node: Call) -> Structure:
                     return _structure(numbers(species), numbers(positions), numbers(vectors), numbers(pbc))
         case {'arrays': {'numbers': species, 'positions': positions}, '_cell': vectors, '_pbc': pbc}:
             return _structure(numbers(species), numbers(positions), numbers(vectors), numbers(pbc))
-    raise UnreadablePickle(
+    raise UnreadablePickleError(
         'a structure is not pickled in the way of ASE 3.17 to 3.29: write the table with one of these'
     )
 
@@ -265,7 +266,7 @@ def _structure(species: Array, positions: Array, cell: Array, pbc: Array) -> Str
     )
     for part, kinds, shape in needed:
         if part.dtype.kind not in kinds or part.shape != shape:
-            raise UnreadablePickle(
+            raise UnreadablePickleError(
                 f'a structure of {len(species)} atoms has an array of type {part.dtype} and shape {part.shape} where '
                 f'the shape {shape} is needed'
             )
@@ -275,7 +276,7 @@ def _structure(species: Array, positions: Array, cell: Array, pbc: Array) -> Str
 def describe(node: Any) -> str:
     """Return a short description of what the pickle holds in a place, for messages.
 
-    :raises ForbiddenPickle: if it is something foreign, which then is the reason that there is a message.
+    :raises ForbiddenPickleError: if it is something foreign, which then is the reason that there is a message.
     """
     if isinstance(node, Foreign):
         raise node.refusal()
@@ -297,19 +298,19 @@ def _content(node: Any) -> bytes | bytearray:
             return content
         case Call('encode', (str() as text, 'latin1')):
             return text.encode('latin-1')
-    raise UnreadablePickle(f'bytes are needed, the pickle holds {describe(node)}')
+    raise UnreadablePickleError(f'bytes are needed, the pickle holds {describe(node)}')
 
 
 def _dtype(node: Any) -> np.dtype[Any]:
     match node:
         case Call('dtype', (str() as code, *_), (_, str() as order, *_)):
             return _dtype_of(order + code)
-    raise UnreadablePickle(f'the type of an array is needed, the pickle holds {describe(node)}')
+    raise UnreadablePickleError(f'the type of an array is needed, the pickle holds {describe(node)}')
 
 
 def _dtype_of(code: str) -> np.dtype[Any]:
     if not _DTYPE.fullmatch(code):
-        raise UnreadablePickle(
+        raise UnreadablePickleError(
             f'an array is of type `{code[:20]}`: only booleans, whole and real numbers and objects are read'
         )
     return np.dtype(code)
@@ -318,13 +319,13 @@ def _dtype_of(code: str) -> np.dtype[Any]:
 def _from_buffer(node: Any, dtype: np.dtype[Any], shape: tuple[Any, ...], order: Literal['C', 'F'] = 'C') -> Array:
     content = _content(node)
     if dtype.kind == 'O' or _size(shape) * dtype.itemsize != len(content):
-        raise UnreadablePickle(f'an array claims the shape {shape} and type {dtype} but has {len(content)} bytes')
+        raise UnreadablePickleError(f'an array claims the shape {shape} and type {dtype} but has {len(content)} bytes')
     return np.frombuffer(content, dtype).reshape(shape, order=order)
 
 
 def _from_list(items: list[Any], dtype: np.dtype[Any], shape: tuple[Any, ...], order: Literal['C', 'F']) -> Array:
     if dtype.kind != 'O' or _size(shape) != len(items):
-        raise UnreadablePickle(f'an array claims the shape {shape} and type {dtype} but has {len(items)} elements')
+        raise UnreadablePickleError(f'an array claims the shape {shape} and type {dtype} but has {len(items)} elements')
     result = np.empty(len(items), dtype=object)
     for position, item in enumerate(items):
         result[position] = item
@@ -333,5 +334,5 @@ def _from_list(items: list[Any], dtype: np.dtype[Any], shape: tuple[Any, ...], o
 
 def _size(shape: tuple[Any, ...]) -> int:
     if not all(type(length) is int and length >= 0 for length in shape):
-        raise UnreadablePickle('the shape of an array holds something that is not a length')
+        raise UnreadablePickleError('the shape of an array holds something that is not a length')
     return prod(shape)

@@ -19,7 +19,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .pickle_limits import MAX_BITS, MAX_KEYS, MAX_NAMES, MAX_TUPLE_KEYS, Limits, UnreadablePickle
+from aiida_pacemaker.errors import ForbiddenPickleError, UnreadablePickleError
+
+from .pickle_limits import MAX_BITS, MAX_KEYS, MAX_NAMES, MAX_TUPLE_KEYS, Limits
 
 #: Opcodes that push their own argument.
 # fmt: off
@@ -44,10 +46,6 @@ _BUILTINS = frozenset((
 ))
 # fmt: on
 _MAX_KEY_LENGTH = 8
-
-
-class ForbiddenPickle(UnreadablePickle):
-    """A pickle refers to something that does not belong in a table of structures."""
 
 
 class Symbol(str):
@@ -84,9 +82,9 @@ class Foreign:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def refusal(self) -> ForbiddenPickle:
+    def refusal(self) -> ForbiddenPickleError:
         """Return the error for a place where nothing can be passed over."""
-        return ForbiddenPickle(
+        return ForbiddenPickleError(
             f'the pickle refers to `{self.path}`, which does not belong in a table of structures. Nothing was run. If '
             'you trust the source, load the file with pandas where it was made, and write a table of plain columns '
             '(`ase_atoms`, `energy`, `forces`, ...) instead'
@@ -105,8 +103,8 @@ def follow(content: bytes, allowed: Mapping[str, Symbol], limits: Limits) -> Any
     :param content: the pickle, not compressed.
     :param allowed: what the pickle may refer to as ``module.name``, and the symbol to put there.
     :param limits: what it may hold.
-    :raises ForbiddenPickle: if it refers to a function of the standard library that is not allowed.
-    :raises UnreadablePickle: if it is not a pickle, is truncated or damaged, or holds more than it may.
+    :raises ForbiddenPickleError: if it refers to a function of the standard library that is not allowed.
+    :raises UnreadablePickleError: if it is not a pickle, is truncated or damaged, or holds more than it may.
     """
     machine = _Machine(allowed)
     objects = 0
@@ -120,10 +118,10 @@ def follow(content: bytes, allowed: Mapping[str, Symbol], limits: Limits) -> Any
                     limits.check('objects', objects)
             machine.step(opcode.name, argument)
         return machine.result()
-    except UnreadablePickle:
+    except UnreadablePickleError:
         raise
     except (ValueError, TypeError, LookupError, OverflowError) as error:
-        raise UnreadablePickle(f'the content is not a pickle, or is truncated or damaged ({error})') from error
+        raise UnreadablePickleError(f'the content is not a pickle, or is truncated or damaged ({error})') from error
 
 
 class _Machine:
@@ -179,7 +177,7 @@ class _Machine:
     def step(self, opcode: str, argument: Any) -> None:
         """Do what one opcode says, except for calls."""
         if opcode not in self._steps:
-            raise UnreadablePickle(f'the pickle holds the opcode {opcode}, which tables do not need')
+            raise UnreadablePickleError(f'the pickle holds the opcode {opcode}, which tables do not need')
         self._steps[opcode](argument)
 
     def result(self) -> Any:
@@ -191,12 +189,12 @@ class _Machine:
 
     def _push_integer(self, value: int) -> None:
         if value.bit_length() > MAX_BITS:
-            raise UnreadablePickle(f'the pickle holds a whole number of {value.bit_length():,} bits')
+            raise UnreadablePickleError(f'the pickle holds a whole number of {value.bit_length():,} bits')
         self._stack.append(value)
 
     def _pop(self, count: int) -> list[Any]:
         if len(self._stack) < count:
-            raise UnreadablePickle('the pickle is damaged: its stack is empty before its end')
+            raise UnreadablePickleError('the pickle is damaged: its stack is empty before its end')
         values = self._stack[-count:]
         del self._stack[-count:]
         return values
@@ -221,19 +219,19 @@ class _Machine:
 
     def _memoize(self, slot: int) -> None:
         if slot > len(self._memo):
-            raise UnreadablePickle(f'the pickle uses slot {slot} of its memo before slot {len(self._memo)}')
+            raise UnreadablePickleError(f'the pickle uses slot {slot} of its memo before slot {len(self._memo)}')
         self._memo[slot : slot + 1] = [self._stack[-1]]
 
     def _append(self, values: list[Any]) -> None:
         if isinstance(self._stack[-1], Foreign):
             return
         if not isinstance(self._stack[-1], list):
-            raise UnreadablePickle('the pickle appends to something that is not a list')
+            raise UnreadablePickleError('the pickle appends to something that is not a list')
         self._stack[-1].extend(values)
 
     def _add(self, _: list[Any]) -> None:
         if not isinstance(self._stack[-1], Foreign):
-            raise UnreadablePickle('the pickle adds to something that is not a set')
+            raise UnreadablePickleError('the pickle adds to something that is not a set')
 
     def _frozenset(self, _: Any) -> None:
         self._pop_mark()
@@ -250,19 +248,19 @@ class _Machine:
         if isinstance(items, Foreign | Call):
             return
         if not isinstance(items, dict) or len(values) % 2:
-            raise UnreadablePickle('the pickle sets items of something that has none')
+            raise UnreadablePickleError('the pickle sets items of something that has none')
         for key, value in zip(values[::2], values[1::2], strict=True):
             if _is_key(key):
                 items[key] = value
             else:
                 items[OTHER_KEYS] = Foreign(f'a dictionary with a key of type {type(key).__name__}')
             if len(items) > (MAX_TUPLE_KEYS if isinstance(key, tuple) else MAX_KEYS):
-                raise UnreadablePickle(f'the pickle holds a dictionary with more than {len(items) - 1} keys')
+                raise UnreadablePickleError(f'the pickle holds a dictionary with more than {len(items) - 1} keys')
 
     def _symbol(self, module: Any, name: Any) -> Symbol | Foreign:
         self._names += 1
         if self._names > MAX_NAMES:
-            raise UnreadablePickle(f'the pickle refers to functions and classes more than {MAX_NAMES} times')
+            raise UnreadablePickleError(f'the pickle refers to functions and classes more than {MAX_NAMES} times')
         if not (isinstance(module, str) and isinstance(name, str)):
             raise Foreign('something without a name').refusal()
         # What protocols up to 2 call it, so that Python 2 could read them.
@@ -279,7 +277,7 @@ class _Machine:
 
     def _call(self, function: Any, arguments: Any) -> None:
         if not isinstance(arguments, tuple):
-            raise ForbiddenPickle('the pickle calls something without arguments. Nothing was run')
+            raise ForbiddenPickleError('the pickle calls something without arguments. Nothing was run')
         match function:
             case Foreign():
                 self._push(function)
@@ -291,12 +289,12 @@ class _Machine:
             case Call('partial', (Symbol('block') as block,), (Symbol('block'), (), {'ndim': ndim}, *_)):
                 self._push(Call(block, (*arguments, ndim)))
             case _:
-                raise ForbiddenPickle('the pickle calls something that is not named in it. Nothing was run')
+                raise ForbiddenPickleError('the pickle calls something that is not named in it. Nothing was run')
 
     def _call_with_keywords(self, _: Any) -> None:
         function, arguments, _keywords = self._pop(3)
         if not isinstance(function, Foreign):
-            raise UnreadablePickle('the pickle makes an object of a table with named arguments, which none needs')
+            raise UnreadablePickleError('the pickle makes an object of a table with named arguments, which none needs')
         self._call(function, arguments)
 
     def _build(self, _: Any) -> None:
@@ -304,7 +302,7 @@ class _Machine:
         if isinstance(target, Foreign):
             return
         if not isinstance(target, Call) or target.state is not None:
-            raise UnreadablePickle('the pickle sets the state of something that has none')
+            raise UnreadablePickleError('the pickle sets the state of something that has none')
         target.state = state
 
 

@@ -2,7 +2,7 @@
 
 Neither pandas nor pyarrow is needed: :mod:`.pickle_opcodes` follows the pickle, :mod:`.pickle_objects` knows the forms
 that the objects take, and :mod:`.pickle_tables` those of tables. Whatever is wrong with a file, the error is an
-:class:`UnreadablePickle`.
+:class:`UnreadablePickleError`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from aiida_pacemaker.errors import ForbiddenPickleError, UnreadablePickleError
+
 from .hashing import frame_hashes, hex_hashes
 from .label_keys import LabelKeys
-from .pickle_limits import UnreadablePickle
 from .pickle_objects import Structure
-from .pickle_opcodes import ForbiddenPickle
 from .pickle_rivals import WithRivals, refuse_rivals
 from .pickle_tables import MAX_SIZE, Column, Source, Table, damage_reported, read_table
 from .pickle_writing import RESERVED_PREFIX
@@ -28,10 +28,10 @@ from .weights import WEIGHTS, check_weights
 
 __all__ = [
     'MAX_SIZE',
-    'ForbiddenPickle',
+    'ForbiddenPickleError',
     'Structure',
     'Table',
-    'UnreadablePickle',
+    'UnreadablePickleError',
     'read_dataset',
     'read_selection',
     'read_table',
@@ -52,11 +52,13 @@ def read_selection(source: Source, *, max_size: int = MAX_SIZE) -> IntArray:
     :param max_size: the most bytes that the file may have when decompressed.
     :returns: positions in the candidates, counted through all files in the order in which they were given; the one with
         the most atoms in the active set comes first. Nothing was chosen if there are none.
-    :raises UnreadablePickle: as :func:`read_table`, or if the rows are not numbered by distinct positions.
+    :raises UnreadablePickleError: as :func:`read_table`, or if the rows are not numbered by distinct positions.
     """
     index = read_table(source, columns=(), max_size=max_size).index
     if index.dtype.kind not in 'iu' or (index < 0).any() or len(np.unique(index)) != len(index):
-        raise UnreadablePickle('the rows are not numbered by distinct positions: `pace_select` did not write this file')
+        raise UnreadablePickleError(
+            'the rows are not numbered by distinct positions: `pace_select` did not write this file'
+        )
     return index.astype(np.int64)
 
 
@@ -75,9 +77,9 @@ def read_dataset(
     :param max_size: the most bytes that the file may have when decompressed.
     :returns: the frames, and the names of the columns that were left out; names that only repeat the content hashes of
         the frames, as this package writes them, are not counted.
-    :raises UnreadablePickle: as :func:`read_table`, if a column is missing or a row of one does not fit its structure,
-        if there are other labels that differ and none is named, or if the engine would treat frames specially because
-        of their names.
+    :raises UnreadablePickleError: as :func:`read_table`, if a column is missing or a row of one does not fit its
+        structure, if there are other labels that differ and none is named, or if the engine would treat frames
+        specially because of their names.
     """
     keys = keys or LabelKeys()
     energy, forces = keys.energy or 'energy', keys.forces or 'forces'
@@ -139,7 +141,7 @@ def _quoted(names: Sequence[str]) -> str:
 def _needed(table: Table, name: str) -> Column:
     """Return a column without which nothing can be done.
 
-    :raises UnreadablePickle: if it could not be read, saying why.
+    :raises UnreadablePickleError: if it could not be read, saying why.
     """
     reason = table.skipped.get(name)
     if reason is not None:
@@ -150,21 +152,21 @@ def _needed(table: Table, name: str) -> Column:
 def _check_columns(table: Table, keys: LabelKeys) -> None:
     """Look whether the columns are there, and could be read.
 
-    :raises UnreadablePickle: if not.
+    :raises UnreadablePickleError: if not.
     """
     names = sorted(table.names)
     if 'ase_atoms' not in names:
-        raise UnreadablePickle(f'there is no column `ase_atoms` among {_quoted(names)}, so this is not a dataset')
+        raise UnreadablePickleError(f'there is no column `ase_atoms` among {_quoted(names)}, so this is not a dataset')
     energy = keys.energy or 'energy'
     if energy not in names and (energy != 'energy' or 'energy_corrected' in names):
-        raise UnreadablePickle(
+        raise UnreadablePickleError(
             f'there is no column `{energy}` among {_quoted(names)}. `energy_corrected` is not taken for it, as the '
             'energies of single atoms may have been taken off: name a column of total energies by `keys`, as in '
             "keys={'energy': 'energy_corrected'}"
         )
     for name in (keys.forces, keys.stress, keys.virial):
         if name is not None and name not in names:
-            raise UnreadablePickle(f'there is no column `{name}`, which `keys` names, among {_quoted(names)}')
+            raise UnreadablePickleError(f'there is no column `{name}`, which `keys` names, among {_quoted(names)}')
     for name in (energy, keys.forces or 'forces', keys.virial or keys.stress or 'stress', *WEIGHTS, _NAME):
         if name in names:
             _needed(table, name)
@@ -173,11 +175,11 @@ def _check_columns(table: Table, keys: LabelKeys) -> None:
 def _check_names(names: Column | Sequence[str]) -> None:
     """Look for names that mean something to the engine.
 
-    :raises UnreadablePickle: if there are any.
+    :raises UnreadablePickleError: if there are any.
     """
     rows = [row for row, name in enumerate(names) if isinstance(name, str) and name.startswith(RESERVED_PREFIX)]
     if rows:
-        raise UnreadablePickle(
+        raise UnreadablePickleError(
             f'{len(rows)} rows have names that begin with `{RESERVED_PREFIX}`, the first is row {rows[0]} with '
             f'`{names[rows[0]][:60]}`: the engine scales the weights of such frames down by 1e-4 and keeps them out of '
             'active sets, which a dataset cannot carry, so they would count as much as all others. Leave these rows '
@@ -205,14 +207,16 @@ def _as_named(frames: Frames, names: Column | Sequence[str]) -> Frames:
 def _structures(column: Column, source_key: str, table: Table) -> Frames:
     for row, structure in enumerate(column):
         if not isinstance(structure, Structure):
-            raise UnreadablePickle(f'row {row} of `ase_atoms` holds {type(structure).__name__}, a structure is needed')
+            raise UnreadablePickleError(
+                f'row {row} of `ase_atoms` holds {type(structure).__name__}, a structure is needed'
+            )
     n_frames = len(column)
     n_atoms = np.array([len(structure.numbers) for structure in column], dtype=np.int64)
     # A few bytes of a pickle can repeat one large structure many times.
     table.limits.check('atoms', int(n_atoms.sum()))
     species = np.concatenate([np.empty(0, np.int64), *(structure.numbers for structure in column)])
     if ((species < 0) | (species >= len(chemical_symbols))).any():
-        raise UnreadablePickle('`ase_atoms` holds atomic numbers of no element')
+        raise UnreadablePickleError('`ase_atoms` holds atomic numbers of no element')
     return Frames(
         n_atoms=n_atoms,
         numbers=species,
@@ -265,7 +269,7 @@ def _with_weights(frames: Frames, energy: Column, forces: Column, factors: Colum
     try:
         check_weights(w_energy, w_forces, frames.n_atoms)
     except ValueError as error:
-        raise UnreadablePickle(str(error)) from error
+        raise UnreadablePickleError(str(error)) from error
     return frames.with_weights(w_energy, w_forces)
 
 
@@ -279,12 +283,12 @@ def _label(value: Any, shapes: Sequence[tuple[int, ...]], what: str) -> FloatArr
         case list() | tuple():
             # A few bytes of a pickle can repeat one large list many times, so look before copying.
             if len(value) not in {shape[0] for shape in shapes if shape} or not all(map(_is_number_or_row, value)):
-                raise UnreadablePickle(f'{what} is a list that does not have the shape {_alternatives(shapes)}')
+                raise UnreadablePickleError(f'{what} is a list that does not have the shape {_alternatives(shapes)}')
         case str() | dict() | Structure():
-            raise UnreadablePickle(f'{what} is not a number or an array of numbers')
+            raise UnreadablePickleError(f'{what} is not a number or an array of numbers')
     label = np.asarray(value, dtype=np.float64)
     if label.shape not in shapes:
-        raise UnreadablePickle(f'{what} has the shape {label.shape}, {_alternatives(shapes)} is needed')
+        raise UnreadablePickleError(f'{what} has the shape {label.shape}, {_alternatives(shapes)} is needed')
     return label
 
 

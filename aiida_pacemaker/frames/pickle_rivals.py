@@ -6,10 +6,11 @@ from collections.abc import Collection
 
 import numpy as np
 
+from aiida_pacemaker.errors import UnreadablePickleError
+
 from .ase_io.label_names import kind_of, label_names
 from .ase_io.labels import SAME_ENERGY, SAME_FORCES
 from .label_keys import LabelKeys
-from .pickle_limits import UnreadablePickle
 from .pickle_tables import Column, Table
 from .table import Frames
 
@@ -36,7 +37,7 @@ def refuse_rivals(table: Table, frames: Frames, keys: LabelKeys) -> None:
     :param table: the table, with the columns that :class:`WithRivals` asks for.
     :param frames: the structures of the table.
     :param keys: the names that are given.
-    :raises UnreadablePickle: naming both columns, and the first row in which they differ.
+    :raises UnreadablePickleError: naming both columns, and the first row in which they differ.
     """
     groups = label_names(table.names)
     atoms = frames.n_atoms.tolist()
@@ -51,7 +52,7 @@ def refuse_rivals(table: Table, frames: Frames, keys: LabelKeys) -> None:
                 continue
             row = _differing_row(table.columns[kind], table.columns[other], tolerances)
             if row is not None:
-                raise UnreadablePickle(
+                raise UnreadablePickleError(
                     f'the columns `{kind}` and `{other[:60]}` differ, first in row {row}; one of them may be the '
                     'prediction of a model, or the energy that the forces are not the derivative of. Say which is the '
                     f'label: keys={ {kind: kind} } or keys={ {kind: other[:60]} }'

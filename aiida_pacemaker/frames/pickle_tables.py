@@ -11,7 +11,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from .pickle_limits import Limits, UnreadablePickle, decompress
+from aiida_pacemaker.errors import UnreadablePickleError
+
+from .pickle_limits import Limits, decompress
 from .pickle_objects import ALLOWED, Array, Objects, array, describe, numbers, split, strings, structures
 from .pickle_opcodes import Call, follow
 
@@ -36,7 +38,7 @@ class Table:
 
     columns: dict[str, Column]
     index: Array
-    skipped: dict[str, UnreadablePickle | None] = field(default_factory=dict)
+    skipped: dict[str, UnreadablePickleError | None] = field(default_factory=dict)
     limits: Limits = field(default_factory=lambda: Limits(0, 0))
 
     def __len__(self) -> int:
@@ -55,8 +57,8 @@ def read_table(source: Source, *, columns: Container[str] | None = None, max_siz
     :param columns: names of the columns that are needed; all that can be read if not given. A column of objects that
         are nothing to tables of structures is an error only where it is needed.
     :param max_size: the most bytes that the file may have when decompressed.
-    :raises ForbiddenPickle: if what the pickle refers to does not belong in a table of structures.
-    :raises UnreadablePickle: if the file is damaged or too large, or does not hold such a table.
+    :raises ForbiddenPickleError: if what the pickle refers to does not belong in a table of structures.
+    :raises UnreadablePickleError: if the file is damaged or too large, or does not hold such a table.
     :raises OSError: if the file cannot be opened.
     """
     if isinstance(source, Path):
@@ -71,13 +73,13 @@ def read_table(source: Source, *, columns: Container[str] | None = None, max_siz
 
 @contextmanager
 def damage_reported() -> Iterator[None]:
-    """Raise whatever a damaged table leads to as :class:`UnreadablePickle`."""
+    """Raise whatever a damaged table leads to as :class:`UnreadablePickleError`."""
     try:
         yield
-    except UnreadablePickle:
+    except UnreadablePickleError:
         raise
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError) as error:
-        raise UnreadablePickle(f'the table is damaged ({error}): get the file again') from error
+        raise UnreadablePickleError(f'the table is damaged ({error}): get the file again') from error
 
 
 class _Builder:
@@ -92,7 +94,7 @@ class _Builder:
         self._wanted = wanted
         self._objects = Objects()
         self._columns: dict[str, Column] = {}
-        self._skipped: dict[str, UnreadablePickle | None] = {}
+        self._skipped: dict[str, UnreadablePickleError | None] = {}
 
     def table(self, tree: Any) -> Table:
         """Return the table."""
@@ -104,7 +106,7 @@ class _Builder:
                 'DataFrame', (), {'_data': Call('BlockManager') as manager}
             ):
                 return self.managed(*_parts(manager))
-        raise UnreadablePickle(f'a table of pandas 0.25 or newer is needed, the pickle holds {describe(tree)}')
+        raise UnreadablePickleError(f'a table of pandas 0.25 or newer is needed, the pickle holds {describe(tree)}')
 
     def plain(self, nodes: dict[str, Any]) -> Table:
         """Return the table that would be made from a dictionary of columns, as written by this package."""
@@ -140,16 +142,18 @@ class _Builder:
         """
         labels, index = self.index(names).tolist(), self.index(rows)
         if not all(isinstance(label, str) for label in labels):
-            raise UnreadablePickle('the names of the columns are not all strings')
+            raise UnreadablePickleError('the names of the columns are not all strings')
         if len(set(labels)) < len(labels):
-            raise UnreadablePickle('the table holds a column twice')
+            raise UnreadablePickleError('the table holds a column twice')
         self._limits.check('cells', len(index) * len(labels))
         for values, placement in blocks:
             positions = _placement(placement, len(labels))
             self.put_block([labels[position] for position in positions], values, len(index))
         missing = [name for name in labels if name not in self._columns and name not in self._skipped]
         if missing:
-            raise UnreadablePickle(f'the table has {len(labels)} columns, but not the values of `{missing[0][:100]}`')
+            raise UnreadablePickleError(
+                f'the table has {len(labels)} columns, but not the values of `{missing[0][:100]}`'
+            )
         columns = {name: self._columns[name] for name in labels if name in self._columns}
         return Table(columns, index, self._skipped, self._limits)
 
@@ -164,11 +168,11 @@ class _Builder:
                 self.put(names, [text], n_rows)
                 return
             stacked = array(values)
-        except UnreadablePickle as error:
+        except UnreadablePickleError as error:
             self._skipped |= dict.fromkeys(names, error)
             return
         if stacked.shape != (len(names), n_rows):
-            raise UnreadablePickle(
+            raise UnreadablePickleError(
                 f'a block of the table has the shape {stacked.shape}, {(len(names), n_rows)} is needed'
             )
         self.put(names, list(stacked), n_rows)
@@ -177,17 +181,17 @@ class _Builder:
         """Enter columns, those of objects as what these are."""
         for name, column in zip(names, columns, strict=True):
             if not isinstance(name, str):
-                raise UnreadablePickle('the names of the columns are not all strings')
+                raise UnreadablePickleError('the names of the columns are not all strings')
             if len(column) != n_rows:
-                raise UnreadablePickle(f'column `{name[:100]}` has {len(column)} rows, the table has {n_rows}')
+                raise UnreadablePickleError(f'column `{name[:100]}` has {len(column)} rows, the table has {n_rows}')
             if name in self._columns or name in self._skipped:
-                raise UnreadablePickle('the table holds a column twice')
+                raise UnreadablePickleError('the table holds a column twice')
             if self._wanted is not None and name not in self._wanted:
                 self._skipped[name] = None
             elif isinstance(column, np.ndarray) and column.dtype.kind == 'O':
                 try:
                     self._columns[name] = [self._objects.value(item) for item in column.tolist()]
-                except UnreadablePickle as error:
+                except UnreadablePickleError as error:
                     self._skipped[name] = error
             else:
                 self._columns[name] = column
@@ -204,12 +208,12 @@ class _Builder:
                 values = _one_dimensional(array(data) if text is None else np.array(text, dtype=object))
                 self._limits.check('rows', len(values))
                 if not all(isinstance(label, int | float | str | None) for label in values.tolist()):
-                    raise UnreadablePickle(
+                    raise UnreadablePickleError(
                         'the rows or columns are labelled by something else than numbers or strings: write the table '
                         'again after `reset_index(drop=True)`'
                     )
                 return values
-        raise UnreadablePickle(f'the labels of rows or columns are needed, the pickle holds {describe(node)}')
+        raise UnreadablePickleError(f'the labels of rows or columns are needed, the pickle holds {describe(node)}')
 
 
 def _parts(manager: Call) -> tuple[list[tuple[Any, Any]], Any, Any]:
@@ -221,14 +225,14 @@ def _parts(manager: Call) -> tuple[list[tuple[Any, Any]], Any, Any]:
         # Before, in a form that has been the same since 0.14.1.
         case Call(_, (), (_, _, _, {'0.14.1': {'axes': [names, rows], 'blocks': list() as blocks}})):
             return [_block(block) for block in blocks], names, rows
-    raise UnreadablePickle('the table is not kept in the way of pandas 0.25 to 3.1')
+    raise UnreadablePickleError('the table is not kept in the way of pandas 0.25 to 3.1')
 
 
 def _block(node: Any) -> tuple[Any, Any]:
     match node:
         case Call('block', (values, placement, *_)) | {'values': values, 'mgr_locs': placement}:
             return values, placement
-    raise UnreadablePickle(f'a block of a table is needed, the pickle holds {describe(node)}')
+    raise UnreadablePickleError(f'a block of a table is needed, the pickle holds {describe(node)}')
 
 
 def _placement(node: Any, n_columns: int) -> list[int]:
@@ -237,11 +241,11 @@ def _placement(node: Any, n_columns: int) -> list[int]:
             return list(range(n_columns)[start:stop:step])
     positions: list[int] = numbers(node).tolist()
     if not all(0 <= position < n_columns for position in positions):
-        raise UnreadablePickle('a block of the table lies outside of its columns')
+        raise UnreadablePickleError('a block of the table lies outside of its columns')
     return positions
 
 
 def _one_dimensional(values: Array) -> Array:
     if values.ndim != 1:
-        raise UnreadablePickle(f'a column or index has the shape {values.shape}')
+        raise UnreadablePickleError(f'a column or index has the shape {values.shape}')
     return values

@@ -25,8 +25,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from .archives import Archive, ArchiveError, open_archive
-from .file_errors import FileError
+from aiida_pacemaker.errors import ArchiveError, ShardError
+
+from .archives import Archive, open_archive
 from .hashing import HASH_DTYPE, HashArray, frame_hashes
 from .table import COLUMNS, LABELS, Frames
 from .weights import WEIGHTS, check_weights
@@ -63,10 +64,6 @@ FRAME_BYTES = 16 + 4 + 72 + 3 + 8 + 72 + 4 + 8 + 4
 ATOM_BYTES = 1 + 24 + 24
 
 Source = bytes | IO[bytes]
-
-
-class ShardError(FileError):
-    """A file is not a shard, or a damaged one, or frames cannot be stored in one."""
 
 
 def write_shard(frames: Frames) -> bytes:

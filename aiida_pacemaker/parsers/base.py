@@ -19,8 +19,7 @@ from aiida_pacemaker.calculations.versions import CACHE_VERSION
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.active_set_files import MAX_BYTES
 from aiida_pacemaker.engine.failures import Diagnosis, Failure, diagnose
-from aiida_pacemaker.engine.logs import LogError
-from aiida_pacemaker.frames.file_errors import printable
+from aiida_pacemaker.errors import LogError, printable
 from aiida_pacemaker.frames.pickle_reading import MAX_SIZE
 
 Summary = TypeVar('Summary')

@@ -14,9 +14,10 @@ from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
-from aiida_pacemaker.engine.exploration_files import Ending, ExplorationFileError, read_endings, read_run
+from aiida_pacemaker.engine.exploration_files import Ending, read_endings, read_run
 from aiida_pacemaker.engine.exploration_results import Run, candidate_frames, grades, report, trace_columns
 from aiida_pacemaker.engine.unseen import UNKNOWN
+from aiida_pacemaker.errors import ExplorationFileError
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.parsers.base import PaceParser, finite
 

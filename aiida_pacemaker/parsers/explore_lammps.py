@@ -12,11 +12,11 @@ from aiida_pacemaker.calculations.explore_lammps import PaceExploreLammpsCalcula
 from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.engine.exploration import ExploreOptions
-from aiida_pacemaker.engine.exploration_files import ExplorationFileError
 from aiida_pacemaker.engine.exploration_results import Run
 from aiida_pacemaker.engine.lammps_exploration import LOG, TRACE
 from aiida_pacemaker.engine.lammps_files import read_log, read_trace
 from aiida_pacemaker.engine.lammps_runs import failed_run, read_run
+from aiida_pacemaker.errors import ExplorationFileError
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.parsers.explore import ExplorationParser
 

@@ -24,9 +24,10 @@ from aiida_pacemaker.engine.failures import Failure, diagnose
 from aiida_pacemaker.engine.interim import all_finite, usable_interims
 from aiida_pacemaker.engine.logs import LogSummary, read_log
 from aiida_pacemaker.engine.metrics import MetricsTable, TrainingMetrics, read_metrics
-from aiida_pacemaker.engine.potential_files import PotentialFileError, read_ctilde, strip_fit_cycles
+from aiida_pacemaker.engine.potential_files import read_ctilde, strip_fit_cycles
 from aiida_pacemaker.engine.predictions import read_predictions
 from aiida_pacemaker.engine.versions import untested
+from aiida_pacemaker.errors import PotentialFileError
 from aiida_pacemaker.frames.hashing import hex_hashes
 from aiida_pacemaker.parsers.base import PaceParser, finite
 

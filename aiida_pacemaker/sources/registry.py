@@ -10,6 +10,7 @@ import numpy as np
 from aiida import orm
 
 from aiida_pacemaker.data.conventions import said_convention
+from aiida_pacemaker.errors import UnknownConventionError
 from aiida_pacemaker.frames.conventions import EV_ASE, Convention, unknown_name
 from aiida_pacemaker.frames.fractional import look_fractional
 from aiida_pacemaker.sources.base import TrajectorySource, stored_arrays
@@ -23,10 +24,6 @@ OWN = (f'{CALCULATIONS}pacemaker.', 'aiida_pacemaker.')
 #: How the name of the function ends in which AiiDA parses a job once more (`Parser.parse_from_node`).
 PARSING_AGAIN = 'parse_calcfunction'
 HOW_TO = 'docs/howto/bring_your_data.md'
-
-
-class UnknownConventionError(ValueError):
-    """It cannot be known what the arrays of a trajectory mean."""
 
 
 class OwnSource(TrajectorySource):

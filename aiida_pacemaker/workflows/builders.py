@@ -14,8 +14,9 @@ from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
-from aiida_pacemaker.engine.errors import ConfigError, near_miss, parse_options
+from aiida_pacemaker.engine.errors import near_miss, parse_options
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
+from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin, names_of

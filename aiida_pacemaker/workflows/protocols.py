@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import yaml
 from pydantic import BaseModel
 
-from aiida_pacemaker.engine.errors import ConfigError, near_miss
+from aiida_pacemaker.engine.errors import near_miss
 from aiida_pacemaker.engine.expansion import deep_merge
+from aiida_pacemaker.errors import ConfigError
 
 
 class ProtocolMixin:

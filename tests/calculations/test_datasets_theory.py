@@ -16,7 +16,6 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.calculations.datasets import (
-    RefusedError,
     exclude_frames,
     filter_frames,
     merge_frames,
@@ -28,6 +27,7 @@ from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import say_theory
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
+from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance import frame_origin, levels_of
 

@@ -9,15 +9,9 @@ from aiida import orm
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_pacemaker.calculations.datasets import (
-    RefusedError,
-    exclude_frames,
-    filter_frames,
-    merge_frames,
-    pick_frames,
-    split_frames,
-)
+from aiida_pacemaker.calculations.datasets import exclude_frames, filter_frames, merge_frames, pick_frames, split_frames
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
+from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.provenance import contributing_trajectories, frame_origin
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')

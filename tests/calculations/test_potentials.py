@@ -7,11 +7,11 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.datasets import RefusedError
 from aiida_pacemaker.calculations.potentials import import_potential_file
 from aiida_pacemaker.calculations.training_checks import complaint_about_training
 from aiida_pacemaker.cli import main
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.errors import RefusedError
 
 DEFAULT = Path(__file__).parents[1] / 'fixtures' / 'train' / 'default'
 PLAIN = DEFAULT / 'output_potential.yaml'

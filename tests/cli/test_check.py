@@ -11,7 +11,7 @@ from aiida import orm
 from aiida.manage import get_config_option
 
 from aiida_pacemaker.cli.check import check_options
-from aiida_pacemaker.cli.problems import SetupError
+from aiida_pacemaker.errors import SetupError
 
 TENSORPOT = os.environ.get('PACEMAKER_TENSORPOT')
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from aiida_pacemaker.calculations.declarations import declared
 from aiida_pacemaker.cli.codes import ensure_codes
 from aiida_pacemaker.cli.engine import PROGRAMS, Place
-from aiida_pacemaker.cli.problems import SetupError
+from aiida_pacemaker.errors import SetupError
 
 
 def test_codes_are_made_once(cluster, make_engine):

@@ -10,7 +10,7 @@ import pytest
 from command_line import call
 
 from aiida_pacemaker.cli import localhost
-from aiida_pacemaker.cli.problems import SetupError
+from aiida_pacemaker.errors import SetupError
 
 
 def test_version_by_the_module():

@@ -10,8 +10,8 @@ import pytest
 from aiida import orm
 
 from aiida_pacemaker.cli.engine import Place, find_engine, ready
-from aiida_pacemaker.cli.problems import EngineMissingError, SetupError
 from aiida_pacemaker.cli.recipes import Answer, complaints
+from aiida_pacemaker.errors import EngineMissingError, SetupError
 
 #: What a cluster may have in the files that a login shell reads. A module is a line that sets the search path.
 MODULES = """

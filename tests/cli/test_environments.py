@@ -11,8 +11,8 @@ import pytest
 from command_line import call
 
 from aiida_pacemaker.cli import environments
-from aiida_pacemaker.cli.problems import InstallError
 from aiida_pacemaker.cli.recipes import ENGINE, TENSORPOTENTIAL
+from aiida_pacemaker.errors import InstallError
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from aiida_pacemaker.calculations.datasets import RefusedError, merge_frames
+from aiida_pacemaker.calculations.datasets import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.source_keys import follows_from_content, with_content_keys
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance import frame_origin

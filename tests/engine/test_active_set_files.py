@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_pacemaker.engine import active_set_files
-from aiida_pacemaker.engine.active_set_files import ActiveSetFileError, read_active_set
+from aiida_pacemaker.engine.active_set_files import read_active_set
+from aiida_pacemaker.errors import ActiveSetFileError
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures' / 'activeset'
 LINEAR = (FIXTURES / 'linear' / 'output_potential.asi').read_bytes()

@@ -8,9 +8,9 @@ from math import comb
 import pytest
 
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.potential_checks import DISTINCT_OF_ORDER, LMAX_OF_ORDER
 from aiida_pacemaker.engine.rendering import WHOLE_LADDER
+from aiida_pacemaker.errors import ConfigError
 
 pytestmark = pytest.mark.engine
 

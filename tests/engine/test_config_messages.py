@@ -3,7 +3,7 @@
 import pytest
 
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError
+from aiida_pacemaker.errors import ConfigError
 
 BOND = {'radbase': 'SBessel', 'radparameters': [5.25], 'rcut': 5.0, 'dcut': 0.01}
 SHAPE = {'nradmax_by_orders': [4, 2], 'lmax_by_orders': [0, 2]}

@@ -10,8 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
-from aiida_pacemaker.engine.exploration_files import Ending, ExplorationFileError, read_endings, read_run
+from aiida_pacemaker.engine.exploration_files import Ending, read_endings, read_run
 from aiida_pacemaker.engine.exploration_results import candidate_frames, grades, report, trace_columns
+from aiida_pacemaker.errors import ExplorationFileError
 
 OPTIONS = ExploreOptions(n_steps=20, check_every=10, gamma_low=1.0, gamma_high=5.0, max_frames_per_run=4, spacing=1)
 N_ATOMS = 3

@@ -6,13 +6,8 @@ from pathlib import Path
 import pytest
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.engine.importing import (
-    ImportedPotentialError,
-    origin_of,
-    read_companion,
-    write_companion,
-)
-from aiida_pacemaker.engine.potential_files import PotentialFileError
+from aiida_pacemaker.engine.importing import origin_of, read_companion, write_companion
+from aiida_pacemaker.errors import ImportedPotentialError, PotentialFileError
 
 TRAIN = Path(__file__).parents[1] / 'fixtures' / 'train'
 PLAIN = (TRAIN / 'default' / 'output_potential.yaml').read_bytes()

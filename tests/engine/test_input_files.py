@@ -7,9 +7,9 @@ import yaml
 from command_line import call
 
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.input_files import read_input, read_input_file
 from aiida_pacemaker.engine.rendering import render_input
+from aiida_pacemaker.errors import ConfigError
 
 INPUT = """
 cutoff: 6 # outdated

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aiida_pacemaker.engine.logs import LogError, LogSummary, read_active_set_log, read_log, read_selection_log
+from aiida_pacemaker.engine.logs import LogSummary, read_active_set_log, read_log, read_selection_log
+from aiida_pacemaker.errors import LogError
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiida_pacemaker.engine.metrics import MetricsFileError, TrainingMetrics, read_metrics, stitch
+from aiida_pacemaker.engine.metrics import TrainingMetrics, read_metrics, stitch
 from aiida_pacemaker.engine.potential_files import read_potential
+from aiida_pacemaker.errors import MetricsFileError
 
 TRAIN = Path(__file__).parents[1] / 'fixtures' / 'train'
 TEXT = (TRAIN / 'default' / 'metrics.txt').read_text()

@@ -6,13 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiida_pacemaker.engine import potential_files
-from aiida_pacemaker.engine.potential_files import (
-    PotentialFileError,
-    newest_interim,
-    read_ctilde,
-    read_potential,
-    strip_fit_cycles,
-)
+from aiida_pacemaker.engine.potential_files import newest_interim, read_ctilde, read_potential, strip_fit_cycles
+from aiida_pacemaker.errors import PotentialFileError
 
 TRAIN = Path(__file__).parents[1] / 'fixtures' / 'train'
 TEXT = (TRAIN / 'default' / 'output_potential.yaml').read_text()

@@ -10,8 +10,8 @@ from ruamel.yaml import YAML
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
+from aiida_pacemaker.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / 'test_rendering'
 SHORT = {'elements': ['O', 'Mg'], 'r_cut': 5.0, 'max_deg': 6}

@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, ZBLBaseline, ZBLPair
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError
-from aiida_pacemaker.engine.potential_files import PotentialFileError, blocks_of_pairs
+from aiida_pacemaker.engine.potential_files import blocks_of_pairs
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
 from aiida_pacemaker.engine.short_range import initial_potential, zbl_cores
+from aiida_pacemaker.errors import ConfigError, PotentialFileError
 
 TRAIN = Path(__file__).parents[1] / 'fixtures' / 'train'
 CORE = (TRAIN / 'repulsion' / 'output_potential.yaml').read_text()

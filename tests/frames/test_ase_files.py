@@ -17,7 +17,8 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io.formats import ioformats
 
-from aiida_pacemaker.frames.ase_io import FORMATS, UnreadableFile, from_atoms, read, read_all
+from aiida_pacemaker.errors import UnreadableFileError
+from aiida_pacemaker.frames.ase_io import FORMATS, from_atoms, read, read_all
 from aiida_pacemaker.frames.ase_io.apart import FileReader
 from aiida_pacemaker.frames.ase_io.claims import checked
 from aiida_pacemaker.frames.ase_io.compression import is_pickle
@@ -54,7 +55,7 @@ def test_no_structure_is_lost_behind_a_blank_line(between):
 
 
 def test_what_is_no_structure_is_named_by_its_line():
-    with pytest.raises(UnreadableFile, match="line 6 is 'Cu 0 0 0', a number of atoms is needed"):
+    with pytest.raises(UnreadableFileError, match="line 6 is 'Cu 0 0 0', a number of atoms is needed"):
         reading(FRAMES[0] + '\nCu 0 0 0\n', 'a.extxyz')
     # A comment may be empty.
     assert len(reading('1\n\nH 0 0 0\n\n1\n\nH 0 0 1\n', 'a.xyz').frames) == 2
@@ -106,11 +107,13 @@ def test_formats(name, content, file_format):
 
 def test_a_format_can_be_said():
     assert format_of('x.out', b'', 'gpaw-out') == 'gpaw-out'
-    with pytest.raises(UnreadableFile, match=r'`nonsense` is no format that is read; these are: .*extxyz.*vasp-out'):
+    with pytest.raises(
+        UnreadableFileError, match=r'`nonsense` is no format that is read; these are: .*extxyz.*vasp-out'
+    ):
         format_of('x.out', b'', 'nonsense')
-    with pytest.raises(UnreadableFile, match=r"formats=\{'x.out': 'gpaw-out'\}; one of .*aims-output.*extxyz"):
+    with pytest.raises(UnreadableFileError, match=r"formats=\{'x.out': 'gpaw-out'\}; one of .*aims-output.*extxyz"):
         format_of('x.out', b'something')
-    with pytest.raises(UnreadableFile, match='CP2K, which ASE does not read'):
+    with pytest.raises(UnreadableFileError, match='CP2K, which ASE does not read'):
         format_of('cp2k.out', b' CP2K| version string:    CP2K version 2023.1\n')
 
 
@@ -125,7 +128,7 @@ def test_compressed_files_are_read(compress, name):
     ending = {gzip.compress: '.gz', lzma.compress: '.xz', bz2.compress: '.BZ2'}[compress]
     content = ''.join(FRAMES).encode()
     assert len(reading(compress(content), name.format(ending)).frames) == 3
-    with pytest.raises(UnreadableFile, match='truncated or damaged'):
+    with pytest.raises(UnreadableFileError, match='truncated or damaged'):
         reading(compress(content)[:-9], name.format(ending))
     assert is_pickle(io.BytesIO(compress(b'\x80\x04K\x01.')))
     assert not is_pickle(io.BytesIO(compress(content)))
@@ -157,14 +160,14 @@ def _archive(kind, content):
     ],
 )
 def test_files_that_are_packed_in_another_way_are_refused(pack, name, what):
-    with pytest.raises(UnreadableFile, match=f'is {what}.*unpack it, and give the files in it'):
+    with pytest.raises(UnreadableFileError, match=f'is {what}.*unpack it, and give the files in it'):
         reading(pack(''.join(FRAMES).encode()), name)
 
 
 @pytest.mark.parametrize('compress', [gzip.compress, lzma.compress, bz2.compress])
 def test_files_that_explode_are_refused(compress):
     bomb = compress(bytes(70 << 20))
-    with pytest.raises(UnreadableFile, match=r'more than 67,108,864 when decompressed'):
+    with pytest.raises(UnreadableFileError, match=r'more than 67,108,864 when decompressed'):
         reading(bomb, 'a.extxyz.gz')
 
 
@@ -242,7 +245,7 @@ def test_a_file_in_which_something_is_not_converged_is_refused_as_a_whole_where_
     outcar = (DATA / 'vasp/OUTCAR_example_1').read_text().replace('EDIFF is reached', '')
     found = reading(outcar, 'OUTCAR')
     assert list(found.unconverged) == [0]
-    with pytest.raises(UnreadableFile, match='structure 0 of OUTCAR: VASP did not converge'):
+    with pytest.raises(UnreadableFileError, match='structure 0 of OUTCAR: VASP did not converge'):
         read(io.BytesIO(outcar.encode()), source_key='key', name='OUTCAR')
     assert len(read(io.BytesIO(outcar.encode()), source_key='key', name='OUTCAR', allow_unconverged=True)) == 1
 
@@ -283,10 +286,10 @@ def test_a_reader_that_runs_away_is_stopped(reader, monkeypatch):
     pw = (
         f'&system\n ibrav=0, nat=1, ntyp=1\n/\nATOMIC_SPECIES\nH 1 a\n{cell}ATOMIC_POSITIONS angstrom\nH {number} 0 0\n'
     )
-    with pytest.raises(UnreadableFile, match='more than 1 s of the processor'):
+    with pytest.raises(UnreadableFileError, match='more than 1 s of the processor'):
         reader.read(io.BytesIO(pw.encode()), source_key='key', name='a.pwi')
     cube = b'a\nb\n 100000000000 0 0 0\n 9 1 0 0\n 9 0 1 0\n 9 0 0 1\n 1 1 0 0 0\n'
-    with pytest.raises(UnreadableFile, match='MemoryError'):
+    with pytest.raises(UnreadableFileError, match='MemoryError'):
         reader.read(io.BytesIO(cube), source_key='key', name='a.cube')
     # It is as if nothing had been.
     assert len(reader.read(io.BytesIO(FRAMES[0].encode()), source_key='key', name='a.extxyz').frames) == 1
@@ -304,7 +307,7 @@ def test_reading_apart_is_reading(reader, tmp_path):
         assert apart.frames.labelled == here.frames.labelled == (keys is not None)
         np.testing.assert_array_equal(apart.frames.positions, here.frames.positions)
         assert (apart.warnings, apart.missing, apart.unconverged) == (here.warnings, here.missing, here.unconverged)
-    with pytest.raises(UnreadableFile, match=r'x\.extxyz holds no structures'):
+    with pytest.raises(UnreadableFileError, match=r'x\.extxyz holds no structures'):
         reader.read(io.BytesIO(), source_key='key', name='x.extxyz')
     with pytest.raises(ValueError, match='no structure has `E`'):
         reader.read(io.BytesIO(FRAMES[0].encode()), source_key='key', name='a.extxyz', keys=LabelKeys(energy='E'))
@@ -312,7 +315,7 @@ def test_reading_apart_is_reading(reader, tmp_path):
 
 @pytest.mark.parametrize('name', ['../../a.castep', '/etc/passwd', 'a\nb.extxyz', 'numpy.py', 'x' * 5000])
 def test_names_of_files_do_no_harm(reader, name):
-    with pytest.raises(UnreadableFile):
+    with pytest.raises(UnreadableFileError):
         reader.read(io.BytesIO(b'nothing'), source_key='key', name=name)
 
 
@@ -320,7 +323,7 @@ def test_files_that_a_file_names_are_not_opened(reader, tmp_path):
     secret = tmp_path / 'secret'
     secret.write_text('H 0 0 0\n')
     content = f'&system\n ibrav=0\n/\nCELL_PARAMETERS\n{secret}\n'
-    with pytest.raises(UnreadableFile):
+    with pytest.raises(UnreadableFileError):
         reader.read(io.BytesIO(content.encode()), source_key='key', name='a.pwi')
 
 

@@ -14,7 +14,8 @@ from frame_cases import MGO, assert_equal, random_frames
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiida_pacemaker.frames.ase_io import UnreadableFile, from_atoms, read, to_atoms, write_extxyz
+from aiida_pacemaker.errors import UnreadableFileError
+from aiida_pacemaker.frames.ase_io import from_atoms, read, to_atoms, write_extxyz
 from aiida_pacemaker.frames.checks import check
 from aiida_pacemaker.frames.hashing import frame_hashes
 
@@ -141,5 +142,5 @@ def test_formats_are_told_by_name(mgo_images, tmp_path):
     ],
 )
 def test_what_ase_cannot_read_is_said(content, name, message):
-    with pytest.raises(UnreadableFile, match=message):
+    with pytest.raises(UnreadableFileError, match=message):
         read(io.BytesIO(content), source_key='key', name=name)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from frame_cases import random_frames
 
+from aiida_pacemaker.errors import FramesRefusedError
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.frames.checks import FramesRefused, Reason, check, enforce
+from aiida_pacemaker.frames.checks import Reason, check, enforce
 from aiida_pacemaker.frames.table import Frames
 
 
@@ -150,7 +151,7 @@ def test_the_tolerance_decides():
     enforce([], 5, 0.0)
     enforce([], 0, 0.0)
     with pytest.raises(
-        FramesRefused, match=r'2 of 5 frames cannot be used, and a fraction of 0.39 is tolerated'
+        FramesRefusedError, match=r'2 of 5 frames cannot be used, and a fraction of 0.39 is tolerated'
     ) as info:
         enforce(refusals, 5, 0.39, shown=1)
     message = str(info.value)
@@ -158,7 +159,7 @@ def test_the_tolerance_decides():
     assert 'and 1 more' in message
     assert 'raise max_failed_fraction' in message
     assert info.value.refusals == tuple(refusals)
-    with pytest.raises(FramesRefused):
+    with pytest.raises(FramesRefusedError):
         enforce(refusals[:1], 5000)
 
 

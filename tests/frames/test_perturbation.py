@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from ase.build import bulk, fcc111, molecule
 
+from aiida_pacemaker.errors import PerturbationError
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.checks import check
-from aiida_pacemaker.frames.perturbation import Perturbation, PerturbationError, perturb
+from aiida_pacemaker.frames.perturbation import Perturbation, perturb
 
 
 @pytest.fixture

@@ -15,15 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiida_pacemaker.errors import ForbiddenPickleError, UnreadablePickleError
 from aiida_pacemaker.frames import pickle_limits
-from aiida_pacemaker.frames.pickle_reading import (
-    ForbiddenPickle,
-    Table,
-    UnreadablePickle,
-    read_dataset,
-    read_selection,
-    read_table,
-)
+from aiida_pacemaker.frames.pickle_reading import Table, read_dataset, read_selection, read_table
 from aiida_pacemaker.frames.pickle_writing import write_dataset
 
 RECORDED = Path(__file__).parents[2] / 'tests' / 'fixtures' / 'pickles'
@@ -90,7 +84,7 @@ def test_foreign_functions_are_named_and_not_called(tmp_path, function, culprit,
     argument = python if function in {eval, exec} else f'touch {ran}'
     content = pickle.dumps(Reduced(function, (argument,)), protocol)
     for read in (read_table, read_selection, functools.partial(read_dataset, source_key='')):
-        with pytest.raises(ForbiddenPickle, match=f'refers to `[a-z_]*\\.?{culprit}`.*Nothing was run'):
+        with pytest.raises(ForbiddenPickleError, match=f'refers to `[a-z_]*\\.?{culprit}`.*Nothing was run'):
             read(content)
     assert not ran.exists()
     if function in {os.system, eval, exec}:
@@ -116,20 +110,20 @@ def test_foreign_functions_are_named_and_not_called(tmp_path, function, culprit,
     ],
 )
 def test_foreign_names_are_named(content, culprit):
-    with pytest.raises(UnreadablePickle, match=culprit):
+    with pytest.raises(UnreadablePickleError, match=culprit):
         read_table(b'\x80\x04' + content + b'.')
 
 
 def test_getattr_is_never_called(tmp_path):
     """ASE writes it with every calculator, but a result of it cannot be called."""
     system = call('builtins.getattr', call('builtins.getattr', b'cnumpy\nndarray\n', text('__class__')), text('mro'))
-    with pytest.raises(ForbiddenPickle, match='calls something that is not named in it'):
+    with pytest.raises(ForbiddenPickleError, match='calls something that is not named in it'):
         read_table(b'\x80\x04' + system + b')R.')
 
 
 def test_state_is_not_set_on_what_has_none():
     for target in (b']', b'}', b'cnumpy\nndarray\n', text('a')):
-        with pytest.raises(UnreadablePickle, match='state of something that has none'):
+        with pytest.raises(UnreadablePickleError, match='state of something that has none'):
             read_table(b'\x80\x04' + target + b'}X\x01\x00\x00\x00aNsb.')
 
 
@@ -201,7 +195,7 @@ def test_bombs_do_not_go_off(name):
     tracemalloc.start()
     try:
         for read in (read_table, functools.partial(read_dataset, source_key='')):
-            with pytest.raises(UnreadablePickle):
+            with pytest.raises(UnreadablePickleError):
                 read(BOMBS[name])
         assert tracemalloc.get_traced_memory()[1] < 100_000_000
     finally:
@@ -224,7 +218,7 @@ def test_repeated_structures_are_not_copied_without_limit():
     atoms = b'case.atoms\nAtoms\n)\x81}(' + b''.join(text(key) + value for key, value in state.items()) + b'ub\x94'
     content = table(ase_atoms=b'](' + atoms + b'h\x00' * 50_000 + b'e')
     assert len(read_table(content)) == 50_001
-    with pytest.raises(UnreadablePickle, match=r'50,001,000 atoms or more in 132,443 bytes.* than 54,727: split'):
+    with pytest.raises(UnreadablePickleError, match=r'50,001,000 atoms or more in 132,443 bytes.* than 54,727: split'):
         read_dataset(content, 'zeros')
 
 
@@ -240,7 +234,7 @@ def test_repeated_structures_are_not_copied_without_limit():
     ids=['long number', 'many keys', 'many tuples', 'far slot'],
 )
 def test_keys_are_few_and_short(content, message):
-    with pytest.raises(UnreadablePickle, match=message):
+    with pytest.raises(UnreadablePickleError, match=message):
         read_table(b'\x80\x04' + content + b'.')
 
 
@@ -248,7 +242,7 @@ def test_decompression_stops_at_the_allowed_size():
     content = gzip.compress(bytes(50_000_000))
     tracemalloc.start()
     try:
-        with pytest.raises(UnreadablePickle, match='larger than 1,000,000 bytes: allow more with `max_size`'):
+        with pytest.raises(UnreadablePickleError, match='larger than 1,000,000 bytes: allow more with `max_size`'):
             read_table(content, max_size=1_000_000)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
@@ -257,7 +251,7 @@ def test_decompression_stops_at_the_allowed_size():
 
 def test_opcodes_are_counted(monkeypatch):
     monkeypatch.setattr(pickle_limits, 'MAX_OPCODES', 100)
-    with pytest.raises(UnreadablePickle, match='has 101 opcodes or more'):
+    with pytest.raises(UnreadablePickleError, match='has 101 opcodes or more'):
         read_table(ANY)
 
 
@@ -274,18 +268,18 @@ def test_opcodes_are_counted(monkeypatch):
     ],
 )
 def test_other_files_are_refused(content, message):
-    with pytest.raises(UnreadablePickle, match=message):
+    with pytest.raises(UnreadablePickleError, match=message):
         read_table(content)
 
 
 def test_truncated_files_are_refused():
     content = ANY.read_bytes()
     for stop in range(0, len(content), 97):
-        with pytest.raises(UnreadablePickle):
+        with pytest.raises(UnreadablePickleError):
             read_table(content[:stop])
     content = gzip.decompress(content)
     for stop in range(0, len(content), 97):
-        with pytest.raises(UnreadablePickle):
+        with pytest.raises(UnreadablePickleError):
             read_table(content[:stop])
 
 
@@ -315,5 +309,5 @@ def test_changed_files_are_read_or_refused(content, changes):
     try:
         assert isinstance(read_table(content), Table)
         read_dataset(content, 'mgo')
-    except UnreadablePickle as error:
+    except UnreadablePickleError as error:
         assert str(error)  # noqa: PT017 - either outcome is right

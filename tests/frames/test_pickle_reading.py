@@ -11,16 +11,9 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from aiida_pacemaker.errors import ForbiddenPickleError, UnreadablePickleError
 from aiida_pacemaker.frames.label_keys import LabelKeys
-from aiida_pacemaker.frames.pickle_reading import (
-    ForbiddenPickle,
-    Structure,
-    UnreadablePickle,
-    read_dataset,
-    read_selection,
-    read_table,
-    said_of_columns,
-)
+from aiida_pacemaker.frames.pickle_reading import Structure, read_dataset, read_selection, read_table, said_of_columns
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / 'tests' / 'fixtures' / 'pickles'
@@ -156,12 +149,12 @@ def test_labels_may_be_missing():
 
 def test_corrected_energies_are_not_taken_for_energies():
     content = pickled({'ase_atoms': MGO, 'energy_corrected': [1.0, 2.0, 3.0]})
-    with pytest.raises(UnreadablePickle, match=r'no column `energy` among .* by `keys`'):
+    with pytest.raises(UnreadablePickleError, match=r'no column `energy` among .* by `keys`'):
         read_dataset(content, 'mgo')
     frames, ignored = read_dataset(content, 'mgo', keys=LabelKeys(energy='energy_corrected'))
     assert frames.energy.tolist() == [1.0, 2.0, 3.0]
     assert ignored == ()
-    with pytest.raises(UnreadablePickle, match='no column `energie`'):
+    with pytest.raises(UnreadablePickleError, match='no column `energie`'):
         read_dataset(content, 'mgo', keys=LabelKeys(energy='energie'))
 
 
@@ -177,7 +170,9 @@ def test_two_columns_of_energies_are_refused_until_one_is_named(other):
     images = [bulk('Cu', cubic=True, a=a) for a in (3.5, 3.6)]
     columns = {'ase_atoms': images, 'energy': [-1.0, -1.1], 'forces': [np.zeros((4, 3))] * 2}
     content = pickled({**columns, other: [-1.0, -3.1]})
-    with pytest.raises(UnreadablePickle, match=rf"`energy` and `{other}` differ, first in row 1.*'energy': '{other}'"):
+    with pytest.raises(
+        UnreadablePickleError, match=rf"`energy` and `{other}` differ, first in row 1.*'energy': '{other}'"
+    ):
         read_dataset(content, 'x')
     for name, energies in (('energy', [-1.0, -1.1]), (other, [-1.0, -3.1])):
         assert read_dataset(content, 'x', keys=LabelKeys(energy=name))[0].energy.tolist() == energies
@@ -188,7 +183,7 @@ def test_two_columns_of_energies_are_refused_until_one_is_named(other):
 def test_two_columns_of_forces_are_refused_until_one_is_named():
     images = [bulk('Cu', cubic=True)]
     columns = {'ase_atoms': images, 'energy': [-1.0], 'forces': [np.zeros((4, 3))], 'dft_forces': [np.ones((4, 3))]}
-    with pytest.raises(UnreadablePickle, match='`forces` and `dft_forces` differ'):
+    with pytest.raises(UnreadablePickleError, match='`forces` and `dft_forces` differ'):
         read_dataset(pickled(columns), 'x')
     assert (read_dataset(pickled(columns), 'x', keys=LabelKeys(forces='dft_forces'))[0].forces == 1).all()
 
@@ -229,13 +224,13 @@ def test_labels_may_be_lists_and_matrices():
     ],
 )
 def test_wrong_columns_are_named(columns, message):
-    with pytest.raises(UnreadablePickle, match=message):
+    with pytest.raises(UnreadablePickleError, match=message):
         read_dataset(pickled(columns), 'mgo')
 
 
 @pytest.mark.parametrize('index', [['a', 'b', 'c'], [0, 1, 1], [-1, 0, 1], [0.0, 1.0, 2.0]])
 def test_selection_needs_positions(index):
-    with pytest.raises(UnreadablePickle, match='distinct positions'):
+    with pytest.raises(UnreadablePickleError, match='distinct positions'):
         read_selection(pickled({'step': [1, 2, 3]}, index=index))
 
 
@@ -251,11 +246,15 @@ def test_structures_may_carry_what_is_not_read():
 
 
 def test_tables_of_other_things_are_refused():
-    with pytest.raises(ForbiddenPickle, match=r'`datetime.date`, which does not belong in a table .* Nothing was run'):
+    with pytest.raises(
+        ForbiddenPickleError, match=r'`datetime.date`, which does not belong in a table .* Nothing was run'
+    ):
         read_table(pickle.dumps(datetime.date(2020, 1, 1)))
-    with pytest.raises(UnreadablePickle, match=r'a table of pandas 0\.25 or newer is needed, the pickle holds dict'):
+    with pytest.raises(
+        UnreadablePickleError, match=r'a table of pandas 0\.25 or newer is needed, the pickle holds dict'
+    ):
         read_table(pickle.dumps({'ase_atoms': []}))
-    with pytest.raises(UnreadablePickle, match='names of the columns are not all strings'):
+    with pytest.raises(UnreadablePickleError, match='names of the columns are not all strings'):
         read_table(pickled({'energy': [1.0], 5: [2.0]}))
 
 
@@ -280,7 +279,7 @@ def test_columns_of_foreign_objects_are_passed_over():
     table = read_table(content)
     assert list(table.columns) == ['ase_atoms', 'energy']
     assert 'ase.symbols.Symbols' in str(table.skipped['atomic_env'])
-    with pytest.raises(ForbiddenPickle, match=r'column `atomic_env` cannot be read: .*Symbols.*Nothing was run'):
+    with pytest.raises(ForbiddenPickleError, match=r'column `atomic_env` cannot be read: .*Symbols.*Nothing was run'):
         read_dataset(content, 'mgo', keys=LabelKeys(energy='atomic_env'))
 
 
@@ -314,16 +313,16 @@ def test_weights_need_both_columns_and_every_row():
         ('w_energy', [1.0, -1.0, 1.0]),
         ('w_forces', [*per_atom[:2], None]),
     ):
-        with pytest.raises(UnreadablePickle, match=r'1 frames have a weight .* missing, negative or not finite'):
+        with pytest.raises(UnreadablePickleError, match=r'1 frames have a weight .* missing, negative or not finite'):
             read_dataset(pickled({**both, column: change}), 'mgo')
-    with pytest.raises(UnreadablePickle, match='`w_forces` in row 0 has the shape'):
+    with pytest.raises(UnreadablePickleError, match='`w_forces` in row 0 has the shape'):
         read_dataset(pickled({**both, 'w_forces': [np.ones(1), *per_atom[1:]]}), 'mgo')
 
 
 def test_names_that_mean_something_to_the_engine_are_refused():
     columns = {'ase_atoms': MGO, 'energy': [1.0, 2.0, 3.0]}
     with pytest.raises(
-        UnreadablePickle, match='1 rows have names that begin with `augmented`, the first is row 1 with'
+        UnreadablePickleError, match='1 rows have names that begin with `augmented`, the first is row 1 with'
     ):
         read_dataset(pickled({**columns, 'name': ['bulk', 'augmented/zbl', 'not augmented']}), 'mgo')
 

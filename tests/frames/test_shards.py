@@ -12,9 +12,9 @@ from frame_cases import assert_equal, random_frames, simple_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiida_pacemaker.errors import ShardError
 from aiida_pacemaker.frames.hashing import frame_hashes
 from aiida_pacemaker.frames.shards import (
-    ShardError,
     read_columns,
     read_hashes,
     read_shard,

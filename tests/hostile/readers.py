@@ -18,23 +18,33 @@ import numpy as np
 from guard import Outcome, examine
 from mutation import Mutator
 
-from aiida_pacemaker.engine.active_set_files import ActiveSetFileError, read_active_set
-from aiida_pacemaker.engine.evaluation_files import EvaluationFileError, read_evaluation
+from aiida_pacemaker.engine.active_set_files import read_active_set
+from aiida_pacemaker.engine.evaluation_files import read_evaluation
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
-from aiida_pacemaker.engine.exploration_files import Ending, ExplorationFileError, read_endings, read_run
+from aiida_pacemaker.engine.exploration_files import Ending, read_endings, read_run
 from aiida_pacemaker.engine.exploration_results import TRACES, candidate_frames, report
 from aiida_pacemaker.engine.failures import diagnose
 from aiida_pacemaker.engine.label_files import read_labels
 from aiida_pacemaker.engine.lammps_files import read_dump, read_trace
 from aiida_pacemaker.engine.lammps_files import read_log as read_lammps_log
-from aiida_pacemaker.engine.logs import LogError, read_active_set_log, read_log, read_selection_log
-from aiida_pacemaker.engine.metrics import MetricsFileError, TrainingMetrics, read_metrics, stitch
-from aiida_pacemaker.engine.potential_files import PotentialFileError, read_ctilde, read_potential, strip_fit_cycles
+from aiida_pacemaker.engine.logs import read_active_set_log, read_log, read_selection_log
+from aiida_pacemaker.engine.metrics import TrainingMetrics, read_metrics, stitch
+from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential, strip_fit_cycles
+from aiida_pacemaker.errors import (
+    ActiveSetFileError,
+    EvaluationFileError,
+    ExplorationFileError,
+    LogError,
+    MetricsFileError,
+    PotentialFileError,
+    ShardError,
+    UnreadablePickleError,
+)
 from aiida_pacemaker.frames import ase_io
 from aiida_pacemaker.frames.checks import check
-from aiida_pacemaker.frames.pickle_reading import UnreadablePickle, read_dataset, read_selection, read_table
+from aiida_pacemaker.frames.pickle_reading import read_dataset, read_selection, read_table
 from aiida_pacemaker.frames.pickle_writing import write_dataset
-from aiida_pacemaker.frames.shards import ShardError, read_columns, read_hashes, read_shard, write_shard
+from aiida_pacemaker.frames.shards import read_columns, read_hashes, read_shard, write_shard
 from aiida_pacemaker.frames.table import Frames
 
 ROOT = Path(__file__).parents[2]
@@ -308,9 +318,11 @@ def all_readers() -> tuple[Reader, ...]:
         ),
         Reader('read_labels', lambda content: read_labels(io.BytesIO(content), frames), (), labels()),
         Reader('shards', use_shard, ShardError, [write_shard(frames), write_shard(frames.without_labels())]),
-        Reader('read_table', read_table, UnreadablePickle, tables),
-        Reader('read_dataset', use_dataset, UnreadablePickle, datasets()),
-        Reader('read_selection', read_selection, UnreadablePickle, recorded('pickles/*selected*', 'select/*/*.pkl.gz')),
+        Reader('read_table', read_table, UnreadablePickleError, tables),
+        Reader('read_dataset', use_dataset, UnreadablePickleError, datasets()),
+        Reader(
+            'read_selection', read_selection, UnreadablePickleError, recorded('pickles/*selected*', 'select/*/*.pkl.gz')
+        ),
         Reader('ase_io, extxyz', use_structures('a.extxyz'), ValueError, [written('extxyz')]),
         Reader('ase_io, traj', use_structures('a.traj'), ValueError, [written('traj')]),
         Reader('ase_io, json', use_structures('a.json'), ValueError, [written('json')]),

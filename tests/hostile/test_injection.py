@@ -29,10 +29,10 @@ from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.errors import ConfigError
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.engine.potential_files import newest_interim
 from aiida_pacemaker.engine.rendering import InitialPotential, render_input
+from aiida_pacemaker.errors import ConfigError, UnreadableFileError
 from aiida_pacemaker.frames import ase_io
 
 NASTY = [
@@ -317,7 +317,8 @@ def test_the_name_of_a_file_of_structures_only_tells_its_format(nasty):
     content = written('extxyz')
     for name in (nasty, f'{nasty}.extxyz', f'../{nasty}.xyz'):
         outcome = examine(
-            lambda name=name: ase_io.read(io.BytesIO(content), source_key='source', name=name), ase_io.UnreadableFile
+            lambda name=name: ase_io.read(io.BytesIO(content), source_key='source', name=name),
+            UnreadableFileError,
         )
         assert not outcome.failed, outcome
 

@@ -14,9 +14,10 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_pacemaker.calculations.datasets import RefusedError, filter_frames
+from aiida_pacemaker.calculations.datasets import filter_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
+from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.provenance import format_table, loop_table, remains_of
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain

@@ -6,7 +6,7 @@ import pytest
 from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory
 
-from aiida_pacemaker.engine.errors import ConfigError
+from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
 
 

@@ -3,12 +3,10 @@
 from .files import info_of, read, read_all
 from .formats import FORMATS
 from .structures import from_atoms, reading_of, to_atoms
-from .unreadable import UnreadableFile
 from .writing import write_extxyz
 
 __all__ = [
     'FORMATS',
-    'UnreadableFile',
     'from_atoms',
     'info_of',
     'read',

@@ -20,11 +20,10 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from types import TracebackType
 from typing import IO, Any
 
+from aiida_pacemaker.errors import ShardError, UnreadableFileError
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.reading import Reading
-from aiida_pacemaker.frames.shards import ShardError, read_shard
-
-from .unreadable import UnreadableFile
+from aiida_pacemaker.frames.shards import read_shard
 
 #: What a file may cost: seconds of the processor and bytes of memory, and what is added for each of its bytes. ASE
 #: reads a megabyte in a second or less, and takes some thirty bytes for each byte.
@@ -86,7 +85,7 @@ class FileReader:
         """Return the structures of a file and what is to be said of them, as :func:`.files.read_all`.
 
         :param handle: the file, open for reading bytes.
-        :raises UnreadableFile: as there, or if reading the file takes more time or memory than its size explains.
+        :raises UnreadableFileError: as there, or if reading the file takes more time or memory than its size explains.
         :raises ValueError: as there.
         """
         if self._folder is None:
@@ -110,12 +109,12 @@ class FileReader:
         try:
             answer = self._ask(request, seconds * PATIENCE)
             if 'error' in answer:
-                raise (UnreadableFile if answer['unreadable'] else ValueError)(answer['error'])
+                raise (UnreadableFileError if answer['unreadable'] else ValueError)(answer['error'])
             with result.open('rb') as shard:
                 frames = read_shard(shard)
         except (ShardError, OSError, KeyError, TypeError) as error:
             self.close()
-            raise UnreadableFile(f'{name} cannot be read: {error}') from error
+            raise UnreadableFileError(f'{name} cannot be read: {error}') from error
         finally:
             content.unlink(missing_ok=True)
             result.unlink(missing_ok=True)
@@ -129,7 +128,7 @@ class FileReader:
     def _ask(self, request: dict[str, Any], patience: float) -> dict[str, Any]:
         """Have the process do something, and return its answer.
 
-        :raises UnreadableFile: if there is none.
+        :raises UnreadableFileError: if there is none.
         """
         process = self._process or self._start()
         assert process.stdin is not None  # noqa: S101 - it was asked for
@@ -141,10 +140,12 @@ class FileReader:
         while not line.endswith(b'\n'):
             if not _readable(process.stdout, max(0.0, end - time.monotonic())):
                 self.close()
-                raise UnreadableFile(f'{request["name"]} was not read within {patience:.0f} s: convert it to extxyz')
+                raise UnreadableFileError(
+                    f'{request["name"]} was not read within {patience:.0f} s: convert it to extxyz'
+                )
             part = os.read(process.stdout.fileno(), 1 << 20)
             if not part:
-                raise UnreadableFile(self._why_it_died(request))
+                raise UnreadableFileError(self._why_it_died(request))
             line += part
         answer = json.loads(line)
         return answer if isinstance(answer, dict) else {}

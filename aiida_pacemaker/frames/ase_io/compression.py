@@ -9,7 +9,7 @@ import lzma
 import zlib
 from typing import IO
 
-from .unreadable import UnreadableFile
+from aiida_pacemaker.errors import UnreadableFileError
 
 #: Most bytes that a compressed file may have when decompressed, and how many times more than it has itself, unless that
 #: is little: text of programs is compressed to a fiftieth at best.
@@ -56,7 +56,7 @@ def decompressed(handle: IO[bytes], name: str) -> bytes:
 
     :param handle: a seekable file at its beginning.
     :param name: its name, for messages.
-    :raises UnreadableFile: if it is damaged, larger than the limits above, or packed in another way.
+    :raises UnreadableFileError: if it is damaged, larger than the limits above, or packed in another way.
     """
     stream = _opened(handle)
     content = handle.read() if stream is handle else _unpacked(handle, stream, name)
@@ -64,7 +64,7 @@ def decompressed(handle: IO[bytes], name: str) -> bytes:
     twice = '' if stream is handle else next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), '')
     if packed or twice:
         what = packed or f'compressed twice, the second time by {twice}'
-        raise UnreadableFile(
+        raise UnreadableFileError(
             f'{name} is {what}, which is not read: unpack it, and give the files in it, as they are or each compressed '
             'by gzip, xz or bzip2'
         )
@@ -79,12 +79,14 @@ def _unpacked(handle: IO[bytes], stream: IO[bytes], name: str) -> bytes:
         while chunk := stream.read(_CHUNK):
             content += chunk
             if len(content) > limit:
-                raise UnreadableFile(
+                raise UnreadableFileError(
                     f'{name} has {size:,} bytes and more than {limit:,} when decompressed: if you trust it, decompress '
                     'it yourself'
                 )
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise UnreadableFile(f'{name} is compressed, and truncated or damaged ({error}): get the file again') from error
+        raise UnreadableFileError(
+            f'{name} is compressed, and truncated or damaged ({error}): get the file again'
+        ) from error
     return bytes(content)
 
 

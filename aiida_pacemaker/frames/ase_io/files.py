@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.formats import ioformats
 
+from aiida_pacemaker.errors import UnreadableFileError
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
@@ -24,7 +25,6 @@ from .compression import decompressed, plain_name
 from .convergence import unconverged
 from .formats import format_of
 from .structures import reading_of
-from .unreadable import UnreadableFile
 
 #: Formats whose readers ask for more of a file than its text: its name, or to open it themselves.
 _BY_PATH = frozenset(['castep-castep', 'castep-geom', 'castep-md', 'nomad-json'])
@@ -45,7 +45,7 @@ def read(
     """Return the structures of a file that ASE reads (extxyz, ...), as :func:`read_all`.
 
     :param allow_unconverged: whether calculations may have ended before they were self-consistent.
-    :raises UnreadableFile: also if one has and may not have.
+    :raises UnreadableFileError: also if one has and may not have.
     """
     reading = read_all(
         source,
@@ -58,7 +58,7 @@ def read(
     )
     if reading.unconverged and reading.frames.labelled and not allow_unconverged:
         frame, reason = next(iter(reading.unconverged.items()))
-        raise UnreadableFile(f'structure {frame} of {name or source}: {reason}')
+        raise UnreadableFileError(f'structure {frame} of {name or source}: {reason}')
     return reading.frames
 
 
@@ -83,7 +83,8 @@ def read_all(
     :param keys: names of the labels, where these are not the usual ones.
     :param labelled: whether the frames get labels; by default they do if any structure has an energy or forces.
     :param file_format: the format, one of :data:`.formats.FORMATS`, if neither name nor content tell it.
-    :raises UnreadableFile: if it is of none of these formats, if ASE cannot read it, or if there is no structure in it.
+    :raises UnreadableFileError: if it is of none of these formats, if ASE cannot read it, or if there is no structure
+        in it.
     :raises ValueError: as :func:`.structures.from_atoms`.
     """
     if isinstance(source, str | Path):
@@ -111,9 +112,9 @@ def read_all(
         if isinstance(exception, AttributeError) and file_format == 'vasp':
             # Where the file does not name them, ASE looks for them in files beside it.
             reason = 'it does not name its elements, which VASP 5 writes in the sixth line'
-        raise UnreadableFile(f'ASE cannot read {name}: {reason} (read as {file_format})') from exception
+        raise UnreadableFileError(f'ASE cannot read {name}: {reason} (read as {file_format})') from exception
     if not images:
-        raise UnreadableFile(f'{name} holds no structures')
+        raise UnreadableFileError(f'{name} holds no structures')
     reading = reading_of(images, source_key, labelled=labelled, keys=keys, belonging=False)
     if index != ':':
         return reading
@@ -136,7 +137,7 @@ def info_of(handle: IO[bytes], name: str, index: int) -> dict[str, str | int | f
     try:
         if format_of(plain_name(name), content) != 'extxyz':
             return {}
-    except UnreadableFile:
+    except UnreadableFileError:
         # Its format was said in the merge, and is none that is known by name or content as extxyz is.
         return {}
     text = checked(content.decode('utf-8-sig').replace('\r\n', '\n'), 'extxyz')

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-from .unreadable import UnreadableFile
+from aiida_pacemaker.errors import UnreadableFileError
 
 #: The formats of ASE that are read: those of results and structures that its readers take from one file. Left out are
 #: those that have it open others, which the file names (`gaussian-in`, `onetep-in`, `octopus-in`, `dftb`) or which lie
@@ -73,11 +73,11 @@ def format_of(name: str, content: bytes, said: str | None = None) -> str:
     :param name: name of the file, without the ending of a compressed one.
     :param content: its content, or the beginning of it.
     :param said: the format, if somebody said it.
-    :raises UnreadableFile: if it cannot be told, or is not one of :data:`FORMATS`.
+    :raises UnreadableFileError: if it cannot be told, or is not one of :data:`FORMATS`.
     """
     if said is not None:
         if said not in FORMATS:
-            raise UnreadableFile(f'`{said}` is no format that is read; these are: {_listed()}')
+            raise UnreadableFileError(f'`{said}` is no format that is read; these are: {_listed()}')
         return said
     head = content[:HEAD]
     says_nothing = PurePosixPath(name.lower()).suffix.removeprefix('.') in _COMMON and not _is_pattern(name)
@@ -86,12 +86,12 @@ def format_of(name: str, content: bytes, said: str | None = None) -> str:
     if not found:
         program = next((program for seen, program in _UNKNOWN_TO_ASE if seen.search(head.decode('latin-1'))), '')
         about = f'it is of {program}: convert it to extxyz' if program else 'neither its name nor its content tells it'
-        raise UnreadableFile(
+        raise UnreadableFileError(
             f'ASE does not know the format of {name}: {about}. Say it by `formats`, as in '
             f"formats={{'{name}': 'gpaw-out'}}; one of {_listed()}"
         )
     if found not in FORMATS:
-        raise UnreadableFile(
+        raise UnreadableFileError(
             f'{name} is of the format {found}, which is more than a file, or is not known to be read from that file '
             'alone: convert it to extxyz'
         )

@@ -11,11 +11,11 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from aiida_pacemaker.errors import UnreadableFileError
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.shards import write_shard
 
 from .files import read_all
-from .unreadable import UnreadableFile
 
 #: What no reader needs, and what a file could have it do.
 _FORBIDDEN = ('subprocess.Popen', 'os.system', 'os.exec', 'os.fork', 'os.posix_spawn', 'os.kill', 'socket.', 'ftplib.')
@@ -53,7 +53,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             print('MemoryError', file=sys.stderr, flush=True)
         os._exit(1)
     except ValueError as error:
-        return {'error': str(error), 'unreadable': isinstance(error, UnreadableFile)}
+        return {'error': str(error), 'unreadable': isinstance(error, UnreadableFileError)}
     return {
         'warnings': reading.warnings,
         'unconverged': dict(reading.unconverged),
