@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -164,6 +166,13 @@ class PaceCalcJob(FolderKeepingCalcJob):
         """Put a driver into the folder of a job, with those that it imports."""
         for name in names:
             folder.insert_path(Path(drivers.__file__).parent / name, name)
+
+    @staticmethod
+    def insert_modules(folder: Folder, modules: Iterable[ModuleType]) -> None:
+        """Put modules of this package into the folder of a job, for its drivers: those that need nothing of it."""
+        for module in modules:
+            path = Path(str(module.__file__))
+            folder.insert_path(path, path.name)
 
     def calc_info(self, codes: list[CodeInfo], retrieve: list[Any]) -> Any:
         """Return the plan of a job, with nothing in it yet but what is called and retrieved.

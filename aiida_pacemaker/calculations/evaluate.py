@@ -16,6 +16,7 @@ from aiida_pacemaker.calculations.validation import all_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.frames import handedness
 
 
 def validate_evaluate(inputs: Any, _: Any) -> str | None:
@@ -97,7 +98,8 @@ class PaceEvaluateCalculation(PaceCalcJob):
             for label, dataset in sorted(self.inputs.datasets.items()):
                 request['datasets'][label] = staging.whatever_is_there(dataset, potential.baseline)
                 info.retrieve_temporary_list.append(self.output_of(label))
-        self.insert_drivers(folder, self.DRIVER, 'structures.py', 'tables.py')
+        self.insert_drivers(folder, self.DRIVER, 'tables.py')
+        self.insert_modules(folder, [handedness])
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump(request, handle, indent=1)
         return info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 from aiida import orm
@@ -13,7 +13,7 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
-from aiida_pacemaker.baseline import pair_terms
+from aiida_pacemaker.baseline import ace_on_baseline, pair_terms
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.select import complaint_about_elements
 from aiida_pacemaker.calculations.unseen import unseen_of
@@ -21,9 +21,10 @@ from aiida_pacemaker.calculations.validation import all_of, options_of, validato
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine import near_elements
+from aiida_pacemaker.engine import keeping, near_elements, velocities
 from aiida_pacemaker.engine.exploration import ExploreOptions, complaint_about_periods
 from aiida_pacemaker.errors import PerturbationError
+from aiida_pacemaker.frames import handedness, random_states
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.perturbation import perturb
 from aiida_pacemaker.frames.shards import split_into_shards, write_shard
@@ -165,7 +166,11 @@ class PaceExploreCalculation(ExplorationJob):
     DRIVER: ClassVar[str] = 'explore.py'
     #: What the driver imports.
     MODULES: ClassVar[tuple[str, ...]] = (
-        *('ace_on_baseline.py', 'dynamics.py', 'journal.py', 'running.py', 'structures.py', 'watching.py'),
+        *('dynamics.py', 'journal.py', 'listed_baseline.py', 'running.py', 'structures.py', 'watching.py'),
+    )
+    #: Formulas and rules of this package that the driver follows too.
+    SHARED: ClassVar[tuple[ModuleType, ...]] = (
+        *(ace_on_baseline, handedness, keeping, near_elements, pair_terms, random_states, velocities),
     )
     REQUEST: ClassVar[str] = 'explore.json'
     RUNS: ClassVar[str] = 'runs.jsonl'
@@ -206,8 +211,7 @@ class PaceExploreCalculation(ExplorationJob):
             with folder.open(name, 'wb') as handle:
                 handle.write(content)
         self.insert_drivers(folder, self.DRIVER, *self.MODULES)
-        folder.insert_path(Path(pair_terms.__file__), 'pair_terms.py')
-        folder.insert_path(Path(near_elements.__file__), 'near_elements.py')
+        self.insert_modules(folder, self.SHARED)
         unseen = unseen_of(active_set, potential)
         request = {
             'potential': self.POTENTIAL,

@@ -11,6 +11,7 @@ import numpy as np
 from aiida_pacemaker.baseline.ase_calculator import one_frame, to_ase
 from aiida_pacemaker.engine.unseen import Unseen, unseen_atoms
 from aiida_pacemaker.engine.versions import TESTED
+from aiida_pacemaker.frames.handedness import right_handed_calculator
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -38,30 +39,20 @@ def build_calculator(
             f'`pip install python-ace=={TESTED[0]}`'
         ) from exception
 
-    class RightHanded(PyACECalculator):  # type: ignore[misc,unused-ignore]
-        """The engine stops at left-handed cells: it gets them with two vectors exchanged."""
+    class Graded(right_handed_calculator(PyACECalculator)):  # type: ignore[misc,unused-ignore]
+        """The calculator of the engine, with the interactions that the data never had in its gamma."""
 
         def calculate(self, atoms: Atoms | None = None, *arguments: Any, **options: Any) -> None:
-            self._calculate(atoms, *arguments, **options)
+            super().calculate(atoms, *arguments, **options)
             if unseen and self.atoms is not None and 'gamma' in self.results:
                 strangers = unseen_atoms(one_frame(self.atoms), unseen)
                 self.results['gamma'] = np.where(strangers, np.inf, self.results['gamma'])
-
-        def _calculate(self, atoms: Atoms | None, *arguments: Any, **options: Any) -> None:
-            if atoms is None or not atoms.pbc.all() or np.linalg.det(atoms.cell[:]) > 0:
-                super().calculate(atoms, *arguments, **options)
-                return
-            turned = atoms.copy()
-            turned.set_cell(atoms.cell[[1, 0, 2]])
-            super().calculate(turned, *arguments, **options)
-            # What is compared with the next structure, to see whether there is anything to calculate.
-            self.atoms = atoms.copy()
 
     # The engine reads files only; it is done with them when the calculator is made.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'potential.yaml')
         path.write_bytes(b_basis)
-        calculator = RightHanded(str(path))
+        calculator = Graded(str(path))
         if active_set is not None:
             asi = path.with_suffix('.asi')
             asi.write_bytes(active_set)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aiida_pacemaker.frames.handedness import EXCHANGED, is_left_handed
 from aiida_pacemaker.frames.table import BoolArray, FloatArray
 
 #: Space that is left around atoms along directions without a period, in angstrom. The box grows with them.
@@ -60,8 +61,8 @@ def box_of(cell: FloatArray, pbc: BoolArray, positions: FloatArray) -> Box:
     """
     order = [*np.flatnonzero(pbc).tolist(), *np.flatnonzero(~pbc).tolist()]
     count = int(pbc.sum())
-    if count == 3 and np.linalg.det(cell) < 0:
-        order = [order[1], order[0], order[2]]
+    if is_left_handed(cell, pbc):
+        order = list(EXCHANGED)
     axes = _axes(cell[order[:count]])
     vectors = np.zeros((3, 3))
     vectors[:count] = np.tril(cell[order] @ axes.T)[:count]

@@ -15,7 +15,8 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.lammps_box import Box
 from aiida_pacemaker.engine.unseen import Unseen
-from aiida_pacemaker.frames.perturbation import FOR_DYNAMICS, random_state
+from aiida_pacemaker.engine.velocities import thermal_velocities
+from aiida_pacemaker.frames.random_states import FOR_DYNAMICS, random_state
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
 #: The largest number that the random numbers of LAMMPS begin with, less room for one more per segment.
@@ -267,10 +268,7 @@ def random_numbers(frame: Frames, temperature: float, seed: int, position: int, 
     :param copy: which of its copies this is.
     """
     random = random_state(seed, position, copy, FOR_DYNAMICS)
-    masses = atomic_masses[frame.numbers][:, None]
-    velocities = random.standard_normal((len(masses), 3)) * np.sqrt(units.kB * temperature / masses)
-    if len(masses) > 1:
-        velocities -= (masses * velocities).sum(axis=0) / masses.sum()
+    velocities = thermal_velocities(atomic_masses[frame.numbers], units.kB * temperature, random)
     return velocities * (1000 * units.fs), int(random.randint(1, MAX_SEED))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.exploration_results import Run
+from aiida_pacemaker.engine.keeping import Keeping
 from aiida_pacemaker.engine.lammps_box import Box, box_of
 from aiida_pacemaker.engine.lammps_exploration import EDGE, KEPT, LOG, TRACE
 from aiida_pacemaker.engine.lammps_files import Snapshot, Trace, read_dump, read_log, read_trace
@@ -119,22 +120,21 @@ def _with_edge(
 ) -> list[Snapshot]:
     """Return the kept frames with the latest before the end whose gamma is worth a label and not too high.
 
-    It is at the edge of what the potential knows, so it comes in place of the last frame kept if there is no room. The
-    driver of ASE does the same.
+    It is at the edge of what the potential knows, so it comes in place of the last frame kept if there is no room.
     """
-    for snapshot in reversed(edge):
-        if kept and kept[-1].step >= snapshot.step:
-            break
+    rule = Keeping(options.gamma_low, options.gamma_high, options.max_frames_per_run, options.spacing)
+
+    def is_wanted(position: int) -> bool:
+        snapshot = edge[position]
         gamma = float(snapshot.gamma.max())
         if gamma > options.gamma_high or _too_close(snapshot, start, box, options):
-            continue
-        if gamma < options.gamma_low and not _unseen(snapshot, start, box, options, unseen).any():
-            continue
-        is_full = len(kept) >= options.max_frames_per_run
-        if kept and (is_full or snapshot.step - kept[-1].step < options.spacing):
-            kept = kept[:-1]
-        return [*kept, snapshot]
-    return kept
+            return False
+        # Neighbours are looked for only where gamma does not decide.
+        is_unseen = gamma < options.gamma_low and bool(_unseen(snapshot, start, box, options, unseen).any())
+        return rule.is_worthy(gamma, is_unseen)
+
+    found = rule.edge([snapshot.step for snapshot in kept], [snapshot.step for snapshot in edge], is_wanted)
+    return kept if found is None else [*kept[: found[1]], edge[found[0]]]
 
 
 def _too_close(snapshot: Snapshot, start: Frames, box: Box, options: ExploreOptions) -> bool:

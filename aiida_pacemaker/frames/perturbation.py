@@ -10,10 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aiida_pacemaker.errors import PerturbationError
 
+from .random_states import FOR_PERTURBATION, random_state
 from .table import BoolArray, FloatArray, Frames, IntArray
-
-#: What the random numbers of one copy of a frame are for: each purpose has a stream of its own.
-FOR_PERTURBATION, FOR_DYNAMICS = 0, 1
 
 
 class Perturbation(BaseModel):
@@ -35,16 +33,6 @@ class Perturbation(BaseModel):
     )
     vacancies: int = Field(default=0, ge=0, description='Number of atoms, chosen at random, that are removed.')
     swaps: int = Field(default=0, ge=0, description='Number of exchanges of two atoms of unlike elements.')
-
-
-def random_state(seed: int, frame: int, copy: int, purpose: int) -> np.random.RandomState:
-    """Return the random numbers of one copy of one frame: the same with every version of NumPy.
-
-    :param seed: not negative.
-    :param purpose: `FOR_PERTURBATION` or `FOR_DYNAMICS`.
-    """
-    sequence = np.random.SeedSequence([seed, frame, copy, purpose])
-    return np.random.RandomState(np.random.MT19937(sequence))
 
 
 def perturb(frames: Frames, perturbation: Perturbation, *, copies: int, seed: int) -> Frames:

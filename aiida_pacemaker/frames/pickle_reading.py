@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from aiida_pacemaker.errors import ForbiddenPickleError, UnreadablePickleError
 
@@ -41,8 +42,6 @@ __all__ = [
 _FACTOR, _NAME = 'w_factor', 'name'
 _CORRECTED = 'energy_corrected'
 _HASH = re.compile('[0-9a-f]{32}')
-# Where Voigt's order xx, yy, zz, yz, xz, xy goes in a matrix.
-_VOIGT = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 
 
 def read_selection(source: Source, *, max_size: int = MAX_SIZE) -> IntArray:
@@ -237,10 +236,11 @@ def _with_labels(frames: Frames, energy: Column, forces: Column, stress: Column)
     atoms = zip(forces, frames.n_atoms.tolist(), strict=True)
     per_atom = [_label(value, [(n_atoms, 3)], f'`forces` in row {i}') for i, (value, n_atoms) in enumerate(atoms)]
     per_cell = [_label(value, [(3, 3), (6,)], f'`stress` in row {i}') for i, value in enumerate(stress)]
+    stresses = [voigt_6_to_full_3x3_stress(value) if value.shape == (6,) else value for value in per_cell]
     return frames.with_labels(
         np.array([_label(value, [()], f'the energy in row {i}') for i, value in enumerate(energy)], dtype=np.float64),
         np.concatenate([np.empty((0, 3)), *per_atom]),
-        np.array([value[_VOIGT] if value.shape == (6,) else value for value in per_cell]).reshape(-1, 3, 3),
+        np.array(stresses).reshape(-1, 3, 3),
     )
 
 

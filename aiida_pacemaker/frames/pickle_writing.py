@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from .handedness import right_handed_cells
 from .table import FloatArray, Frames
 from .weights import check_weights
 
@@ -153,10 +154,6 @@ def split_by_frame(column: Any, frames: Frames) -> Call:
 
 
 def _atoms(frames: Frames) -> Call:
-    # Of a left-handed cell the engine says that it has an extreme shape, and stops. With two vectors exchanged it
-    # describes the same crystal.
-    left_handed = frames.pbc.all(axis=1) & (np.linalg.det(frames.cells) < 0)
-    cells = np.where(left_handed[:, None, None], frames.cells[:, [1, 0, 2]], frames.cells)
     # The order of the arguments of ``Atoms`` up to ``pbc`` is the same in all versions of ASE.
     unused = Call('itertools', 'repeat', None)
     arguments = (
@@ -164,7 +161,7 @@ def _atoms(frames: Frames) -> Call:
         split_by_frame(frames.positions, frames),
         split_by_frame(frames.numbers, frames),
         *[unused] * 6,  # tags, momenta, masses, magmoms, charges, scaled_positions
-        cells,
+        right_handed_cells(frames.cells, frames.pbc),
         frames.pbc,
     )
     return Call('builtins', 'list', Call('builtins', 'map', Global('ase.atoms', 'Atoms'), *arguments))

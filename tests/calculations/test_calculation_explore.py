@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ def test_what_is_sent(fake, prepare):
     assert request['runs'] == [{'frame': frame, 'copy': copy} for frame in range(3) for copy in range(2)]
     assert (request['seed'], request['options']['temperatures']) == (5, [300.0])
     # Formulas and rules come from the package itself; the structures follow from the inputs and are not kept.
-    beside = {'pair_terms.py', 'near_elements.py'}
+    beside = {Path(module.__file__).name for module in PaceExploreCalculation.SHARED}
+    assert {'pair_terms.py', 'near_elements.py', 'handedness.py', 'keeping.py'} < beside
     modules = {*PaceExploreCalculation.MODULES, *beside, 'explore.py', 'explore.json'}
     assert set(prepared.kept) == modules
     (name,) = request['shards']

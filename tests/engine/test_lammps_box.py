@@ -10,11 +10,12 @@ from ase import units
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiida_pacemaker.calculations.drivers import dynamics
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.lammps_box import box_of
 from aiida_pacemaker.engine.lammps_exploration import random_numbers, segments
+from aiida_pacemaker.engine.velocities import thermal_velocities
 from aiida_pacemaker.frames.ase_io import to_atoms
+from aiida_pacemaker.frames.random_states import FOR_DYNAMICS, random_state
 
 PERIODS = [np.array(pbc) for pbc in itertools.product((False, True), repeat=3)]
 
@@ -68,7 +69,7 @@ def test_velocities_are_those_of_the_driver(mgo_frames):
     frame = mgo_frames.select([3])
     velocities, random = random_numbers(frame, 700.0, 11, 2, 1)
     (atoms,) = to_atoms(frame)
-    dynamics.give_velocities(atoms, 700.0, dynamics.random_state(11, 2, 1))
+    atoms.set_velocities(thermal_velocities(atoms.get_masses(), units.kB * 700, random_state(11, 2, 1, FOR_DYNAMICS)))
     assert np.allclose(velocities, atoms.get_velocities() * 1000 * units.fs, rtol=1e-12)
     assert 0 < random < 900_000_000
     assert random_numbers(frame, 700.0, 11, 2, 0)[1] != random

@@ -24,6 +24,7 @@ from aiida_pacemaker.engine.evaluation_files import read_evaluation
 from aiida_pacemaker.engine.logs import read_log
 from aiida_pacemaker.engine.metrics import TrainingMetrics, read_metrics
 from aiida_pacemaker.engine.potential_files import newest_interim, read_potential
+from aiida_pacemaker.frames import handedness
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import read_dataset, read_selection
 from aiida_pacemaker.frames.table import Frames
@@ -225,7 +226,10 @@ def grade(fake: dict[str, Path], folder: Path, frames: Frames) -> np.ndarray:
         'datasets': {'a': ['pool.pckl.gzip']},
     }
     (folder / 'evaluate.json').write_text(json.dumps(request))
-    outcome = run(fake['python'], folder, str(Path(drivers.__file__).parent / 'evaluate.py'))
+    for name in ('evaluate.py', 'tables.py'):
+        shutil.copy(Path(drivers.__file__).parent / name, folder)
+    shutil.copy(handedness.__file__, folder)
+    outcome = run(fake['python'], folder, 'evaluate.py')
     assert outcome.status == 0, outcome.stderr
     arrays = read_evaluation(folder / 'evaluation_a.npz', len(frames), len(frames.numbers), with_gamma=True)
     return np.maximum.reduceat(arrays['gamma'], frames.offsets[:-1])

@@ -5,6 +5,7 @@ from ase import units
 from ase.md.langevin import Langevin
 from ase.md.nptberendsen import NPTBerendsen
 from ase.md.verlet import VelocityVerlet
+from velocities import thermal_velocities
 
 #: A cell that shrinks or grows by this factor in volume is no longer a piece of matter.
 VOLUME_FACTOR = 3.0
@@ -15,22 +16,9 @@ def scheduled(values, step, n_steps):
     return float(np.interp(step / n_steps, np.linspace(0, 1, len(values)), values))
 
 
-def random_state(seed, frame, copy):
-    """Return the random numbers of one run, the same with every version of NumPy.
-
-    The last number keeps them apart from those by which the structure was perturbed.
-    """
-    sequence = np.random.SeedSequence([seed, frame, copy, 1])
-    return np.random.RandomState(np.random.MT19937(sequence))
-
-
 def give_velocities(atoms, temperature, random):
     """Draw velocities from the distribution of Maxwell and Boltzmann, without motion of the whole."""
-    masses = atoms.get_masses()[:, None]
-    velocities = random.standard_normal((len(atoms), 3)) * np.sqrt(units.kB * temperature / masses)
-    if len(atoms) > 1:
-        velocities -= (masses * velocities).sum(axis=0) / masses.sum()
-    atoms.set_velocities(velocities)
+    atoms.set_velocities(thermal_velocities(atoms.get_masses(), units.kB * temperature, random))
 
 
 def make_dynamics(atoms, options, random):

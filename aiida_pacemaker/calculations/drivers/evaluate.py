@@ -12,7 +12,7 @@ import time
 import ase
 import numpy as np
 import pyace
-from structures import right_handed
+from handedness import right_handed
 from tables import read_tables
 
 

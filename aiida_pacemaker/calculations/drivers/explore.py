@@ -15,10 +15,12 @@ import ase
 import numpy as np
 import pyace
 from ace_on_baseline import AceOnBaseline
-from dynamics import random_state
+from handedness import right_handed, right_handed_calculator
 from journal import begin, write
+from listed_baseline import ListedBaseline
+from random_states import FOR_DYNAMICS, random_state
 from running import run_dynamics
-from structures import read_structures, right_handed
+from structures import read_structures
 from watching import Watch, make_seeker
 
 
@@ -56,7 +58,8 @@ def main():
     options = request['options']
     grade = make_grader(request['potential'], request['active_set'])
     seek = make_seeker(request['unseen'])
-    calculator = AceOnBaseline(pyace.PyACECalculator(request['potential']), request['baseline'])
+    ace = right_handed_calculator(pyace.PyACECalculator)(request['potential'])
+    calculator = AceOnBaseline(ace, ListedBaseline(request['baseline']))
     with open('runs.jsonl', 'a') as lines:
         done = begin(lines, 'run')
         for number, atoms in enumerate(read_structures(request['shards'])):
@@ -68,7 +71,8 @@ def main():
             calculator.reset()
             calculator.baseline.listed = None
             watch = Watch(grade, options, seek)
-            said = run_dynamics(atoms, watch, options, random_state(request['seed'], run['frame'], run['copy']))
+            random = random_state(request['seed'], run['frame'], run['copy'], FOR_DYNAMICS)
+            said = run_dynamics(atoms, watch, options, random)
             save(f'run_{number:06d}.npz', watch.arrays(len(atoms)))
             write(lines, {'run': number, **said, 'n_checks': len(watch.trace), 'n_kept': len(watch.kept)})
             print('run', number, said['reason'], 'after', said['steps'], 'steps', flush=True)

@@ -18,15 +18,3 @@ def read_structures(names):
                 cell=columns['cells'][frame],
                 pbc=columns['pbc'][frame],
             )
-
-
-def right_handed(atoms):
-    """Return structures as the engine takes them: of left-handed cells it says that they have an extreme shape.
-
-    Two cell vectors are exchanged, which describes the same crystal.
-    """
-    if not atoms.pbc.all() or np.linalg.det(atoms.cell[:]) > 0:
-        return atoms
-    turned = atoms.copy()
-    turned.set_cell(atoms.cell[[1, 0, 2]])
-    return turned

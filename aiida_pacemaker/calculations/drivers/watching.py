@@ -2,6 +2,7 @@
 
 import numpy as np
 from ase.neighborlist import neighbor_list
+from keeping import Keeping
 from near_elements import NearElements
 
 #: In angstrom: where the shortest distance is looked for, one after the other.
@@ -21,6 +22,7 @@ class Watch:
         self.grade = grade
         self.seek = seek
         self.options = options
+        self.rule = Keeping(*(options[name] for name in ('gamma_low', 'gamma_high', 'max_frames_per_run', 'spacing')))
         self.trace = []
         self.kept = []
         self.passed = []  # Step, positions and cell at the last check and since then.
@@ -49,7 +51,7 @@ class Watch:
             return 'atoms_too_close'
         if actual > self.options['max_temperature_factor'] * temperature:
             return 'temperature_runaway'
-        if largest >= self.options['gamma_low'] and self._has_room_for(step):
+        if largest >= self.options['gamma_low'] and self.rule.has_room(self.kept_steps(), step):
             self.kept.append((step, atoms.positions.copy(), np.array(atoms.cell[:]), gamma))
         self.passed = []
         self.remember(step, atoms)
@@ -63,34 +65,31 @@ class Watch:
         """Keep the latest frame since the last check whose gamma is worth a label but not too high.
 
         It is at the edge of what the potential knows, so it comes in place of the last frame kept if there is no room.
-        One with interactions that the data never had is worth a label whatever gamma says of the active set, unless
-        that is too high for it to be anything that is wanted.
         """
-        past = atoms.copy()
-        for step, positions, cell in reversed(self.passed):
-            if self.kept and self.kept[-1][0] == step:
-                return
+        past, graded = atoms.copy(), {}
+
+        def is_wanted(position):
+            _, positions, cell = self.passed[position]
             past.set_cell(cell)
             past.set_positions(positions)
             if shortest_distance(past) < self.options['min_distance']:
-                continue
+                return False
             gamma, unseen = self.grade(past), self.unseen(past)
-            worthy = unseen.any() or gamma.max() >= self.options['gamma_low']
-            if worthy and gamma.max() <= self.options['gamma_high']:
-                gamma = np.where(unseen, np.inf, gamma)
-                if not self._has_room_for(step):
-                    self.kept.pop()
-                self.kept.append((step, positions, cell, gamma))
-                return
+            graded[position] = np.where(unseen, np.inf, gamma)
+            return self.rule.is_worthy(gamma.max(), unseen.any())
+
+        found = self.rule.edge(self.kept_steps(), [step for step, _, _ in self.passed], is_wanted)
+        if found is not None:
+            position, stay = found
+            self.kept[stay:] = [(*self.passed[position], graded[position])]
+
+    def kept_steps(self):
+        """Return the steps of the frames that are kept."""
+        return [frame[0] for frame in self.kept]
 
     def unseen(self, atoms):
         """Return which atoms have interactions that the data never had."""
         return np.zeros(len(atoms), dtype=bool) if self.seek is None else self.seek(atoms)
-
-    def _has_room_for(self, step):
-        if len(self.kept) >= self.options['max_frames_per_run']:
-            return False
-        return not self.kept or step - self.kept[-1][0] >= self.options['spacing']
 
     def arrays(self, n_atoms):
         """Return what was seen and what was kept, as arrays."""

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from aiida_pacemaker.baseline.ace_on_baseline import VOIGT
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.testing import reporting
 from aiida_pacemaker.testing.basis import load
@@ -24,9 +25,6 @@ from aiida_pacemaker.testing.physics import (
 __all__ = ['PyACECalculator', '__version__']
 
 __version__ = reporting.VERSION
-
-#: Rows and columns of the stress in the order of ASE: xx, yy, zz, yz, xz, xy.
-_VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
 
 class PyACECalculator(Calculator):
@@ -65,7 +63,7 @@ class PyACECalculator(Calculator):
         self.results = {'energy': energy, 'free_energy': energy, 'forces': description.forces @ values}
         if frames.pbc.all():
             volume = abs(np.linalg.det(frames.cells[0]))
-            self.results['stress'] = (description.virials[0] @ values / volume)[_VOIGT]
+            self.results['stress'] = (description.virials[0] @ values / volume)[VOIGT]
         if self.active_set:
             grades = np.zeros(len(frames.numbers))
             for element, matrix in self.active_set.items():

@@ -1,44 +1,14 @@
-"""The whole potential as one ASE calculator, ACE and its baseline: put beside the drivers that move atoms."""
+"""The baseline of a run, with a list of pairs that is good for many steps: put beside the drivers that move atoms."""
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import neighbor_list
 from pair_terms import PairTerm
-from structures import right_handed
 
 #: In angstrom: how much farther than the baseline reaches pairs are listed, so that the list is good for many steps.
 SKIN = 0.5
 
-#: Rows and columns of the stress in the order of ASE: xx, yy, zz, yz, xz, xy.
-VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 
-
-class AceOnBaseline(Calculator):
-    """Energy, forces and, where there are three cell vectors, stress of ACE and the terms of its baseline.
-
-    :param ace: the calculator of ACE alone.
-    :param terms: the terms that were taken off the labels, as plain data.
-    """
-
-    implemented_properties = ['energy', 'free_energy', 'forces', 'stress']  # noqa: RUF012 - as ASE declares it
-
-    def __init__(self, ace, terms):
-        super().__init__()
-        self.ace = ace
-        self.baseline = Baseline(terms)
-
-    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
-        """Calculate all properties at once, as ASE asks for it."""
-        super().calculate(atoms, properties, system_changes)
-        self.ace.calculate(right_handed(atoms), ['energy', 'forces', 'stress'], all_changes)
-        energy, forces, virial = self.baseline.evaluate(atoms)
-        energy += float(self.ace.results['energy'])
-        self.results = {'energy': energy, 'free_energy': energy, 'forces': forces + self.ace.results['forces']}
-        if 'stress' in self.ace.results and atoms.cell.rank == 3:
-            self.results['stress'] = self.ace.results['stress'] + virial[VOIGT] / atoms.get_volume()
-
-
-class Baseline:
+class ListedBaseline:
     """The terms of a baseline, with a list of pairs that is made anew when atoms or cell have moved too far.
 
     :param terms: plain data, as `PairTerm` takes them.
@@ -50,13 +20,14 @@ class Baseline:
         self.listed = None
 
     def evaluate(self, atoms):
-        """Return the energy in eV, the forces in eV/angstrom and the virial, which is stress times volume, in eV.
+        """Return energy in eV, forces in eV/angstrom and stress in eV/angstrom^3, None without three cell vectors.
 
         :raises ValueError: if two atoms are at the same place.
         """
         forces, virial = np.zeros((len(atoms), 3)), np.zeros((3, 3))
+        volume = atoms.get_volume() if atoms.cell.rank == 3 else None
         if not self.terms:
-            return 0.0, forces, virial
+            return 0.0, forces, None if volume is None else virial
         first, second, shift = self.pairs(atoms)
         vector = atoms.positions[second] - atoms.positions[first] + shift @ np.asarray(atoms.cell)
         distance = np.sqrt((vector**2).sum(axis=1))
@@ -74,7 +45,8 @@ class Baseline:
         for axis in range(3):
             forces[:, axis] = np.bincount(first, pull[:, axis], len(atoms))
         virial = 0.5 * pull.T @ vector
-        return 0.5 * float(energy.sum()), forces, 0.5 * (virial + virial.T)
+        stress = None if volume is None else 0.5 * (virial + virial.T) / volume
+        return 0.5 * float(energy.sum()), forces, stress
 
     def pairs(self, atoms):
         """Return both atoms of each pair that may be near, and how many cell vectors lie between them."""
