@@ -9,6 +9,7 @@ from typing import Any
 from aiida_pacemaker.calculations.surveys import survey_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.byte_sizes import shown_bytes
 from aiida_pacemaker.engine.config import TrainerConfig
 from aiida_pacemaker.engine.memory import (
     REFUSAL_FACTOR,
@@ -101,11 +102,7 @@ def _complaint(what: str, estimate: MemoryEstimate, asked: int, hidden: tuple[st
     largest = max(needs, key=lambda name: needs[name])
     reason, advice = PARTS[largest]
     return (
-        f'{what} is going to need about {_shown(needed)}, most of it ({_shown(needs[largest])}) for {reason}, but '
-        f'{_shown(asked)} are asked for (`max_memory_kb` of the options, or the default of the computer). Ask for '
-        f'more, {advice}.'
+        f'{what} is going to need about {shown_bytes(needed)}, most of it ({shown_bytes(needs[largest])}) for '
+        f'{reason}, but {shown_bytes(asked)} are asked for (`max_memory_kb` of the options, or the default of the '
+        f'computer). Ask for more, {advice}.'
     )
-
-
-def _shown(size: int) -> str:
-    return f'{size / 1e9:.1f} GB' if size >= 1e9 else f'{size / 1e6:.0f} MB'

@@ -19,6 +19,7 @@ from aiida_pacemaker.calculations.cache import (
     refuse_foreign,
     setting_of,
 )
+from aiida_pacemaker.engine.byte_sizes import shown_bytes
 from aiida_pacemaker.errors import CacheError, SetupError
 
 #: Seconds after which a copy is not going on any more.
@@ -84,9 +85,9 @@ class CacheOf:
         size, longest = sum(entry.size for entry in self.entries), max(entry.unused for entry in self.entries)
         left = [entry for entry in self.entries if entry.is_leftover]
         n_files = len(self.entries) - len(left)
-        text = f'{where}: {n_files} files, {_bytes(size)}, unused for up to {longest / 86400:.1f} days'
+        text = f'{where}: {n_files} files, {shown_bytes(size)}, unused for up to {longest / 86400:.1f} days'
         if left:
-            in_parts = _bytes(sum(entry.size for entry in left))
+            in_parts = shown_bytes(sum(entry.size for entry in left))
             text += f'; {in_parts} of it in {len(left)} copies that did not come to their end'
         return text
 
@@ -100,7 +101,7 @@ class CacheOf:
         ]
         for entry in old:
             self._transport.remove(f'{self.directory}/{entry.name}')
-        freed = _bytes(sum(entry.size for entry in old))
+        freed = shown_bytes(sum(entry.size for entry in old))
         return f'{self.directory} on `{self._computer.label}`: {len(old)} files removed, {freed}'
 
 
@@ -161,11 +162,3 @@ def _authinfo(computer: orm.Computer) -> orm.AuthInfo:
     if user is None:
         raise SetupError('the profile has no default user: `verdi user set-default`')
     return computer.get_authinfo(user)
-
-
-def _bytes(size: float) -> str:
-    for unit in ('B', 'kB', 'MB', 'GB'):
-        if size < 1000:
-            return f'{size:.3g} {unit}'
-        size /= 1000
-    return f'{size:.3g} TB'

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from aiida_pacemaker.cli.recipes import ENGINE, PYTHONS, TENSORPOT, TENSORPOTENTIAL, Answer, complaints
+from aiida_pacemaker.engine.byte_sizes import shown_bytes
 from aiida_pacemaker.errors import InstallError
 
 #: Says in a folder that this command has made it, what of, and whether it came to the end.
@@ -122,7 +123,7 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise InstallError(
-            f'{parent} has {free / 1e9:.1f} GB left and {needed / 1e9:.1f} GB are needed while packages are unpacked: '
+            f'{parent} has {shown_bytes(free)} left and {shown_bytes(needed)} are needed while packages are unpacked: '
             'give a folder on another disk with `--path`'
         )
 

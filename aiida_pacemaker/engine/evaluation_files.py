@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
 
-from aiida_pacemaker.errors import ArchiveError, EvaluationFileError
-from aiida_pacemaker.frames.archives import open_archive
+from aiida_pacemaker.errors import EvaluationFileError
+from aiida_pacemaker.frames.archives import read_arrays
 from aiida_pacemaker.frames.table import FloatArray
-
-#: Bytes that an archive has beyond its arrays, at most.
-_HEADERS = 1 << 16
 
 
 def read_evaluation(
@@ -37,28 +33,10 @@ def read_evaluation(
     }
     if with_gamma:
         shapes['gamma'] = (n_atoms,)
-    try:
-        arrays = _read(path, shapes)
-    except (OSError, ArchiveError) as exception:
-        raise EvaluationFileError(f'{path.name} is damaged: {exception}') from exception
+    expected = {name: (np.float64, shape) for name, shape in shapes.items()}
+    arrays = read_arrays(path, expected, EvaluationFileError)
     for name, array in arrays.items():
         if complete and name != 'stress' and not np.isfinite(array).all():
             count = int(np.count_nonzero(~np.isfinite(array)))
             raise EvaluationFileError(f'{count} values of `{name}` are not finite')
     return arrays
-
-
-def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, FloatArray]:
-    needed = sum(8 * math.prod(shape) for shape in shapes.values())
-    # Looked at first, because the list of what is in an archive can be as large as the archive.
-    if path.stat().st_size > needed + _HEADERS:
-        raise EvaluationFileError(f'{path.name} has {path.stat().st_size} bytes, its arrays need {needed}')
-    with open_archive(path) as archive:
-        arrays = {name: archive.read(name) for name in shapes}
-    for name, shape in shapes.items():
-        found = arrays[name]
-        if found.shape != shape or found.dtype != np.float64:
-            raise EvaluationFileError(
-                f'{path.name}: `{name}` is {found.dtype} of shape {found.shape}, float64 of shape {shape} is needed'
-            )
-    return {name: array.copy() for name, array in arrays.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -12,11 +11,11 @@ import numpy as np
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.engine.exploration_results import TRACES, Run
 from aiida_pacemaker.engine.journals import entries
-from aiida_pacemaker.errors import ArchiveError, ExplorationFileError, printable
-from aiida_pacemaker.frames.archives import Array, open_archive
+from aiida_pacemaker.errors import ExplorationFileError, printable
+from aiida_pacemaker.frames.archives import read_arrays
 
-#: Bytes of the lines of one run, and bytes that an archive has beyond its arrays, at most.
-_LINES, _HEADERS = 8192, 1 << 16
+#: Bytes of the lines of one run, at most.
+_LINES = 8192
 #: Numbers of a run that need not be finite.
 MAY_BE_INFINITE = ('gamma', 'gamma_max', 'min_distance')
 
@@ -78,10 +77,7 @@ def read_run(path: Path, number: int, ending: Ending, n_atoms: int, options: Exp
         'cells': (np.float64, (kept, 3, 3)),
         'gamma': (np.float64, (kept * n_atoms,)),
     }
-    try:
-        arrays = _read(path, expected)
-    except (OSError, ArchiveError) as exception:
-        raise ExplorationFileError(f'{path.name} is damaged: {exception}') from exception
+    arrays = read_arrays(path, expected, ExplorationFileError)
     for name, array in arrays.items():
         # A distance that is too long to be looked for is infinite, and so is gamma of what the data never had.
         good = ~np.isnan(array) if name in MAY_BE_INFINITE else np.isfinite(array)
@@ -104,23 +100,6 @@ def read_run(path: Path, number: int, ending: Ending, n_atoms: int, options: Exp
         traces={name: arrays.pop(name) for name in TRACES},
         **arrays,
     )
-
-
-def _read(path: Path, expected: dict[str, tuple[type[Any], tuple[int, ...]]]) -> dict[str, Array]:
-    needed = sum(8 * math.prod(shape) for _, shape in expected.values())
-    # Looked at first, because the list of what is in an archive can be as large as the archive.
-    if path.stat().st_size > needed + _HEADERS:
-        raise ExplorationFileError(f'{path.name} has {path.stat().st_size} bytes, its arrays need {needed}')
-    with open_archive(path) as archive:
-        arrays = {name: archive.read(name) for name in expected}
-    for name, (dtype, shape) in expected.items():
-        found = arrays[name]
-        if found.shape != shape or found.dtype != dtype:
-            raise ExplorationFileError(
-                f'{path.name}: `{name}` is {found.dtype} of shape {found.shape}, {dtype.__name__} of shape {shape} is '
-                'needed'
-            )
-    return {name: array.copy() for name, array in arrays.items()}
 
 
 def _ending(entry: dict[str, Any], options: ExploreOptions) -> Ending | None:

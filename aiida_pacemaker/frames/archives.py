@@ -10,7 +10,7 @@ import io
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from aiida_pacemaker.errors import ArchiveError
+from aiida_pacemaker.errors import ArchiveError, FileError
 
 Array = npt.NDArray[Any]
 Source = bytes | Path | IO[bytes]
@@ -34,6 +34,8 @@ _HEADER = re.compile(
     rb"\{'descr': '([<|](?:[biu][1248]|f[248]|V\d{1,3}))', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,18}(?:, \d{1,18}){0,31},?)?)\), \} *\n"
 )
+#: Bytes that an archive has beyond its arrays, at most.
+_HEADERS = 1 << 16
 _MAGIC = b'\x93NUMPY'
 #: Bytes of the length of the header by the version of the format.
 _LENGTH_BYTES = {b'\x01\x00': 2, b'\x02\x00': 4}
@@ -104,6 +106,36 @@ def open_archive(source: Source) -> Iterator[Archive]:
     except _DAMAGES as error:
         raise ArchiveError(f'it is not an archive of arrays, or it is damaged: {error}') from error
     yield opened
+
+
+def read_arrays(
+    path: Path, expected: Mapping[str, tuple[type[Any], tuple[int, ...]]], error: type[FileError]
+) -> dict[str, Array]:
+    """Return the arrays that a file should hold, each of a type and shape that are known before.
+
+    :param path: the `.npz` file.
+    :param expected: type and shape of each array by its name.
+    :param error: what is raised if the file cannot be read or is damaged, if it is larger than its arrays need, or if
+        an array is missing or is another one.
+    """
+    needed = sum(np.dtype(dtype).itemsize * prod(shape) for dtype, shape in expected.values())
+    # Looked at first, because the list of what is in an archive can be as large as the archive.
+    try:
+        size = path.stat().st_size
+        if size > needed + _HEADERS:
+            raise error(f'{path.name} has {size} bytes, its arrays need {needed}')
+        with open_archive(path) as archive:
+            arrays = {name: archive.read(name) for name in expected}
+    except (OSError, ArchiveError) as exception:
+        raise error(f'{path.name} is damaged: {exception}') from exception
+    for name, (dtype, shape) in expected.items():
+        found = arrays[name]
+        if found.shape != shape or found.dtype != dtype:
+            raise error(
+                f'{path.name}: `{name}` is {found.dtype} of shape {found.shape}, {dtype.__name__} of shape {shape} is '
+                'needed'
+            )
+    return {name: array.copy() for name, array in arrays.items()}
 
 
 def _check_end(handle: IO[bytes], size: int) -> None:

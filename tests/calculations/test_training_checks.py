@@ -246,7 +246,7 @@ def test_what_needs_most_memory_is_told(dataset, pace_codes_fake):
     metadata = {'options': {'max_memory_kb': 1024**2}}
     inputs = {'dataset': dataset, 'code': pace_codes_fake['train'], 'metadata': metadata}
     said = complaint_about_training_memory(inputs, parse_config(config))
-    assert 'for the matrices of BFGS, but 1.1 GB are asked for' in said
+    assert 'for the matrices of BFGS, but 1.07 GB are asked for' in said
     assert 'or take fit.optimizer L-BFGS-B' in said
     said = complaint_about_training_memory(inputs, parse_config({**config, 'fit': {'optimizer': 'L-BFGS-B'}}))
     assert said is None or 'BFGS' not in said
