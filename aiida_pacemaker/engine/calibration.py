@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import isotonic_regression
+from scipy.stats import spearmanr
 
 from aiida_pacemaker.frames.table import BoolArray, FloatArray
 
@@ -102,39 +104,30 @@ def spearman(first: FloatArray, second: FloatArray) -> float | None:
     """Return the rank correlation of two quantities; None if one of them does not vary or there are fewer than three.
 
     Equal values share the mean of their ranks.
+
+    :param first: finite, shape (F,).
+    :param second: finite, shape (F,).
     """
-    if len(first) < 3:
+    if len(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    ranks = [_ranks(first), _ranks(second)]
-    deviations = [rank - rank.mean() for rank in ranks]
-    norm = float(np.sqrt(np.prod([(deviation**2).sum() for deviation in deviations])))
-    if norm == 0:
-        return None
-    return float(np.clip((deviations[0] * deviations[1]).sum() / norm, -1, 1))
+    return float(spearmanr(first, second).statistic)
 
 
 def isotonic(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the rising step function that is closest to points in the least squares, by its values at the points.
 
-    Neighbours that are out of order are pooled until none are (pool adjacent violators: R. E. Barlow, D. J.
-    Bartholomew, J. M. Bremner and H. D. Brunk, Statistical Inference under Order Restrictions, Wiley 1972, section
-    1.2). Points with the same x are one, with their mean. Of the points in a block only the first and the last are
+    Points with the same x are one, with their mean. Of the points between two steps only the first and the last are
     returned.
+
+    :param x: finite, shape (F,), with at least one point.
+    :param y: finite, shape (F,).
+    :returns: x and the value of the function there, both rising.
     """
     order = np.lexsort((y, x))
     knots, starts, counts = np.unique(x[order], return_index=True, return_counts=True)
-    means = np.add.reduceat(y[order], starts) / counts
-    # Blocks of neighbours: value, number of points, first and last knot.
-    blocks: list[tuple[float, int, int, int]] = []
-    for index, (value, weight) in enumerate(zip(means.tolist(), counts.tolist(), strict=True)):
-        block = (value, weight, index, index)
-        while blocks and blocks[-1][0] >= block[0]:
-            before = blocks.pop()
-            total = before[1] + block[1]
-            block = ((before[0] * before[1] + block[0] * block[1]) / total, total, before[2], index)
-        blocks.append(block)
-    ends = [(knot, value) for value, _, first, last in blocks for knot in dict.fromkeys((first, last))]
-    return knots[[knot for knot, _ in ends]], np.array([value for _, value in ends])
+    fit = isotonic_regression(np.add.reduceat(y[order], starts) / counts, weights=counts)
+    ends = np.unique(np.concatenate([fit.blocks[:-1], fit.blocks[1:] - 1]))
+    return knots[ends], fit.x[ends]
 
 
 def _points(
@@ -148,13 +141,6 @@ def _points(
             f'the spread {spreads.shape}'
         )
     return grades, errors, spreads
-
-
-def _ranks(values: FloatArray) -> FloatArray:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks: FloatArray = (ends - (counts - 1) / 2)[inverse]
-    return ranks
 
 
 def _spread_correlation(spreads: FloatArray, errors: FloatArray) -> float | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from aiida import orm
+from tabulate import tabulate
 
 from aiida_pacemaker.provenance.remains import CALLS, loop_of, remains_of
 
@@ -50,9 +51,9 @@ def format_table(rows: list[dict[str, Any]]) -> str:
     table = [[title for title, _, _ in columns.values()]]
     for row in rows:
         table.append([_cell(row, name, factor, style) for name, (_, factor, style) in columns.items()])
-    widths = [max(len(line[column]) for line in table) for column in range(len(columns))]
-    lines = ['  '.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
-    return '\n'.join([*lines, *quality_lines(rows)])
+    # As headers the titles would be padded with two more spaces.
+    text = tabulate(table, tablefmt='plain', stralign='right', disable_numparse=True)
+    return '\n'.join([text, *quality_lines(rows)])
 
 
 def quality_lines(rows: list[dict[str, Any]]) -> list[str]:
