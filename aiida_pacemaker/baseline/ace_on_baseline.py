@@ -6,7 +6,7 @@ installed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 
@@ -31,13 +31,13 @@ class Baseline(Protocol):
 class AceOnBaseline(Calculator):
     """Energy, forces and, where there are three cell vectors, stress of ACE and its baseline, and the grades of ACE.
 
-    :param ace: the calculator of ACE alone; None for the baseline alone.
+    :param ace: the calculator of ACE alone.
     :param baseline: the baseline.
     """
 
     implemented_properties = ['energy', 'free_energy', 'forces', 'stress']  # noqa: RUF012 - as ASE declares it
 
-    def __init__(self, ace: BaseCalculator | None, baseline: Baseline) -> None:
+    def __init__(self, ace: BaseCalculator, baseline: Baseline) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ace = ace
         self.baseline = baseline
@@ -56,19 +56,13 @@ class AceOnBaseline(Calculator):
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise ValueError('there are no atoms to calculate; attach the calculator to some with `atoms.calc = ...`')
-        results: dict[str, Any] = {}
-        if self.ace is not None:
-            wanted = ['energy', 'forces', 'stress'] if atoms.cell.rank == 3 else ['energy', 'forces']
-            self.ace.calculate(atoms, [name for name in wanted if name in self.ace.implemented_properties], all_changes)
-            results = self.ace.results
+        wanted = ['energy', 'forces', 'stress'] if atoms.cell.rank == 3 else ['energy', 'forces']
+        self.ace.calculate(atoms, [name for name in wanted if name in self.ace.implemented_properties], all_changes)
+        of_ace = self.ace.results
         energy, forces, stress = self.baseline.evaluate(atoms)
-        if self.ace is not None:
-            energy += float(results['energy'])
-            forces = forces + results['forces']
-        self.results = {'energy': energy, 'free_energy': energy, 'forces': forces}
-        if stress is not None and self.ace is None:
-            self.results['stress'] = stress[VOIGT]
-        elif stress is not None and 'stress' in results:
-            self.results['stress'] = results['stress'] + stress[VOIGT]
-        if 'gamma' in results:
-            self.results['gamma'] = results['gamma']
+        energy += float(of_ace['energy'])
+        self.results = {'energy': energy, 'free_energy': energy, 'forces': forces + of_ace['forces']}
+        if stress is not None and 'stress' in of_ace:
+            self.results['stress'] = of_ace['stress'] + stress[VOIGT]
+        if 'gamma' in of_ace:
+            self.results['gamma'] = of_ace['gamma']

@@ -1,4 +1,4 @@
-"""The baseline as a calculator of ASE, alone or added to one of ACE."""
+"""The baseline added to a calculator of ACE, as one of ASE."""
 
 from __future__ import annotations
 
@@ -12,26 +12,23 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
 
-class _Evaluated:
-    """The subtracted terms of a baseline, for one structure at a time."""
-
-    def __init__(self, baseline: DeltaBaseline) -> None:
-        self._baseline = baseline
-
-    def evaluate(self, atoms: Atoms) -> tuple[float, FloatArray, FloatArray | None]:
-        terms = evaluate(self._baseline, one_frame(atoms))
-        stress = terms.stress[0]
-        return float(terms.energy[0]), terms.forces, stress if np.isfinite(stress).all() else None
-
-
-class BaselineCalculator(AceOnBaseline):
-    """Energy, forces and, where there are three cell vectors, stress of the subtracted terms of a baseline.
+class EvaluatedBaseline:
+    """The subtracted terms of a baseline, for one structure at a time.
 
     :param baseline: the baseline.
     """
 
     def __init__(self, baseline: DeltaBaseline) -> None:
-        super().__init__(None, _Evaluated(baseline))
+        self._baseline = baseline
+
+    def evaluate(self, atoms: Atoms) -> tuple[float, FloatArray, FloatArray | None]:
+        """Return energy in eV, forces in eV/angstrom and stress in eV/angstrom^3, None without three cell vectors.
+
+        :raises ValueError: if two atoms are at the same place, or if the LJ baseline lacks a pair of elements.
+        """
+        terms = evaluate(self._baseline, one_frame(atoms))
+        stress = terms.stress[0]
+        return float(terms.energy[0]), terms.forces, stress if np.isfinite(stress).all() else None
 
 
 def to_ase(baseline: DeltaBaseline, ace_calculator: BaseCalculator) -> BaseCalculator:
@@ -45,7 +42,7 @@ def to_ase(baseline: DeltaBaseline, ace_calculator: BaseCalculator) -> BaseCalcu
     """
     if not baseline.subtracted():
         return ace_calculator
-    return AceOnBaseline(ace_calculator, _Evaluated(baseline))
+    return AceOnBaseline(ace_calculator, EvaluatedBaseline(baseline))
 
 
 def one_frame(atoms: Atoms) -> Frames:

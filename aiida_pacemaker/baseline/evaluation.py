@@ -68,30 +68,16 @@ def subtract(baseline: DeltaBaseline, frames: Frames) -> Frames:
     :param frames: labelled frames; they are not changed.
     :raises ValueError: if the frames are not labelled, or as in ``evaluate``.
     """
-    return _with_terms(baseline, frames, -1.0)
-
-
-def add(baseline: DeltaBaseline, frames: Frames) -> Frames:
-    """Return the same frames with the baseline added to their labels: the inverse of ``subtract``.
-
-    :param baseline: the baseline to put back.
-    :param frames: labelled frames; they are not changed.
-    :raises ValueError: if the frames are not labelled, or as in ``evaluate``.
-    """
-    return _with_terms(baseline, frames, 1.0)
-
-
-def _with_terms(baseline: DeltaBaseline, frames: Frames, sign: float) -> Frames:
     if frames.energy is None or frames.forces is None or frames.stress is None:
         raise ValueError(
-            'the frames have no labels to take a baseline from or add it to; label them first, or use `evaluate` for '
+            'the frames have no labels to take a baseline from; label them first, or use `evaluate` for '
             'the baseline alone'
         )
     terms = evaluate(baseline, frames)
     return frames.with_labels(
-        energy=frames.energy + sign * terms.energy,
-        forces=frames.forces + sign * terms.forces,
-        stress=frames.stress + sign * terms.stress,
+        energy=frames.energy - terms.energy,
+        forces=frames.forces - terms.forces,
+        stress=frames.stress - terms.stress,
     )
 
 

@@ -12,7 +12,6 @@ from aiida.common.exceptions import NotExistent
 from pydantic import ValidationError
 
 from aiida_pacemaker._aiida.processes import quoted
-from aiida_pacemaker.calculations.declarations import Declaration
 from aiida_pacemaker.cli.recipes import HOW_TO_INSTALL, Answer, no_engine
 from aiida_pacemaker.errors import EngineMissingError, SetupError
 
@@ -72,11 +71,6 @@ class Engine:
     programs: dict[str, str]
     prepend: str
     answer: Answer
-
-    @property
-    def declaration(self) -> Declaration:
-        """What its codes declare."""
-        return Declaration(version=self.answer.version, evaluators=self.answer.evaluators)
 
 
 @dataclass

@@ -30,11 +30,6 @@ def data_home() -> Path:
     return Path(os.environ.get('XDG_DATA_HOME') or Path.home() / '.local' / 'share') / 'aiida-pacemaker'
 
 
-def default_folders() -> list[Path]:
-    """Return the folders of the environments that are made if no other is given, the fuller one first."""
-    return [data_home() / name_of(tensorpot) for tensorpot in (True, False)]
-
-
 def name_of(tensorpot: bool) -> str:
     """Return the name of the folder of an environment."""
     return 'engine-tensorpot' if tensorpot else 'engine'

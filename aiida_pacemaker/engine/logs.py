@@ -22,7 +22,6 @@ _RECORD = re.compile(
 _EXTREME = re.compile(
     r'Some values of corrected energy \(min=(\S{1,40}) eV/atom, max=(\S{1,40}) eV/atom\) are too extreme'
 )
-_RECOMPUTED = '`reference_energy` will be computed automatically'
 
 
 @contextmanager
@@ -38,19 +37,15 @@ def _nonsense_reported() -> Iterator[None]:
 class OptimizerResult:
     """How the optimiser of the last fit cycle ended.
 
-    ``success`` is almost never true and does not mean failure: reaching the maximum number of iterations, stopping
-    early and running out of floating-point precision all count as no success.
+    Its own verdict, ``success``, is left out: reaching the maximum number of iterations, stopping early and running out
+    of floating-point precision all count as no success.
 
-    :param success: the optimiser's own verdict.
     :param status: status of ``scipy.optimize.minimize``; 1 is the maximum number of iterations, 2 loss of precision.
     :param message: the optimiser's own words.
-    :param n_evaluations: evaluations of the loss function.
     """
 
-    success: bool
     status: int
     message: str
-    n_evaluations: int
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,10 @@ class EnergyRange:
 
     :param minimum: lowest corrected energy, eV/atom.
     :param maximum: highest corrected energy, eV/atom.
-    :param recomputed: whether the engine, having no reference energies, went on with its own least-squares fit of them;
-        otherwise it went on with the energies as they are.
     """
 
     minimum: float
     maximum: float
-    recomputed: bool
 
 
 @dataclass(frozen=True)
@@ -73,11 +65,9 @@ class LogSummary:
     """What the log of a fit tells. Everything that the log does not say is None.
 
     :param engine_version: version of python-ace.
-    :param evaluator_version: version of the evaluator (tensorpotential, or the one in python-ace).
     :param cutoff: cutoff of the neighbour lists in angstrom.
-    :param n_train_loaded: frames read for training; includes those split off for testing where ``test_split``.
+    :param n_train_loaded: frames read for training; includes those split off for testing.
     :param n_test_loaded: frames read from separate test files.
-    :param test_split: whether the test set was split off the training set.
     :param n_train_fitted: frames that were fitted; fewer than loaded if some have no neighbours inside the cutoff or
         were left out by a weighting policy.
     :param n_test_fitted: frames of the test set that were kept.
@@ -96,11 +86,9 @@ class LogSummary:
     """
 
     engine_version: str | None = None
-    evaluator_version: str | None = None
     cutoff: float | None = None
     n_train_loaded: int | None = None
     n_test_loaded: int | None = None
-    test_split: bool = False
     n_train_fitted: int | None = None
     n_test_fitted: int | None = None
     n_functions: int | None = None
@@ -136,7 +124,6 @@ def read_log(text: str) -> LogSummary:
     said: dict[str, re.Match[str]] = {}
     # Frames read, once for the training files and once for the test files.
     loaded: list[int] = []
-    evaluators: dict[str, str] = {}
     for record in _records(text):
         if record.startswith('Search for dataset file(s)'):
             loaded.append(0)
@@ -147,18 +134,12 @@ def read_log(text: str) -> LogSummary:
         said.update(matches)
         if 'loaded' in matches and loaded:
             loaded[-1] += _whole(matches['loaded'][1])
-        if 'evaluator' in matches:
-            evaluators[matches['evaluator'][1]] = matches['evaluator'][2]
     optimizer = said.get('optimizer')
     return LogSummary(
         engine_version=_text(said, 'engine'),
-        evaluator_version=evaluators.get('tensorpot')
-        or evaluators.get('ace_evaluator')
-        or _text(said, 'ace_evaluator'),
         cutoff=float(said['cutoff'][1]) if 'cutoff' in said else None,
         n_train_loaded=loaded[0] if 'loaded' in said and loaded else None,
         n_test_loaded=loaded[1] if len(loaded) > 1 else None,
-        test_split='split' in said,
         n_train_fitted=_count(said, 'train'),
         n_test_fitted=_count(said, 'test'),
         n_functions=_count(said, 'size'),
@@ -169,9 +150,7 @@ def read_log(text: str) -> LogSummary:
         early_stopping=_text(said, 'early_stopping', 0),
         stop_request=_text(said, 'stop_request'),
         nothing_fitted='nothing_fitted' in said,
-        optimizer=None
-        if optimizer is None
-        else OptimizerResult(optimizer[1] == 'True', _whole(optimizer[2]), optimizer[3], _whole(optimizer[4])),
+        optimizer=None if optimizer is None else OptimizerResult(_whole(optimizer[1]), optimizer[2]),
         finished='finished' in said,
         wall_time=_wall_time(text),
     )
@@ -179,11 +158,8 @@ def read_log(text: str) -> LogSummary:
 
 _TRAINING = {
     'engine': re.compile(r'pacemaker/pyace version: (\S+)'),
-    'ace_evaluator': re.compile(r'ace_evaluator\s+version: (\S+)'),
-    'evaluator': re.compile(r'(ace_evaluator|tensorpot)_version: (\S+)'),
     'cutoff': re.compile(r'Cutoff for neighbour lists construction is .*: ([\d.]+) A\b'),
     'loaded': re.compile(r'\s*(\d+) structures found'),
-    'split': re.compile(r'Splitting out test dataset'),
     'train': re.compile(r'Fitting dataset size: (\d+) structures'),
     'test': re.compile(r'Test dataset size: (\d+) structures'),
     'size': re.compile(r'Total number of functions: (\d+) / number of parameters: (\d+)'),
@@ -192,9 +168,7 @@ _TRAINING = {
     'early_stopping': re.compile(r'EARLY STOPPING.*'),
     'stop_request': re.compile(r'Stopped on request: (.*)'),
     'nothing_fitted': re.compile(r'Number of finished fit cycles \('),
-    'optimizer': re.compile(
-        r'Optimization result\(success=(\w+), status=(-?\d+), message=(.*), nfev=(\d+), njev=\S+\)'
-    ),
+    'optimizer': re.compile(r'Optimization result\(success=\w+, status=(-?\d+), message=(.*), nfev=\d+, njev=\S+\)'),
     'finished': re.compile(r'Final potential is saved'),
 }
 _ENDS_OF_A_CYCLE = ('early_stopping', 'stop_request', 'optimizer')
@@ -389,6 +363,4 @@ def _energy_range(text: str) -> EnergyRange | None:
     match = _EXTREME.search(text)
     if match is None:
         return None
-    box = text[match.end() : match.end() + 1000]
-    recomputed = _RECOMPUTED in box.partition('- Attaching')[0]
-    return EnergyRange(float(match[1]), float(match[2]), recomputed)
+    return EnergyRange(float(match[1]), float(match[2]))

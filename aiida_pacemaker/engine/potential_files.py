@@ -35,9 +35,8 @@ class PotentialSummary:
         parameters"; which of them are fitted is a choice of each fit).
     :param n_densities: atomic densities of each element.
     :param embeddings: name of the embedding function of each element.
-    :param inner_cutoff_types: how each pair is treated at short range (``distance``, ``density`` or ``zbl``), keyed by
-        the symbols of the pair.
-    :param core_repulsion: prefactor and exponent of the core repulsion of each pair; zero where there is none.
+    :param core_repulsion: prefactor and exponent of the core repulsion of each pair, keyed by its symbols; zero where
+        there is none.
     :param metadata: the engine's notes: versions, times, ``_loss``, ``_fit_cycles`` and what the user gave.
     :param reference_energy: energy of the free atom of each element in eV that was taken off the training data; None
         where the potential does not say.
@@ -53,7 +52,6 @@ class PotentialSummary:
     n_parameters: int
     n_densities: dict[str, int]
     embeddings: dict[str, str]
-    inner_cutoff_types: dict[tuple[str, str], str]
     core_repulsion: dict[tuple[str, str], tuple[float, float]]
     metadata: dict[str, str] = field(default_factory=dict)
     reference_energy: dict[str, float] | None = None
@@ -118,7 +116,6 @@ def read_potential(content: str | bytes) -> PotentialSummary:
     embeddings: dict[str, str] = {}
     cutoffs: dict[tuple[str, str], float] = {}
     types: dict[tuple[str, tuple[str, ...]], int] = {}
-    inner: dict[tuple[str, str], str] = {}
     core: dict[tuple[str, str], tuple[float, float]] = {}
     n_parameters = 0
     for position, block in enumerate(blocks):
@@ -133,7 +130,6 @@ def read_potential(content: str | bytes) -> PotentialSummary:
         if len(symbols) <= 2:
             pair = (symbols[0], symbols[-1])
             cutoffs[pair] = _number(_get(block, 'rcutij', where), where)
-            inner[pair] = str(block.get('inner_cutoff_type', 'density'))
             core[pair] = _core_repulsion(block.get('core-repulsion', ['0', '0']), where)
             n_parameters += _count_leaves(block.get('radcoefficients', []))
         nbody = block.get('nbody', [])
@@ -157,7 +153,6 @@ def read_potential(content: str | bytes) -> PotentialSummary:
         n_parameters=n_parameters,
         n_densities=densities,
         embeddings=embeddings,
-        inner_cutoff_types=inner,
         core_repulsion=core,
         metadata={printable(key): printable(value) for key, value in metadata.items()},
         reference_energy=_reference_energy(metadata),

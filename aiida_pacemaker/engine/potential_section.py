@@ -79,11 +79,6 @@ class Functions(Section):
         None, ge=1, description='keep so many functions per element, simplest first. Engine default: all.'
     )
 
-    @property
-    def shapes(self) -> dict[str, FunctionShape]:
-        """The shapes by their keys."""
-        return self.__pydantic_extra__
-
 
 class Potential(Section):
     """The shape of the basis. What is left out is expanded from the short form."""

@@ -163,10 +163,6 @@ class Frames:
             w_forces=np.full(len(self.numbers), w_forces) if isinstance(w_forces, float) else w_forces,
         )
 
-    def without_weights(self) -> Frames:
-        """Return the same frames without weights."""
-        return replace(self, w_energy=None, w_forces=None)
-
     def with_generation(self, generation: int) -> Frames:
         """Return the same frames as members of one generation."""
         return replace(self, generation=np.full(len(self), generation, dtype=np.int64))

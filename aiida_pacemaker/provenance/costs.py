@@ -65,14 +65,6 @@ def core_hours(process: orm.ProcessNode) -> dict[str, Any]:
     }
 
 
-def seconds_of(job: orm.CalcJobNode) -> float | None:
-    """Return how long a job ran, None if nothing tells.
-
-    What a scheduler says of a job that it saw only in its first second, 0, tells nothing.
-    """
-    return _jobs_of(job)[0].seconds
-
-
 def seconds_told_by(job: orm.CalcJobNode) -> float | None:
     """Return how many seconds a job says itself that it took, None if it does not say."""
     told = [float(value) for value in _jobs_of(job)[0].told if isinstance(value, int | float)]

@@ -14,8 +14,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
 import aiida_pacemaker
-from aiida_pacemaker.baseline.ace_on_baseline import VOIGT, AceOnBaseline
-from aiida_pacemaker.baseline.ase_calculator import BaselineCalculator
+from aiida_pacemaker.baseline.ace_on_baseline import AceOnBaseline
+from aiida_pacemaker.baseline.ase_calculator import EvaluatedBaseline
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
 from aiida_pacemaker.frames.random_states import FOR_DYNAMICS, random_state
@@ -198,7 +198,7 @@ def test_a_single_atom_has_no_distance(run):
 def test_the_baseline_is_the_same_as_on_this_side(driver, lj):
     """At every step of a trajectory in which atoms come and go and the cell changes, so that the list of pairs ages."""
     model = DeltaBaseline.for_elements(['Mg', 'O'], lj=lj)
-    ours = BaselineCalculator(model)
+    ours = EvaluatedBaseline(model)
     theirs = driver('listed_baseline').ListedBaseline(model.plain_terms(['Mg', 'O']))
     atoms = bulk('MgO', 'rocksalt', a=4.25 if lj else 1.4, cubic=True)
     rng = np.random.default_rng(2)
@@ -209,11 +209,11 @@ def test_the_baseline_is_the_same_as_on_this_side(driver, lj):
         listed = theirs.listed
         energy, forces, stress = theirs.evaluate(atoms)
         renewed += theirs.listed is not listed
-        ours.calculate(atoms)
-        assert energy == pytest.approx(ours.results['energy'], abs=1e-10)
-        assert np.allclose(forces, ours.results['forces'], rtol=1e-12, atol=1e-10)
-        assert np.allclose(stress[VOIGT], ours.results['stress'], rtol=1e-12, atol=1e-10)
-    assert abs(ours.results['energy']) > 0.05
+        expected = ours.evaluate(atoms)
+        assert energy == pytest.approx(expected[0], abs=1e-10)
+        assert np.allclose(forces, expected[1], rtol=1e-12, atol=1e-10)
+        assert np.allclose(stress, expected[2], rtol=1e-12, atol=1e-10)
+    assert abs(energy) > 0.05
     assert 1 < renewed < 30
 
 
@@ -223,12 +223,12 @@ def test_ace_and_baseline_add_up(driver):
     atoms = bulk('Cu', cubic=True) * (2, 2, 2)
     atoms.rattle(0.1, seed=1)
     atoms.calc = AceOnBaseline(EMT(), driver('listed_baseline').ListedBaseline(terms))
-    parts = [EMT(), BaselineCalculator(model)]
-    for part in parts:
-        part.calculate(atoms, ['energy', 'forces', 'stress'])
-    assert atoms.get_potential_energy() == pytest.approx(sum(part.results['energy'] for part in parts), abs=1e-10)
-    assert np.allclose(atoms.get_forces(), sum(part.results['forces'] for part in parts), atol=1e-10)
-    assert np.allclose(atoms.get_stress(), sum(part.results['stress'] for part in parts), atol=1e-10)
+    alone = atoms.copy()
+    alone.calc = EMT()
+    energy, forces, stress = EvaluatedBaseline(model).evaluate(atoms)
+    assert atoms.get_potential_energy() == pytest.approx(alone.get_potential_energy() + energy, abs=1e-10)
+    assert np.allclose(atoms.get_forces(), alone.get_forces() + forces, atol=1e-10)
+    assert np.allclose(atoms.get_stress(voigt=False), alone.get_stress(voigt=False) + stress, atol=1e-10)
     # The forces are those of the energy.
     moved = atoms.copy()
     moved.calc = atoms.calc

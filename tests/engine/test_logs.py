@@ -24,7 +24,6 @@ def test_a_finished_fit():
     summary = read_log(text('train/default'))
     assert summary == LogSummary(
         engine_version='0.4.0rc1',
-        evaluator_version='2024.7.4',
         cutoff=4.5,
         n_train_loaded=12,
         n_test_loaded=11,
@@ -38,7 +37,7 @@ def test_a_finished_fit():
         wall_time=summary.wall_time,
     )
     assert summary.optimizer is not None
-    assert (summary.optimizer.success, summary.optimizer.status) == (False, 1)
+    assert summary.optimizer.status == 1
     assert summary.optimizer.message == 'Maximum number of iterations has been exceeded.'
     assert summary.n_dropped == 0
 
@@ -78,12 +77,6 @@ def test_wall_time_is_that_between_the_first_and_the_last_line():
     assert read_log(log).wall_time == 60.5
 
 
-def test_versions_of_tensorpot():
-    summary = read_log(text('train/tensorpot'))
-    assert summary.evaluator_version == '0.6.2.1'
-    assert summary.finished
-
-
 @pytest.mark.parametrize(
     ('case', 'dropped'), [('frames_dropped', 1), ('default', 0), ('predictions', 0), ('nan_energy', None)]
 )
@@ -93,7 +86,6 @@ def test_frames_that_the_engine_dropped_are_counted(case, dropped):
 
 def test_a_test_set_that_was_split_off():
     summary = read_log(text('train/predictions'))
-    assert summary.test_split
     assert (summary.n_train_loaded, summary.n_train_fitted, summary.n_test_fitted) == (12, 9, 3)
 
 
@@ -106,11 +98,10 @@ def test_early_stopping():
     assert summary.finished
 
 
-@pytest.mark.parametrize(('case', 'recomputed'), [('energy_range_recomputed', True), ('energy_range_kept', False)])
-def test_extreme_energies(case, recomputed):
+@pytest.mark.parametrize('case', ['energy_range_recomputed', 'energy_range_kept'])
+def test_extreme_energies(case):
     energy_range = read_log(text(f'train/{case}')).energy_range
     assert energy_range is not None
-    assert energy_range.recomputed is recomputed
     assert energy_range.minimum <= energy_range.maximum < -20
 
 

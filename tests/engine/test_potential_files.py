@@ -49,14 +49,12 @@ def test_what_the_potential_says():
     assert summary.n_densities == {'Mg': 1, 'O': 1}
     assert summary.embeddings == dict.fromkeys(('Mg', 'O'), 'FinnisSinclairShiftedScaled')
     assert summary.reference_energy == {'Mg': -27.441497613508435, 'O': -426.11747912713093}
-    assert set(summary.inner_cutoff_types.values()) == {'distance'}
     assert set(summary.core_repulsion.values()) == {(0.0, 0.0)}
 
 
 def test_the_inner_zbl_of_the_engine_is_seen():
     summary = read_potential((TRAIN / 'repulsion' / 'output_potential.yaml').read_text())
-    assert summary.inner_cutoff_types == dict.fromkeys([('Mg', 'Mg'), ('Mg', 'O'), ('O', 'Mg'), ('O', 'O')], 'zbl')
-    assert set(summary.core_repulsion.values()) == {(1.0, 1.0)}
+    assert summary.core_repulsion == dict.fromkeys([('Mg', 'Mg'), ('Mg', 'O'), ('O', 'Mg'), ('O', 'O')], (1.0, 1.0))
 
 
 def test_a_potential_without_metadata_has_no_reference_energy():
