@@ -256,7 +256,7 @@ def test_the_default_memory_of_the_computer_counts(complaint, pace_codes_fake):
     computer = pace_codes_fake['train'].computer
     computer.set_default_memory_per_machine(50 * 1024)
     try:
-        assert '52 MB are asked for' in complaint()
+        assert '52.4 MB are asked for' in complaint()
     finally:
         computer.set_default_memory_per_machine(None)
 
@@ -266,7 +266,7 @@ def test_memory_of_active_sets_and_selections(prepare, pace_codes_fake, recorded
     given = {'activeset': {'dataset': dataset}, 'select': {'candidates': {'some': dataset}}}[job]
     inputs = {'code': pace_codes_fake[job], 'potential': recorded_potential, **given}
     assert prepare(f'pacemaker.{job}', {**inputs, 'metadata': {'options': {'max_memory_kb': 1024**2}}}).files
-    with pytest.raises(ValueError, match=r'is going to need about 1\d\d MB, most of it .* but 52 MB are asked for'):
+    with pytest.raises(ValueError, match=r'is going to need about 1\d\d MB, most of it .* but 52.4 MB are asked for'):
         prepare(f'pacemaker.{job}', {**inputs, 'metadata': {'options': {'max_memory_kb': 51200}}})
 
 
