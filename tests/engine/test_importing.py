@@ -74,6 +74,14 @@ def test_what_stands_beside_a_potential(tmp_path):
     assert read_companion(tmp_path / 'renamed.yaml') == companion
 
 
+def test_a_c_tilde_basis_made_later_is_no_other_content(tmp_path):
+    path = tmp_path / 'mgo.yaml'
+    path.write_bytes(PLAIN)
+    (tmp_path / 'mgo.baseline.json').write_bytes(write_companion(DELTA, REFERENCES, {'.yaml': PLAIN}))
+    (tmp_path / 'mgo.yace').write_text('{}')
+    assert read_companion(path).baseline == DELTA
+
+
 def test_what_stands_beside_another_potential_is_not_believed(tmp_path):
     path, beside = tmp_path / 'mgo.yaml', tmp_path / 'mgo.baseline.json'
     path.write_bytes(CORE)
@@ -81,6 +89,7 @@ def test_what_stands_beside_another_potential_is_not_believed(tmp_path):
     with pytest.raises(ImportedPotentialError, match=r'belongs to another content of mgo\.yaml'):
         read_companion(path)
     path.write_bytes(PLAIN)
+    beside.write_bytes(write_companion(DELTA, REFERENCES, {'.yaml': PLAIN, '.yace': b'another'}))
     (tmp_path / 'mgo.yace').write_text('{}')
     with pytest.raises(ImportedPotentialError, match=r'belongs to another content of mgo\.yace'):
         read_companion(path)
