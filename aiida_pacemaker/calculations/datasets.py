@@ -22,15 +22,9 @@ from aiida_pacemaker.baseline.distances import join_distances
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.zbl import distance_of_concern
-from aiida_pacemaker.calculations.given_sources import dataset_of, nodes_of
-from aiida_pacemaker.calculations.known_frames import shared_frames
-from aiida_pacemaker.calculations.merge_options import MergeOptions
-from aiida_pacemaker.calculations.merging import file_names, merge_sources
 from aiida_pacemaker.calculations.reference_atoms import isolated_atom_energies
-from aiida_pacemaker.calculations.sources import Source, convention_of
-from aiida_pacemaker.calculations.surveys import shortest_of
-from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
+from aiida_pacemaker.data.surveys import shortest_of
 from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
 from aiida_pacemaker.frames.isolated import isolated_atoms
@@ -38,6 +32,12 @@ from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.shards import ATOM_BYTES, FRAME_BYTES
 from aiida_pacemaker.frames.splitting import filter_by, split
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
+from aiida_pacemaker.sources.given import dataset_of, nodes_of
+from aiida_pacemaker.sources.known_frames import shared_frames
+from aiida_pacemaker.sources.levels import recognised_levels
+from aiida_pacemaker.sources.merge_options import MergeOptions
+from aiida_pacemaker.sources.merging import file_names, merge_sources
+from aiida_pacemaker.sources.reading import Source, convention_of
 from aiida_pacemaker.sources.registry import UnknownConventionError
 
 #: Exit status of a function whose input could not be dealt with; the message says why.

@@ -7,12 +7,12 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 from ase import Atoms
 
-from aiida_pacemaker.calculations.sources import read_trajectory
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.isolated import ALONE, atom_energies
 from aiida_pacemaker.frames.theory import joined
+from aiida_pacemaker.sources.levels import theory_of
+from aiida_pacemaker.sources.reading import read_trajectory
 
 #: Exit status where an atom has no energy.
 ERROR_ATOM_MISSING = 410

@@ -9,13 +9,13 @@ from aiida import orm
 from aiida.engine import ProcessBuilder
 
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.given_sources import nodes_of
 from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.errors import ConfigError, near_miss, parse_options
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
+from aiida_pacemaker.sources.given import nodes_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned

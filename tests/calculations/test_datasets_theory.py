@@ -24,12 +24,12 @@ from aiida_pacemaker.calculations.datasets import (
     split_frames,
 )
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import say_theory
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance import frame_origin, levels_of
+from aiida_pacemaker.sources.levels import theory_of
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

@@ -9,14 +9,14 @@ from aiida import orm
 from aiida.engine import calcfunction
 from ase.data import chemical_symbols
 
-from aiida_pacemaker.calculations.sources import read_trajectory
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.sources.levels import theory_of
+from aiida_pacemaker.sources.reading import read_trajectory
 
 #: Atoms and cells that come back from a calculation may differ by this from those that went in, in angstrom.
 TOLERANCE = 1e-6

@@ -8,16 +8,16 @@ from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, while_
 from aiida.orm import to_aiida_type
 
-from aiida_pacemaker.calculations.label_quantumespresso import (
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.provenance.costs import cores_of, seconds_told_by
+from aiida_pacemaker.quantumespresso.functions import (
     NOT_PERIODIC,
     WRONG_RESULT,
     collect_labels,
     list_failures,
     structure_of_frame,
 )
-from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.provenance.costs import cores_of, seconds_told_by
-from aiida_pacemaker.workflows.quantumespresso import base_work_chain, complaint_about_inputs, inputs_for
+from aiida_pacemaker.quantumespresso.inputs import base_work_chain, complaint_about_inputs, inputs_for
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
 

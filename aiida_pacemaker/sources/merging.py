@@ -8,14 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from aiida_pacemaker.calculations.atoms_aside import AtomsAside
-from aiida_pacemaker.calculations.known_frames import KnownFrames, part_of_dataset, part_of_frames
-from aiida_pacemaker.calculations.label_checks import LabelWatch
-from aiida_pacemaker.calculations.level_checks import LevelBook
-from aiida_pacemaker.calculations.merge_options import BASE, MergeOptions
-from aiida_pacemaker.calculations.sources import RawSource, Source, read_source
-from aiida_pacemaker.calculations.theory import theory_of
-from aiida_pacemaker.calculations.weight_checks import WeightBook
 from aiida_pacemaker.data.agreement import add_sources
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import said_theory
@@ -25,6 +17,14 @@ from aiida_pacemaker.frames.merging import deduplicate, differing_labels
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.sources.atoms_aside import AtomsAside
+from aiida_pacemaker.sources.known_frames import KnownFrames, part_of_dataset, part_of_frames
+from aiida_pacemaker.sources.label_checks import LabelWatch
+from aiida_pacemaker.sources.level_checks import LevelBook
+from aiida_pacemaker.sources.levels import theory_of
+from aiida_pacemaker.sources.merge_options import BASE, MergeOptions
+from aiida_pacemaker.sources.reading import RawSource, Source, read_source
+from aiida_pacemaker.sources.weight_checks import WeightBook
 
 #: How many near duplicates, and how many isolated atoms, a report lists.
 LISTED = 100
