@@ -24,8 +24,8 @@ from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance.graph import ancestors, descendants
 from aiida_pacemaker.sources.given import dataset_of as given_dataset
 from aiida_pacemaker.sources.given import node_of
-from aiida_pacemaker.sources.levels import theory_of
-from aiida_pacemaker.sources.reading import Source, source_key
+from aiida_pacemaker.sources.origin import source_key, theory_of
+from aiida_pacemaker.sources.reading import Source
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
-from aiida_pacemaker.sources.levels import theory_of
-from aiida_pacemaker.sources.reading import read_trajectory
+from aiida_pacemaker.sources.origin import TrajectoryOrigin
 
 #: Atoms and cells that come back from a calculation may differ by this from those that went in, in angstrom.
 TOLERANCE = 1e-6
@@ -57,12 +56,13 @@ def collect_labels(dataset: PaceDatasetData, **frames: orm.TrajectoryData) -> di
     refused: dict[str, str] = {}
     for name, node in sorted(frames.items()):
         index = int(name.removeprefix('frame_'))
+        origin = TrajectoryOrigin(node)
         try:
-            labelled = _labelled(table.select([index]), read_trajectory(node, 'quantumespresso'))
+            labelled = _labelled(table.select([index]), origin.read('quantumespresso'))
         except ValueError as exception:
             refused[str(index)] = str(exception)
             continue
-        level = theory_of(node)
+        level = origin.level_of_theory()
         identity = '' if level is None else level.model_dump_json()
         levels.setdefault(identity, level)
         by_level.setdefault(identity, []).append(labelled)

@@ -20,7 +20,7 @@ from aiida_pacemaker.provenance import frame_origin, levels_of
 from aiida_pacemaker.quantumespresso import inputs as quantumespresso
 from aiida_pacemaker.quantumespresso.functions import collect_labels
 from aiida_pacemaker.quantumespresso.label import QuantumEspressoLabelWorkChain
-from aiida_pacemaker.sources.levels import theory_of
+from aiida_pacemaker.sources.origin import theory_of
 from aiida_pacemaker.workflows.plugins import process_from
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')

@@ -12,7 +12,7 @@ from ase.calculators.emt import EMT
 from aiida_pacemaker.calculations.datasets import merge_frames
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
-from aiida_pacemaker.sources.levels import theory_of
+from aiida_pacemaker.sources.origin import theory_of
 from aiida_pacemaker.workflows.label_ase import AseLabelWorkChain
 from aiida_pacemaker.workflows.reference_energies import PaceReferenceEnergiesWorkChain
 
