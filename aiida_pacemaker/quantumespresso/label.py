@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, while_
 from aiida.orm import to_aiida_type
@@ -127,8 +128,7 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
 
     def setup(self) -> None:
         """Find out which frames can be calculated."""
-        frames = self.inputs.dataset.get_frames()
-        periodic = frames.pbc.all(axis=1)
+        periodic = np.concatenate([frames.pbc.all(axis=1) for frames in self.inputs.dataset.iterate()])
         #: The kind of the reason and its message, by the position of the frame.
         self.ctx.failures = {
             str(index): [
@@ -136,10 +136,10 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
                 'the frame is not periodic in all three directions, which pw.x needs: put it into a cell with enough '
                 'vacuum and make that periodic',
             ]
-            for index in range(len(frames))
+            for index in range(len(periodic))
             if not periodic[index]
         }
-        self.ctx.left = [index for index in range(len(frames)) if periodic[index]]
+        self.ctx.left = [index for index in range(len(periodic)) if periodic[index]]
         self.ctx.batch = []
         self.ctx.n_batches = 0
         self.ctx.n_labelled = 0
