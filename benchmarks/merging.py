@@ -22,8 +22,8 @@ from aiida.manage.configuration import create_profile, get_config, load_profile
 from aiida.manage.configuration.settings import AiiDAConfigDir
 
 from aiida_pacemaker.calculations.datasets import merge_frames
-from aiida_pacemaker.calculations.sources import read_source
 from aiida_pacemaker.frames.ase_io import to_atoms
+from aiida_pacemaker.sources.reading import read_source
 
 N_ATOMS = 32
 

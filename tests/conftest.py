@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
 from aiida import orm
+from aiida.common.links import LinkType
 from aiida_pseudo.data.pseudo.upf import UpfData
 from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 from recording import Recorder
@@ -109,3 +111,43 @@ def pseudo_family(aiida_profile, tmp_path):
 def reference_energies():
     """Return the energies of the isolated atoms at the settings of the MgO data, in eV."""
     return {'Mg': -27.441497613508435, 'O': -426.11747912713093}
+
+
+@pytest.fixture
+def foreign_job(aiida_localhost):
+    """Return a function that stores a job of some type with inputs and outputs."""
+
+    def build(process_type, *, inputs=None, outputs=None, version=None, exit_status=0, options=None):
+        node = orm.CalcJobNode(computer=aiida_localhost, process_type=f'aiida.calculations:{process_type}')
+        node.set_process_label(process_type)
+        if version is not None:
+            node.base.attributes.set('version', {'core': '2.9.4', 'plugin': version})
+        node.set_exit_status(exit_status)
+        for name, value in (options or {}).items():
+            node.base.attributes.set(name, value)
+        for label, value in (inputs or {}).items():
+            node.base.links.add_incoming(value.store(), link_type=LinkType.INPUT_CALC, link_label=label)
+        node.store()
+        for label, value in (outputs or {}).items():
+            value.base.links.add_incoming(node, link_type=LinkType.CREATE, link_label=label)
+            value.store()
+        return node
+
+    return build
+
+
+@pytest.fixture
+def foreign_trajectory():
+    """Return a function that makes a trajectory of arrays, not stored."""
+
+    def build(symbols, arrays, *, pbc=(True, True, True)):
+        node = orm.TrajectoryData()
+        node.base.attributes.set('symbols', list(symbols))
+        if pbc is not None:
+            node.base.attributes.set('pbc', list(pbc))
+        steps = {'steps': np.arange(len(arrays['positions']))}
+        for name, values in (steps | arrays).items():
+            node.set_array(name, np.asarray(values))
+        return node
+
+    return build

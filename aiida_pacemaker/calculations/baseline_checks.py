@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJPair, ZBLPair
-from aiida_pacemaker.calculations.surveys import baseline_energies_of, label_spread_of, shortest_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.surveys import baseline_energies_of, label_spread_of, shortest_of
 
 #: A baseline may have this many eV/atom, and this many times what the labels span: what is left of them is a difference
 #: of numbers that large, and the fit sees nothing else.

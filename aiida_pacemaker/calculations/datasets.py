@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from operator import index
 from typing import Any, Literal
 
@@ -22,23 +21,23 @@ from aiida_pacemaker.baseline.distances import join_distances
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.zbl import distance_of_concern
-from aiida_pacemaker.calculations.given_sources import dataset_of, nodes_of
-from aiida_pacemaker.calculations.known_frames import shared_frames
-from aiida_pacemaker.calculations.merge_options import MergeOptions
-from aiida_pacemaker.calculations.merging import file_names, merge_sources
 from aiida_pacemaker.calculations.reference_atoms import isolated_atom_energies
-from aiida_pacemaker.calculations.sources import Source, convention_of
-from aiida_pacemaker.calculations.surveys import shortest_of
-from aiida_pacemaker.calculations.theory import recognised_levels
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
+from aiida_pacemaker.data.surveys import shortest_of
 from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
-from aiida_pacemaker.errors import RefusedError, UnknownConventionError
+from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.isolated import isolated_atoms
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.shards import ATOM_BYTES, FRAME_BYTES
 from aiida_pacemaker.frames.splitting import filter_by, split
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
+from aiida_pacemaker.sources.given import dataset_of, nodes_of
+from aiida_pacemaker.sources.known_frames import shared_frames
+from aiida_pacemaker.sources.merge_options import MergeOptions
+from aiida_pacemaker.sources.merging import file_names, merge_sources
+from aiida_pacemaker.sources.origin import TrajectoryOrigin, recognised_conventions, recognised_levels
+from aiida_pacemaker.sources.reading import Source
 
 #: Exit status of a function whose input could not be dealt with; the message says why.
 ERROR_REFUSED = 410
@@ -258,20 +257,20 @@ def _given(sources: Iterable[Any], options: Mapping[str, Any]) -> list[Source]:
 def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
     """Return the options of a merge, with the conventions and levels of theory of all trajectories said outright.
 
-    A trajectory whose convention is not known is left out; the merge refuses it.
+    The merge is a function of its inputs then, which its hash follows from: who made a trajectory is in the graph, not
+    in the content of the node. A trajectory whose convention is not known is left out; the merge refuses it.
     """
-    recognised = {}
-    for label, node in sources.items():
-        if isinstance(node, orm.TrajectoryData) and label not in options.get('conventions', {}):
-            with suppress(UnknownConventionError):
-                recognised[label] = convention_of(node)
-    parsed = parse_options(MergeOptions, {**options, 'conventions': {**recognised, **options.get('conventions', {})}})
+    origins = {label: TrajectoryOrigin(node) for label, node in sources.items() if isinstance(node, orm.TrajectoryData)}
+    stated = options.get('conventions', {})
+    recognised = recognised_conventions({label: one for label, one in origins.items() if label not in stated})
+    parsed = parse_options(MergeOptions, {**options, 'conventions': {**recognised, **stated}})
     try:
         parsed.check_labels(file_names(sources))
     except ValueError as exception:
         raise RefusedError(str(exception)) from exception
     if parsed.labelled:
-        parsed = parsed.model_copy(update={'levels': {**recognised_levels(sources), **parsed.levels}})
+        levels = recognised_levels({label: one for label, one in origins.items() if label not in parsed.levels})
+        parsed = parsed.model_copy(update={'levels': {**levels, **parsed.levels}})
     return orm.Dict(parsed.model_dump(mode='json'))
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from aiida_pacemaker.calculations.surveys import survey_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.data.surveys import survey_of
 from aiida_pacemaker.engine.byte_sizes import shown_bytes
 from aiida_pacemaker.engine.config import TrainerConfig
 from aiida_pacemaker.engine.memory import (

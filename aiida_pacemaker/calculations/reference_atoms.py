@@ -7,12 +7,11 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 from ase import Atoms
 
-from aiida_pacemaker.calculations.sources import read_trajectory
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.isolated import ALONE, atom_energies
 from aiida_pacemaker.frames.theory import joined
+from aiida_pacemaker.sources.origin import TrajectoryOrigin
 
 #: Exit status where an atom has no energy.
 ERROR_ATOM_MISSING = 410
@@ -39,8 +38,9 @@ def energies_of_atoms(elements: orm.List, **trajectories: orm.TrajectoryData) ->
     energies: dict[str, float] = {}
     levels = {}
     for label, node in trajectories.items():
+        origin = TrajectoryOrigin(node)
         try:
-            reading = read_trajectory(node)
+            reading = origin.read()
         except ValueError as exception:
             return ExitCode(ERROR_ATOM_MISSING, f'`{label}`, which is {node}, cannot be read: {exception}')
         if reading.unconverged:
@@ -51,7 +51,7 @@ def energies_of_atoms(elements: orm.List, **trajectories: orm.TrajectoryData) ->
         if not (frames.n_atoms == 1).all() or frames.energy is None:
             return ExitCode(ERROR_ATOM_MISSING, f'`{label}`, which is {node}, is no labelled isolated atom')
         (element,) = frames.elements
-        level = theory_of(node)
+        level = origin.level_of_theory()
         if level is not None:
             levels[element] = level
         if np.isfinite(frames.energy).all():

@@ -17,16 +17,16 @@ from aiida_pacemaker.calculations.initial_potentials import (
     initial_potentials,
     mode_of,
 )
-from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
-from aiida_pacemaker.calculations.surveys import corrected_energies_of, shortest_of, survey_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.data.surveys import corrected_energies_of, shortest_of, survey_of
 from aiida_pacemaker.engine.basis_size import count_functions
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.short_range import use_baseline, zbl_cores
 from aiida_pacemaker.engine.survey import ENERGY_RANGE
 from aiida_pacemaker.errors import ConfigError
+from aiida_pacemaker.sources.known_frames import shared_frames
 
 
 def validate_training(inputs: Any, _: Any) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiida import orm
 
 from aiida_pacemaker.calculations.staging import trained_on
-from aiida_pacemaker.calculations.surveys import surroundings_of
+from aiida_pacemaker.data.surveys import surroundings_of
 from aiida_pacemaker.engine.potential_files import PotentialSummary, read_potential
 from aiida_pacemaker.engine.unseen import Unseen, unseen_by_matrix, unseen_in
 

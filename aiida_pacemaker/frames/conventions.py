@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ase import units
 
 Array = npt.NDArray[Any]
 
@@ -85,45 +84,8 @@ class Convention:
         return product
 
 
-#: Our own.
+#: Our own. Those of foreign programs stand beside their classes, see `aiida_pacemaker.sources`.
 EV_ASE = Convention('eV-ASE', 'eV, eV/Å, eV/Å³ with tension positive (the sign of ASE), positions in Å')
-#: `output_trajectory` of pw.x by aiida-quantumespresso. After a vc-relax it has one more of each label than of
-#: structures: those of the final scf on the output structure, which is not part of the trajectory.
-QUANTUM_ESPRESSO = Convention(
-    'quantumespresso',
-    'eV, eV/Å, GPa with compression positive, positions in Å',
-    stress_factor=-units.GPa,
-    surplus_label=True,
-)
-#: `trajectory` of aiida-vasp, the arrays of vasprun.xml. `energy_free` is what forces belong to.
-VASP = Convention(
-    'vasp',
-    'eV, eV/Å, kbar with compression positive, fractional positions',
-    energy=('energy_free', 'energy_extrapolated', 'energy_no_entropy', 'energy'),
-    stress_factor=-0.1 * units.GPa,
-    fractional=True,
-)
-#: `output_trajectory` of aiida-cp2k: its files of positions and cells are in angstrom, all else in atomic units. The
-#: energy is that of CP2K's force evaluation, with the electronic entropy.
-CP2K = Convention(
-    'cp2k',
-    'hartree, hartree/bohr, no stress, positions in Å',
-    energy=('energies', 'energy'),
-    energy_factor=units.Hartree,
-    forces_factor=units.Hartree / units.Bohr,
-)
-#: By their names.
-CONVENTIONS: dict[str, Convention] = {one.name: one for one in (EV_ASE, QUANTUM_ESPRESSO, VASP, CP2K)}
-
-
-def convention_called(name: str, among: Mapping[str, Convention] = CONVENTIONS) -> Convention:
-    """Return the convention with a name.
-
-    :raises ValueError: if there is none, with the names that there are and the nearest of them.
-    """
-    if name in among:
-        return among[name]
-    raise ValueError(unknown_name(name, among))
 
 
 def unknown_name(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from ase.data import atomic_numbers, chemical_symbols
 
-from .conventions import EV_ASE, Convention, convention_called
+from .conventions import EV_ASE, Convention
 from .table import LABELS, BoolArray, FloatArray, Frames, IntArray
 from .weights import WEIGHTS, check_weights
 
@@ -46,7 +46,7 @@ def from_arrays(
     pbc: Sequence[bool] | None,
     *,
     source_key: str,
-    convention: Convention | str = EV_ASE,
+    convention: Convention = EV_ASE,
 ) -> Frames:
     """Return the frames of a trajectory.
 
@@ -57,12 +57,10 @@ def from_arrays(
     :param symbols: of the n atoms; the name of a kind, such as `Fe1`, counts as its element.
     :param pbc: periodicity; None (trajectories stored by AiiDA before 2.8) means periodic if there are cells.
     :param source_key: key of the source of all frames.
-    :param convention: names, units, signs and coordinates of the arrays, or the name of one of
-        :data:`~aiida_pacemaker.frames.conventions.CONVENTIONS`.
-    :raises ValueError: if an array has another shape, naming it, if there is one kind of weights without the other, if
-        a symbol names no element, or if the convention is not known.
+    :param convention: names, units, signs and coordinates of the arrays.
+    :raises ValueError: if an array has another shape, naming it, if there is one kind of weights without the other, or
+        if a symbol names no element.
     """
-    convention = convention_called(convention) if isinstance(convention, str) else convention
     if 'positions' not in arrays:
         raise ValueError(f'the trajectory has no array `positions`, only {sorted(arrays)}')
     named = {'energy': next((name for name in convention.energy if name in arrays), 'energy')}

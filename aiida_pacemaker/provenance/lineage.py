@@ -15,10 +15,6 @@ from typing import Any
 import numpy as np
 from aiida import orm
 
-from aiida_pacemaker.calculations.given_sources import dataset_of as given_dataset
-from aiida_pacemaker.calculations.given_sources import node_of
-from aiida_pacemaker.calculations.sources import Source, source_key
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.frames.ase_io import info_of
@@ -26,6 +22,10 @@ from aiida_pacemaker.frames.ase_io.compression import is_pickle
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance.graph import ancestors, descendants
+from aiida_pacemaker.sources.given import dataset_of as given_dataset
+from aiida_pacemaker.sources.given import node_of
+from aiida_pacemaker.sources.origin import source_key, theory_of
+from aiida_pacemaker.sources.reading import Source
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 from aiida import orm
 from aiida.common.links import LinkType
 
-from aiida_pacemaker.calculations.given_sources import node_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.sources.registry import all_sources, has_labels
+from aiida_pacemaker.sources.given import node_of
+from aiida_pacemaker.sources.origin import has_labels
+from aiida_pacemaker.sources.registry import all_sources
 
 #: Links to what a work chain has called.
 CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)

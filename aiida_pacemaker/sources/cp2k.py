@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from aiida import orm
+from ase import units
 
-from aiida_pacemaker.frames.conventions import CP2K
+from aiida_pacemaker.frames.conventions import Convention
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.sources.base import (
     Arrays,
@@ -21,6 +22,15 @@ from aiida_pacemaker.sources.base import (
     stored_arrays,
 )
 
+#: `output_trajectory` of aiida-cp2k: its files of positions and cells are in angstrom, all else in atomic units. The
+#: energy is that of CP2K's force evaluation, with the electronic entropy.
+CP2K = Convention(
+    'cp2k',
+    'hartree, hartree/bohr, no stress, positions in Å',
+    energy=('energies', 'energy'),
+    energy_factor=units.Hartree,
+    forces_factor=units.Hartree / units.Bohr,
+)
 #: What CP2K prints where a self-consistent field has not converged, and goes on if it is told to.
 NOT_CONVERGED = 'SCF run NOT converged'
 #: Types of run in which the cell changes.

@@ -1,19 +1,13 @@
-"""Finding the class of the process that made a trajectory, or refusing what cannot be known."""
+"""The classes of the foreign processes whose trajectories are known, by their entry points."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import Any
 
-import numpy as np
-from aiida import orm
-
-from aiida_pacemaker.data.conventions import said_convention
 from aiida_pacemaker.errors import UnknownConventionError
 from aiida_pacemaker.frames.conventions import EV_ASE, Convention, unknown_name
-from aiida_pacemaker.frames.fractional import look_fractional
-from aiida_pacemaker.sources.base import TrajectorySource, stored_arrays
+from aiida_pacemaker.sources.base import TrajectorySource
 
 #: Group of the entry points; the name of each is that of the process whose trajectories its class describes.
 GROUP = 'pacemaker.sources'
@@ -21,8 +15,6 @@ GROUP = 'pacemaker.sources'
 CALCULATIONS = 'aiida.calculations:'
 #: How the types of our own processes begin, with an entry point and without.
 OWN = (f'{CALCULATIONS}pacemaker.', 'aiida_pacemaker.')
-#: How the name of the function ends in which AiiDA parses a job once more (`Parser.parse_from_node`).
-PARSING_AGAIN = 'parse_calcfunction'
 HOW_TO = 'docs/howto/bring_your_data.md'
 
 
@@ -85,51 +77,6 @@ def source_called(name: str) -> TrajectorySource:
     raise UnknownConventionError(unknown_name(name, conventions()))
 
 
-def job_behind(node: orm.Data) -> orm.CalcJobNode | None:
-    """Return the job that made a node, or whose files a parser was given to make it; None if no job did."""
-    creator: Any = node.creator
-    if isinstance(creator, orm.CalcFunctionNode) and str(creator.process_label).endswith(PARSING_AGAIN):
-        retrieved = creator.inputs.retrieved if 'retrieved' in creator.inputs else None
-        creator = None if retrieved is None else retrieved.creator
-    return creator if isinstance(creator, orm.CalcJobNode) else None
-
-
-def source_of(node: orm.TrajectoryData) -> TrajectorySource:
-    """Return the class of the process that made a trajectory.
-
-    What a trajectory says itself comes first, then the job that made it. A trajectory that no job has made, or that a
-    calculation function of whoever has made, is taken for one in our own convention, unless its arrays are those of a
-    foreign process.
-
-    :raises UnknownConventionError: if that is not known, or not certain.
-    """
-    said = said_convention(node)
-    if said is not None:
-        return source_called(said)
-    job = job_behind(node)
-    if job is not None:
-        return source_of_process(str(job.process_type))
-    certain: list[TrajectorySource] = []
-    possible: list[TrajectorySource] = []
-    for source in all_sources():
-        recognised = source.recognises(node)
-        if recognised != 'no':
-            (certain if recognised == 'yes' else possible).append(source)
-    if len(certain) == 1 and not possible:
-        return certain[0]
-    if certain or possible:
-        names = [source.convention.name for source in (*certain, *possible)]
-        raise UnknownConventionError(
-            f'no job has made it, and by its arrays {_listed(node)} it may be of {" or ".join(names)}. {_state(*names)}'
-        )
-    if _looks_fractional(node):
-        raise UnknownConventionError(
-            'no job has made it, and all of its positions are between 0 and 1, which looks like fractional '
-            f'coordinates, not angstrom. {_state("vasp")}'
-        )
-    return OWN_SOURCE
-
-
 def source_of_process(process_type: str) -> TrajectorySource:
     """Return the class of the trajectories of a type of process.
 
@@ -142,19 +89,9 @@ def source_of_process(process_type: str) -> TrajectorySource:
         return OWN_SOURCE
     raise UnknownConventionError(
         f'it was made by `{process_type.removeprefix(CALCULATIONS)}`, of which it is not known what units, signs and '
-        f'coordinates its arrays have. {_state()}. A class for its plugin makes them known once and for all, '
+        f'coordinates its arrays have. {how_to_state()}. A class for its plugin makes them known once and for all, '
         f'see {HOW_TO}'
     )
-
-
-def has_labels(node: orm.TrajectoryData) -> bool:
-    """Tell whether a trajectory has energies and forces, by the names that they have in its convention."""
-    try:
-        convention = source_of(node).convention
-    except UnknownConventionError:
-        return False
-    names = set(node.get_arraynames())
-    return convention.forces in names and bool(set(convention.energy) & names)
 
 
 def foreign(process_type: str | None) -> TrajectorySource | None:
@@ -162,7 +99,7 @@ def foreign(process_type: str | None) -> TrajectorySource | None:
     return sources_by_process().get(str(process_type))
 
 
-def _state(*names: str) -> str:
+def how_to_state(*names: str) -> str:
     """Return what a user can do: state the convention."""
     meant = ', '.join(
         f'`{name}` ({convention.about})' for name, convention in conventions().items() if name in names or not names
@@ -173,15 +110,3 @@ def _state(*names: str) -> str:
         "State the convention of its arrays with `conventions={'source_0000': ...}`, by the label of the source: "
         f'{meant}'
     )
-
-
-def _listed(node: orm.TrajectoryData) -> str:
-    return ', '.join(f'`{name}`' for name in sorted(node.get_arraynames()))
-
-
-def _looks_fractional(node: orm.TrajectoryData) -> bool:
-    arrays = stored_arrays(node)
-    pbc = node.base.attributes.get('pbc', None) or (True, True, True)
-    if 'positions' not in arrays or 'cells' not in arrays or not all(pbc):
-        return False
-    return look_fractional(np.asarray(arrays['positions']), np.asarray(arrays['cells']), node.symbols)

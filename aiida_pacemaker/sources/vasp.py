@@ -10,13 +10,22 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from aiida import orm
+from ase import units
 
 from aiida_pacemaker.frames.ase_io.convergence import unconverged
-from aiida_pacemaker.frames.conventions import VASP
+from aiida_pacemaker.frames.conventions import Convention
 from aiida_pacemaker.frames.fractional import within_unit_cube
 from aiida_pacemaker.frames.theory import Cutoffs, LevelOfTheory, Pseudopotential, Smearing
 from aiida_pacemaker.sources.base import Arrays, TrajectorySource, keywords, named, stored_arrays
 
+#: `trajectory` of aiida-vasp, the arrays of vasprun.xml. `energy_free` is what forces belong to.
+VASP = Convention(
+    'vasp',
+    'eV, eV/Å, kbar with compression positive, fractional positions',
+    energy=('energy_free', 'energy_extrapolated', 'energy_no_entropy', 'energy'),
+    stress_factor=-0.1 * units.GPa,
+    fractional=True,
+)
 #: The energy that forces belong to.
 FREE = 'energy_free'
 #: Files that tell which steps have converged, by what ASE calls their formats; the plugin keeps them.

@@ -10,7 +10,6 @@ from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.datasets import default_baseline, find_candidates, fit_reference_energies
 from aiida_pacemaker.calculations.drawing import set_aside
-from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.calculations.training_checks import complaint_about_active_set
 from aiida_pacemaker.calculations.validation import on_one_computer, options_of
 from aiida_pacemaker.engine.config import parse_config
@@ -19,6 +18,7 @@ from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.provenance.costs import core_hours
 from aiida_pacemaker.provenance.loop import quality_lines, shown_gamma
+from aiida_pacemaker.sources.known_frames import shared_frames
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.builders import LoopBuilders
 from aiida_pacemaker.workflows.calibration import calibrate

@@ -9,7 +9,6 @@ from aiida import orm
 from aiida.engine import PortNamespace, ProcessBuilder
 
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.given_sources import code_of, nodes_of
 from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -18,6 +17,7 @@ from aiida_pacemaker.engine.errors import near_miss, parse_options
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
+from aiida_pacemaker.sources.given import code_of, nodes_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin, names_of
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned

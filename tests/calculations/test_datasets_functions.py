@@ -23,7 +23,6 @@ from aiida_pacemaker.calculations.datasets import (
     fit_reference_energies,
     split_frames,
 )
-from aiida_pacemaker.calculations.known_frames import shared_frames
 from aiida_pacemaker.data import dataset as dataset_module
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.reference_energies import reference_energy
@@ -31,6 +30,7 @@ from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.hashing import hex_hashes
 from aiida_pacemaker.frames.table import COLUMNS, Frames
+from aiida_pacemaker.sources.known_frames import shared_frames
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

@@ -16,7 +16,6 @@ from aiida.manage.caching import enable_caching
 from ase import units
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations import merging
 from aiida_pacemaker.calculations.datasets import merge, merge_frames, merge_options
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data import dataset as dataset_module
@@ -25,6 +24,7 @@ from aiida_pacemaker.data.trajectories import trajectories_from_atoms
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.sources import merging
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

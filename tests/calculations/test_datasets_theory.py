@@ -23,13 +23,13 @@ from aiida_pacemaker.calculations.datasets import (
     split_frames,
 )
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import say_theory
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance import frame_origin, levels_of
+from aiida_pacemaker.sources.origin import theory_of
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
@@ -252,6 +252,16 @@ def test_trajectory_of_pw(trajectories):
     assert report['warnings'] == []
     with pytest.raises(RefusedError, match=r'kpoints_offset: not said and \[0\.5, 0\.5, 0\.5\]'):
         merge_frames(one, other)
+
+
+def test_a_level_that_is_stated_is_that_of_one_source_alone(trajectories):
+    """Another source of the level that the graph knows keeps this one."""
+    system, said = {'ecutwfc': 30}, {'creator_version': '6.7MaX'}
+    one, two = (made_by(pw_job(system, mesh(2, 2, 2), said), trajectories(start, start + 2)) for start in (0, 2))
+    stated = {'code': 'quantumespresso.pw', 'cutoffs': {'wavefunction': 500.0}}
+    levels = merge_options({'one': one, 'two': two}, levels={'one': stated})['levels']
+    assert levels['one']['cutoffs']['wavefunction'] == 500.0
+    assert levels['two']['cutoffs']['wavefunction'] == theory_of(two).cutoffs.wavefunction
 
 
 def with_hubbard(**values):

@@ -13,7 +13,6 @@ from aiida_pacemaker.baseline.model import DeltaBaseline, ZBLBaseline, ZBLPair
 from aiida_pacemaker.calculations.baseline_checks import warnings_about_reach
 from aiida_pacemaker.calculations.declarations import Declaration, declare, declared
 from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
-from aiida_pacemaker.calculations.surveys import shortest_of, survey_of
 from aiida_pacemaker.calculations.training_checks import (
     complaint_about_active_set,
     complaint_about_training,
@@ -21,6 +20,7 @@ from aiida_pacemaker.calculations.training_checks import (
 )
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.data.surveys import shortest_of, survey_of
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.survey import join, survey
 from aiida_pacemaker.frames.ase_io import from_atoms

@@ -16,7 +16,6 @@ from aiida.tools.archive import create_archive, import_archive
 
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.merging import MergeOptions, merge_sources
 from aiida_pacemaker.data import dataset as dataset_module
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import read
@@ -25,6 +24,7 @@ from aiida_pacemaker.frames.pickle_reading import read_dataset
 from aiida_pacemaker.frames.shards import write_shard
 from aiida_pacemaker.frames.table import COLUMNS, Frames
 from aiida_pacemaker.frames.trajectory import from_arrays
+from aiida_pacemaker.sources.merging import MergeOptions, merge_sources
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

@@ -13,12 +13,12 @@ from aiida.tools.archive import create_archive, import_archive
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.datasets import merge_frames
-from aiida_pacemaker.calculations.sources import read_source
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.frames.ase_io import write_extxyz
 from aiida_pacemaker.frames.hashing import frame_hashes
+from aiida_pacemaker.sources.reading import read_source
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
 B_BASIS = (FIXTURES / 'yaml2yace' / 'default' / 'output_potential.yaml').read_bytes()

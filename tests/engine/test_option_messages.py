@@ -9,11 +9,11 @@ import pytest
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.datasets import FilterOptions, SplitOptions
 from aiida_pacemaker.calculations.label_ase import AseCalculator
-from aiida_pacemaker.calculations.merge_options import MergeOptions
 from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.errors import ConfigError
+from aiida_pacemaker.sources.merge_options import MergeOptions
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 

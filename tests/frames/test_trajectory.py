@@ -7,8 +7,10 @@ from frame_cases import assert_equal, random_frames
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiida_pacemaker.frames.conventions import EV_ASE
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.trajectory import from_arrays, to_arrays
+from aiida_pacemaker.quantumespresso.convention import QUANTUM_ESPRESSO
 
 SYMBOLS = ['Mg', 'O', 'O']
 
@@ -27,7 +29,7 @@ def arrays(steps=4, extra=0):
 
 def test_our_own_arrays_are_taken_as_they_are():
     given_ = arrays()
-    frames = from_arrays(given_, SYMBOLS, (True, True, False), source_key='key', convention='eV-ASE')
+    frames = from_arrays(given_, SYMBOLS, (True, True, False), source_key='key', convention=EV_ASE)
     assert frames.n_atoms.tolist() == [3] * 4
     assert frames.numbers.tolist() == [12, 8, 8] * 4
     np.testing.assert_array_equal(frames.positions.reshape(4, 3, 3), given_['positions'])
@@ -42,7 +44,7 @@ def test_our_own_arrays_are_taken_as_they_are():
 
 def test_the_stress_of_quantum_espresso_changes_unit_and_sign():
     given_ = arrays()
-    frames = from_arrays(given_, SYMBOLS, None, source_key='key', convention='quantumespresso')
+    frames = from_arrays(given_, SYMBOLS, None, source_key='key', convention=QUANTUM_ESPRESSO)
     np.testing.assert_allclose(frames.stress, -given_['stress'] / 160.21766208, rtol=1e-7)
     np.testing.assert_allclose(frames.stress, -given_['stress'] * GPa, rtol=1e-15)
     np.testing.assert_array_equal(frames.energy, given_['energy'])
@@ -50,16 +52,16 @@ def test_the_stress_of_quantum_espresso_changes_unit_and_sign():
 
 def test_the_last_label_of_a_variable_cell_relaxation_is_not_given_to_the_last_frame():
     given_ = arrays(extra=1)
-    frames = from_arrays(given_, SYMBOLS, None, source_key='key', convention='quantumespresso')
+    frames = from_arrays(given_, SYMBOLS, None, source_key='key', convention=QUANTUM_ESPRESSO)
     assert len(frames) == 4
     np.testing.assert_array_equal(frames.energy, given_['energy'][:4])
     np.testing.assert_array_equal(frames.forces.reshape(4, 3, 3), given_['forces'][:4])
     np.testing.assert_allclose(frames.stress, -given_['stress'][:4] * GPa)
     with pytest.raises(ValueError, match=r'the array `energy` of the trajectory has shape \(5,\), \(4,\) is needed'):
-        from_arrays(given_, SYMBOLS, None, source_key='key', convention='eV-ASE')
+        from_arrays(given_, SYMBOLS, None, source_key='key', convention=EV_ASE)
 
 
-@pytest.mark.parametrize('convention', ['eV-ASE', 'quantumespresso'])
+@pytest.mark.parametrize('convention', [EV_ASE, QUANTUM_ESPRESSO])
 @pytest.mark.parametrize(
     ('name', 'shape', 'needed'),
     [
@@ -113,11 +115,6 @@ def test_kinds_count_as_their_elements():
 def test_what_names_no_element_is_refused(symbol):
     with pytest.raises(ValueError, match='neither a chemical symbol nor one with a number behind it'):
         from_arrays(arrays(), ['Mg', 'O', symbol], None, source_key='key')
-
-
-def test_an_unknown_convention_is_refused():
-    with pytest.raises(ValueError, match=r"the convention is 'vsap', one of \[.* did you mean 'vasp'"):
-        from_arrays(arrays(), SYMBOLS, None, source_key='key', convention='vsap')
 
 
 @given(seed=st.integers(0, 10**6), n_frames=st.integers(0, 12), labelled=st.booleans())

@@ -44,9 +44,9 @@ def vasp(**more):
     here='refused until its convention is stated (`conventions`) or its plugin has a class',
     ends='`RefusedError`, 410',
 )
-def test_the_trajectory_of_an_unknown_job_is_refused_until_its_convention_is_stated(job, trajectory):
-    node = trajectory(['Si', 'Si'], plain())
-    job('siesta.siesta', outputs={'output_trajectory': node})
+def test_the_trajectory_of_an_unknown_job_is_refused_until_its_convention_is_stated(foreign_job, foreign_trajectory):
+    node = foreign_trajectory(['Si', 'Si'], plain())
+    foreign_job('siesta.siesta', outputs={'output_trajectory': node})
     for options in ({}, {'labelled': False}):
         with pytest.raises(RefusedError, match=r'made by `siesta\.siesta`(.|\n)*conventions(.|\n)*`vasp`(.|\n)*class'):
             merge_frames(node, **options)
@@ -58,29 +58,29 @@ def test_the_trajectory_of_an_unknown_job_is_refused_until_its_convention_is_sta
         merge_frames(node, conventions={'source_0001': 'eV-ASE'})
 
 
-def test_what_a_trajectory_says_itself_comes_first(job, trajectory):
+def test_what_a_trajectory_says_itself_comes_first(foreign_job, foreign_trajectory):
     """So a job of a user's own can label, whatever its plugin is called."""
-    node = trajectory(['Si', 'Si'], plain())
+    node = foreign_trajectory(['Si', 'Si'], plain())
     say_convention(node, 'eV-ASE')
-    job('mypackage.label', outputs={'labelled': node})
+    foreign_job('mypackage.label', outputs={'labelled': node})
     assert merge_frames(node)[0].get_energies().tolist() == [-8.0]
 
 
-def test_functions_of_users_are_in_our_convention(trajectory):
+def test_functions_of_users_are_in_our_convention(foreign_trajectory):
     @calcfunction
     def label(energy):
-        return trajectory(['Si', 'Si'], plain(energy=np.array([energy.value])))
+        return foreign_trajectory(['Si', 'Si'], plain(energy=np.array([energy.value])))
 
     assert merge_frames(label(orm.Float(-7.0)))[0].get_energies().tolist() == [-7.0]
 
 
-def test_vasp_by_its_job(job, trajectory):
-    node = trajectory(['Si', 'Si'], vasp(electronic_steps=np.array([60])), pbc=None)
+def test_vasp_by_its_job(foreign_job, foreign_trajectory):
+    node = foreign_trajectory(['Si', 'Si'], vasp(electronic_steps=np.array([60])), pbc=None)
     kpoints = orm.KpointsData()
     kpoints.set_kpoints_mesh([4, 4, 4])
     incar = {'encut': 400, 'ismear': 0, 'sigma': 0.05, 'gga': 'PE', 'NELM': 60, 'ediff': 1e-6, 'prec': 'accurate'}
     misc = orm.Dict({'run_stats': {'elapsed_time': 7200.0}, 'version': '6.4.2', 'run_status': {}})
-    made = job(
+    made = foreign_job(
         'vasp.vasp',
         inputs={'parameters': orm.Dict(incar), 'kpoints': kpoints},
         outputs={'trajectory': node, 'misc': misc},
@@ -100,50 +100,50 @@ def test_vasp_by_its_job(job, trajectory):
     assert core_hours(made)['total'] == pytest.approx(16.0)
 
 
-def test_vasp_without_the_energy_that_forces_belong_to(job, trajectory):
+def test_vasp_without_the_energy_that_forces_belong_to(foreign_job, foreign_trajectory):
     arrays = vasp()
     del arrays['energy_free']
-    node = trajectory(['Si', 'Si'], arrays)
-    job('vasp.vasp', outputs={'trajectory': node})
+    node = foreign_trajectory(['Si', 'Si'], arrays)
+    foreign_job('vasp.vasp', outputs={'trajectory': node})
     dataset, report = merge_frames(node)
     assert dataset.get_energies().tolist() == [-10.8]
     assert '`energy_extrapolated`, which is not what the forces are the derivative of' in report['warnings'][0]
 
 
 @pytest.mark.parametrize('status', [{'contains_nelm_breach': True}, {'electronic_converged': False}])
-def test_vasp_says_that_something_is_not_converged(job, trajectory, status):
+def test_vasp_says_that_something_is_not_converged(foreign_job, foreign_trajectory, status):
     """By default its parser does not keep the numbers of electronic steps: there is 1 for each."""
-    node = trajectory(['Si', 'Si'], vasp(electronic_steps=np.array([1])))
-    job('vasp.vasp', outputs={'trajectory': node, 'misc': orm.Dict({'run_status': status})})
+    node = foreign_trajectory(['Si', 'Si'], vasp(electronic_steps=np.array([1])))
+    foreign_job('vasp.vasp', outputs={'trajectory': node, 'misc': orm.Dict({'run_status': status})})
     with pytest.raises(RefusedError, match='vasp'):
         merge_frames(node)
     assert merge_frames(node, allow_unconverged=True)[0].n_frames == 1
 
 
-def test_vasp_prints_how_many_electronic_steps_each_step_took(job, trajectory):
+def test_vasp_prints_how_many_electronic_steps_each_step_took(foreign_job, foreign_trajectory):
     step = '<calculation>{}</calculation>'
     text = '<i type="int" name="NELM">  2</i>' + step.format('<scstep>' * 2) + step.format('<scstep>')
     retrieved = orm.FolderData()
     retrieved.base.repository.put_object_from_bytes(text.encode(), 'vasprun.xml')
     arrays = {name: np.concatenate([values] * 2) for name, values in vasp(electronic_steps=np.array([1])).items()}
-    node = trajectory(['Si', 'Si'], arrays)
-    job('vasp.vasp', outputs={'trajectory': node, 'retrieved': retrieved})
+    node = foreign_trajectory(['Si', 'Si'], arrays)
+    foreign_job('vasp.vasp', outputs={'trajectory': node, 'retrieved': retrieved})
     with pytest.raises(
         RefusedError, match=r'1 of 2 frames(.|\n)*frame 0(.|\n)*all 2 electronic steps that NELM allows'
     ):
         merge_frames(node)
 
 
-def test_vasp_by_its_arrays(trajectory):
-    assert merge_frames(trajectory(['Si', 'Si'], vasp()))[0].get_energies().tolist() == [-10.9]
+def test_vasp_by_its_arrays(foreign_trajectory):
+    assert merge_frames(foreign_trajectory(['Si', 'Si'], vasp()))[0].get_energies().tolist() == [-10.9]
     for arrays in (vasp() | {'energy': np.array([-10.8])}, vasp() | {'positions': plain()['positions']}):
         with pytest.raises(RefusedError, match=r'may be of vasp(.|\n)*conventions'):
-            merge_frames(trajectory(['Si', 'Si'], arrays))
+            merge_frames(foreign_trajectory(['Si', 'Si'], arrays))
 
 
-def test_positions_that_look_fractional(trajectory):
+def test_positions_that_look_fractional(foreign_trajectory):
     arrays = plain(positions=vasp()['positions'])
-    node = trajectory(['Si', 'Si'], arrays)
+    node = foreign_trajectory(['Si', 'Si'], arrays)
     with pytest.raises(RefusedError, match=r'looks like fractional(.|\n)*`vasp`'):
         merge_frames(node, labelled=False)
     pool, _ = merge_frames(node, labelled=False, conventions={'source_0000': 'vasp'})
@@ -162,7 +162,7 @@ def cp2k_inputs(structure, **motion):
     return {'parameters': orm.Dict(parameters), 'structure': orm.StructureData(ase=structure)}
 
 
-def test_cp2k_by_its_job(job, trajectory):
+def test_cp2k_by_its_job(foreign_job, foreign_trajectory):
     """Without a file of cells AiiDA notes no periodicity; the cell of the input is that of all frames."""
     molecule = Atoms('H2', positions=[[0, 0, 0], [0, 0, 0.75]], cell=[10] * 3, pbc=True)
     arrays = {
@@ -170,9 +170,9 @@ def test_cp2k_by_its_job(job, trajectory):
         'energies': np.array([-0.25, -0.26]),
         'forces': np.array([[[0, 0, 0.01], [0, 0, -0.01]]] * 2),
     }
-    node = trajectory(['H', 'H'], arrays, pbc=[False] * 3)
+    node = foreign_trajectory(['H', 'H'], arrays, pbc=[False] * 3)
     said = orm.Dict({'motion_step_info': {'scf_converged': [True, False]}, 'cp2k_version': 9.1})
-    job('cp2k', inputs=cp2k_inputs(molecule), outputs={'output_trajectory': node, 'output_parameters': said})
+    foreign_job('cp2k', inputs=cp2k_inputs(molecule), outputs={'output_trajectory': node, 'output_parameters': said})
     with pytest.raises(RefusedError, match=r'frame 1(.|\n)*SCF run NOT converged'):
         merge_frames(node, require_stress=False)
     dataset, _ = merge_frames(node, require_stress=False, max_failed_fraction=0.5)
@@ -193,18 +193,18 @@ def test_cp2k_by_its_job(job, trajectory):
         ({'MD': {'ENSEMBLE': 'NPT_I'}}, 'CP2K has printed no cells'),
     ],
 )
-def test_cp2k_that_cannot_be_read(job, trajectory, motion, message):
+def test_cp2k_that_cannot_be_read(foreign_job, foreign_trajectory, motion, message):
     molecule = Atoms('H2', positions=[[0, 0, 0], [0, 0, 0.75]], cell=[10] * 3, pbc=True)
-    node = trajectory(['H', 'H'], {'positions': molecule.positions[None], 'energies': [-0.25]}, pbc=[False] * 3)
-    job('cp2k', inputs=cp2k_inputs(molecule, **motion), outputs={'output_trajectory': node})
+    node = foreign_trajectory(['H', 'H'], {'positions': molecule.positions[None], 'energies': [-0.25]}, pbc=[False] * 3)
+    foreign_job('cp2k', inputs=cp2k_inputs(molecule, **motion), outputs={'output_trajectory': node})
     with pytest.raises(RefusedError, match=message):
         merge_frames(node, require_stress=False)
 
 
-def test_energies_alone_do_not_tell_cp2k(trajectory):
+def test_energies_alone_do_not_tell_cp2k(foreign_trajectory):
     arrays = plain()
     arrays['energies'] = arrays.pop('energy')
-    node = trajectory(['Si', 'Si'], arrays)
+    node = foreign_trajectory(['Si', 'Si'], arrays)
     with pytest.raises(RefusedError, match=r'may be of cp2k(.|\n)*hartree'):
         merge_frames(node)
     dataset, _ = merge_frames(node, conventions={'source_0000': 'cp2k'})
@@ -224,13 +224,13 @@ class _EntryPoint:
         return Rydbergs
 
 
-def test_a_class_of_another_package_makes_its_plugin_known(job, trajectory, monkeypatch):
+def test_a_class_of_another_package_makes_its_plugin_known(foreign_job, foreign_trajectory, monkeypatch):
     known = registry.entry_points(group=registry.GROUP)
     monkeypatch.setattr(registry, 'entry_points', lambda group: [*known, _EntryPoint()])
     registry.sources_by_process.cache_clear()
     try:
-        node = trajectory(['Si', 'Si'], plain())
-        job('mypackage.program', outputs={'output_trajectory': node})
+        node = foreign_trajectory(['Si', 'Si'], plain())
+        foreign_job('mypackage.program', outputs={'output_trajectory': node})
         assert merge_options({'one': node})['conventions'] == {'one': 'rydbergs'}
         dataset, _ = merge_frames(node)
         assert dataset.get_energies()[0] == pytest.approx(-8 * RYDBERG)

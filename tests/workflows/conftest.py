@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 from aiida import orm
-from aiida_pseudo.data.pseudo.upf import UpfData
-from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -54,28 +52,3 @@ def training_inputs(narrow, reference_energies):
         'reference_energies': orm.Dict(reference_energies),
         'max_epochs': orm.Int(6),
     }
-
-
-@pytest.fixture
-def pw_code_that_is_not_run(aiida_computer_local):
-    """Return a code of pw.x where there may be none."""
-    code = orm.InstalledCode(
-        label='pw',
-        computer=aiida_computer_local(),
-        filepath_executable='/usr/bin/true',
-        default_calc_job_plugin='quantumespresso.pw',
-    )
-    return code.store()
-
-
-@pytest.fixture
-def pseudo_family_that_is_not_read(aiida_profile, tmp_path):
-    """Return a family of Al and Si without cutoffs, made of files that pw.x could not read."""
-    label = 'bare'
-    found = orm.QueryBuilder().append(CutoffsPseudoPotentialFamily, filters={'label': label}).first(flat=True)
-    if found is not None:
-        return found
-    for element in ('Al', 'Si'):
-        header = f'<UPF version="2.0.1"><PP_HEADER\nelement="{element}"\nz_valence="4.0"\n/></UPF>'
-        (tmp_path / f'{element}.upf').write_text(header)
-    return CutoffsPseudoPotentialFamily.create_from_folder(tmp_path, label, pseudo_type=UpfData)

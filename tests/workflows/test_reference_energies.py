@@ -10,9 +10,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.calculations.datasets import merge_frames
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
+from aiida_pacemaker.sources.origin import theory_of
 from aiida_pacemaker.workflows.label_ase import AseLabelWorkChain
 from aiida_pacemaker.workflows.reference_energies import PaceReferenceEnergiesWorkChain
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from aiida_pacemaker.calculations.atoms_aside import AtomsAside
-from aiida_pacemaker.calculations.known_frames import KnownFrames, part_of_dataset, part_of_frames
-from aiida_pacemaker.calculations.label_checks import LabelWatch
-from aiida_pacemaker.calculations.level_checks import LevelBook
-from aiida_pacemaker.calculations.merge_options import BASE, MergeOptions
-from aiida_pacemaker.calculations.sources import RawSource, Source, read_source
-from aiida_pacemaker.calculations.theory import theory_of
-from aiida_pacemaker.calculations.weight_checks import WeightBook
 from aiida_pacemaker.data.agreement import add_sources
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.theory import said_theory
-from aiida_pacemaker.frames.ase_io.apart import FileReader
 from aiida_pacemaker.frames.checks import Reason, Refusal, check, enforce
 from aiida_pacemaker.frames.merging import deduplicate, differing_labels
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.sources.atoms_aside import AtomsAside
+from aiida_pacemaker.sources.known_frames import KnownFrames, part_of_dataset, part_of_frames
+from aiida_pacemaker.sources.label_checks import LabelWatch
+from aiida_pacemaker.sources.level_checks import LevelBook
+from aiida_pacemaker.sources.merge_options import BASE, MergeOptions
+from aiida_pacemaker.sources.reading import RawSource, Source, SourceFrames, read_sources
+from aiida_pacemaker.sources.weight_checks import WeightBook
 
 #: How many near duplicates, and how many isolated atoms, a report lists.
 LISTED = 100
+
+
+@dataclass(frozen=True)
+class Giver:
+    """Who has given frames: the label of the source, the uuid of its node, the level of theory where it is known."""
+
+    label: str
+    uuid: str
+    level: LevelOfTheory | None
 
 
 @dataclass
@@ -92,67 +98,37 @@ class Merger:
                     self.new.append(frames)
             first += shard['n_frames']
 
-    def take_others(self, nodes: Mapping[str, RawSource]) -> None:
+    def take_others(self, sources: Iterable[SourceFrames]) -> None:
         """Add the frames of trajectories and files that are good and new, all at once.
 
         Looking up what is known costs as much for one frame as for thousands, and there may be thousands of nodes.
-
-        :raises ValueError: naming the source, if one cannot be read.
         """
         parts: list[tuple[str, Frames]] = []
         origins: list[dict[str, Any]] = []
-        by_key: dict[str, list[tuple[str, RawSource]]] = {}
-        for label, node, reading in self.read(nodes):
+        by_key: dict[str, list[Giver]] = {}
+        for source in sources:
+            label, reading = source.label, source.reading
             self.warnings += [f'{label}: {warning}' for warning in reading.warnings]
             frames = reading.frames.with_generation(self.options.generation or 0)
             good, origin = self.good_ones(label, frames, reading=reading)
-            for keys in self.atoms.claim(dict.fromkeys(frames.source_keys, str(node.uuid))):
-                self.book.enter(label, keys, {}, self.level_of(label, node))
+            for keys in self.atoms.claim(dict.fromkeys(frames.source_keys, source.uuid)):
+                self.book.enter(label, keys, {}, source.level)
             if len(good):
                 parts.append((label, good))
                 origins += origin
-                by_key.setdefault(good.source_of(0), []).append((label, node))
+                by_key.setdefault(good.source_of(0), []).append(Giver(label, source.uuid, source.level))
         if parts:
             frames = self.new_ones(Frames.concatenate(self.weights.of_others(parts)), origins)
             for key in frames.source_keys:
-                label, node = by_key[key][0]
-                self.sources.setdefault(key, node.uuid)
-                self.book.enter(label, [key], {}, self.level_of(label, node))
+                giver = by_key[key][0]
+                self.sources.setdefault(key, giver.uuid)
+                self.book.enter(giver.label, [key], {}, giver.level)
             self.new.append(frames)
             entered = set(frames.source_keys)
             # Of nodes with equal content only the first has given frames, but all of them say what their labels are.
             for key, twins in by_key.items():
-                for label, node in twins[key in entered :] if key in self.book.levels else ():
-                    level = self.level_of(label, node)
-                    self.book.compare(label, {} if level is None else {key: level})
-
-    def read(self, nodes: Mapping[str, RawSource]) -> Iterator[tuple[str, RawSource, Reading]]:
-        """Iterate over trajectories and files with their frames, read as the options say.
-
-        :raises ValueError: naming the source, if one cannot be read.
-        """
-        options = self.options
-        with FileReader() as reader:
-            for label, node in nodes.items():
-                try:
-                    reading = read_source(
-                        node,
-                        options.conventions.get(label),
-                        options.keys_of(label),
-                        labelled=None if options.labelled else False,
-                        file_format=options.format_of(label, getattr(node, 'filename', '')),
-                        reader=reader,
-                    )
-                except ValueError as exception:
-                    raise ValueError(f'{label}, which is {node}, cannot be merged: {exception}') from exception
-                yield label, node, reading
-
-    def level_of(self, label: str, node: RawSource) -> LevelOfTheory | None:
-        """Return the level of theory of a trajectory or of a file: what it says itself comes first.
-
-        :raises ValueError: if what it says is no level of theory.
-        """
-        return said_theory(node) or self.options.level_of(label) or theory_of(node)
+                for twin in twins[key in entered :] if key in self.book.levels else ():
+                    self.book.compare(twin.label, {} if twin.level is None else {key: twin.level})
 
     def good_ones(
         self, label: str, frames: Frames, first: int = 0, reading: Reading | None = None
@@ -160,6 +136,7 @@ class Merger:
         """Return the frames of one part that are good and where each is from, and remember why the others are not.
 
         :param label: label of the source.
+        :param frames: of the generation that they join in.
         :param first: position in the source of the first frame.
         :param reading: what else is known of these frames.
         """
@@ -167,8 +144,6 @@ class Merger:
         self.n_given += len(frames)
         if not options.labelled:
             frames = frames.without_labels()
-        if options.generation is not None:
-            frames = frames.with_generation(options.generation)
         refusals = check(
             frames,
             elements=options.elements,
@@ -320,7 +295,7 @@ def merge_sources(
             merger.take_dataset(label, node)
         else:
             others[label] = node
-    merger.take_others(others)
+    merger.take_others(read_sources(others, options))
     if base is not None and base.labelled and merger.new:
         # A part of it is enough to tell what its energies are like.
         merger.labels.compare_with(base.get_shard(base.shards[0]['name']))

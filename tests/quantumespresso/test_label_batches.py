@@ -18,8 +18,8 @@ from ase.units import GPa
 from aiida_pacemaker.calculations.datasets import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.workflows import label_quantumespresso
-from aiida_pacemaker.workflows.label_quantumespresso import QuantumEspressoLabelWorkChain
+from aiida_pacemaker.quantumespresso import label as label_quantumespresso
+from aiida_pacemaker.quantumespresso.label import QuantumEspressoLabelWorkChain
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

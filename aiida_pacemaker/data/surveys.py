@@ -26,7 +26,7 @@ FINGERPRINTS = 1024
 
 
 @dataclass(frozen=True)
-class _Shard:
+class Shard:
     """A shard, which is known by its name whatever dataset it is in."""
 
     name: str
@@ -35,18 +35,18 @@ class _Shard:
 
 def survey_of(dataset: PaceDatasetData, cutoff: float) -> Survey:
     """Return the numbers of a dataset for a cutoff in angstrom."""
-    return join(_survey(_Shard(shard['name'], dataset), cutoff) for shard in dataset.shards)
+    return join(_survey(Shard(shard['name'], dataset), cutoff) for shard in dataset.shards)
 
 
 def shortest_of(dataset: PaceDatasetData, within: float) -> dict[tuple[str, str], float]:
     """Return the shortest distance in angstrom of each pair of elements that comes closer than a limit."""
-    return join_distances(_shortest(_Shard(shard['name'], dataset), within) for shard in dataset.shards)
+    return join_distances(_shortest(Shard(shard['name'], dataset), within) for shard in dataset.shards)
 
 
 def baseline_energies_of(dataset: PaceDatasetData, baseline: DeltaBaseline) -> FloatArray:
     """Return the energies of the subtracted terms of a baseline in eV/atom, in the order of the frames."""
     parameters = json.dumps(baseline.model_dump(mode='json'), sort_keys=True)
-    return np.concatenate([_of_baseline(_Shard(shard['name'], dataset), parameters) for shard in dataset.shards])
+    return np.concatenate([_of_baseline(Shard(shard['name'], dataset), parameters) for shard in dataset.shards])
 
 
 def label_spread_of(dataset: PaceDatasetData) -> float:
@@ -54,7 +54,7 @@ def label_spread_of(dataset: PaceDatasetData) -> float:
 
     One energy for each element, by least squares, is taken off first.
     """
-    parts = [_labels(_Shard(shard['name'], dataset)) for shard in dataset.shards]
+    parts = [_labels(Shard(shard['name'], dataset)) for shard in dataset.shards]
     fitted = fit_energies(parts)
     rest = [
         (energy - counts @ np.array([fitted[element] for element in elements])) / counts.sum(axis=1)
@@ -70,12 +70,12 @@ def surroundings_of(dataset: PaceDatasetData, cutoffs: Mapping[tuple[str, str], 
     :param cutoffs: how far an atom sees its neighbours in angstrom, keyed by the symbols of the two.
     """
     key = tuple(sorted(cutoffs.items()))
-    return frozenset().union(*(_surroundings(_Shard(shard['name'], dataset), key) for shard in dataset.shards))
+    return frozenset().union(*(_surroundings(Shard(shard['name'], dataset), key) for shard in dataset.shards))
 
 
 def fingerprints_of(dataset: PaceDatasetData) -> Fingerprints:
     """Return the fingerprints of all frames of a dataset, by which near duplicates are found."""
-    return Fingerprints.concatenate([_fingerprints(_Shard(shard['name'], dataset)) for shard in dataset.shards])
+    return Fingerprints.concatenate([_fingerprints(Shard(shard['name'], dataset)) for shard in dataset.shards])
 
 
 def corrected_energies_of(
@@ -83,27 +83,27 @@ def corrected_energies_of(
 ) -> FloatArray:
     """Return the energies that the engine is to fit in eV/atom, in the order of the frames."""
     parameters = json.dumps([baseline.model_dump(mode='json'), dict(energies)], sort_keys=True)
-    return np.concatenate([_corrected(_Shard(shard['name'], dataset), parameters) for shard in dataset.shards])
+    return np.concatenate([_corrected(Shard(shard['name'], dataset), parameters) for shard in dataset.shards])
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _survey(shard: _Shard, cutoff: float) -> Survey:
+def _survey(shard: Shard, cutoff: float) -> Survey:
     return survey(shard.dataset.get_shard(shard.name), cutoff)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _shortest(shard: _Shard, within: float) -> Distances:
+def _shortest(shard: Shard, within: float) -> Distances:
     return shortest_distances(shard.dataset.get_shard(shard.name), within)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _of_baseline(shard: _Shard, parameters: str) -> FloatArray:
+def _of_baseline(shard: Shard, parameters: str) -> FloatArray:
     frames = shard.dataset.get_shard(shard.name)
     energies: FloatArray = evaluate(DeltaBaseline.model_validate_json(parameters), frames).energy / frames.n_atoms
     return energies
 
 
-def _labels(shard: _Shard) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
+def _labels(shard: Shard) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
     frames = shard.dataset.get_shard(shard.name)
     if frames.energy is None:
         raise ValueError(f'{shard.dataset} has no labels')
@@ -111,16 +111,16 @@ def _labels(shard: _Shard) -> tuple[tuple[str, ...], FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _surroundings(shard: _Shard, cutoffs: tuple[tuple[tuple[str, str], float], ...]) -> frozenset[Surroundings]:
+def _surroundings(shard: Shard, cutoffs: tuple[tuple[tuple[str, str], float], ...]) -> frozenset[Surroundings]:
     return all_surroundings(shard.dataset.get_shard(shard.name), dict(cutoffs))
 
 
 @lru_cache(maxsize=FINGERPRINTS)
-def _fingerprints(shard: _Shard) -> Fingerprints:
+def _fingerprints(shard: Shard) -> Fingerprints:
     return fingerprints(shard.dataset.get_shard(shard.name))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _corrected(shard: _Shard, parameters: str) -> FloatArray:
+def _corrected(shard: Shard, parameters: str) -> FloatArray:
     baseline, energies = json.loads(parameters)
     return corrected_energies(shard.dataset.get_shard(shard.name), DeltaBaseline.model_validate(baseline), energies)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, while_
 from aiida.orm import to_aiida_type
 
-from aiida_pacemaker.calculations.label_quantumespresso import (
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.provenance.costs import cores_of, seconds_told_by
+from aiida_pacemaker.quantumespresso.functions import (
     NOT_PERIODIC,
     WRONG_RESULT,
     collect_labels,
     list_failures,
     structure_of_frame,
 )
-from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.provenance.costs import cores_of, seconds_told_by
-from aiida_pacemaker.workflows.quantumespresso import base_work_chain, complaint_about_inputs, inputs_for
+from aiida_pacemaker.quantumespresso.inputs import base_work_chain, complaint_about_inputs, inputs_for
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
 
@@ -127,8 +128,7 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
 
     def setup(self) -> None:
         """Find out which frames can be calculated."""
-        frames = self.inputs.dataset.get_frames()
-        periodic = frames.pbc.all(axis=1)
+        periodic = np.concatenate([frames.pbc.all(axis=1) for frames in self.inputs.dataset.iterate()])
         #: The kind of the reason and its message, by the position of the frame.
         self.ctx.failures = {
             str(index): [
@@ -136,10 +136,10 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
                 'the frame is not periodic in all three directions, which pw.x needs: put it into a cell with enough '
                 'vacuum and make that periodic',
             ]
-            for index in range(len(frames))
+            for index in range(len(periodic))
             if not periodic[index]
         }
-        self.ctx.left = [index for index in range(len(frames)) if periodic[index]]
+        self.ctx.left = [index for index in range(len(periodic)) if periodic[index]]
         self.ctx.batch = []
         self.ctx.n_batches = 0
         self.ctx.n_labelled = 0

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from aiida_pacemaker.calculations.surveys import fingerprints_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.surveys import fingerprints_of
 from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray
 from aiida_pacemaker.frames.merging import Deduplication, differing_labels
 from aiida_pacemaker.frames.near_duplicates import Fingerprints, Pair, fingerprints, matching_atoms, near_pairs

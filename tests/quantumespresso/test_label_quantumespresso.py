@@ -13,14 +13,14 @@ from ase import units
 from ase.build import bulk
 
 from aiida_pacemaker.calculations.datasets import merge_frames
-from aiida_pacemaker.calculations.label_quantumespresso import collect_labels
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.hashing import hex_hashes
 from aiida_pacemaker.provenance import frame_origin, levels_of
-from aiida_pacemaker.workflows import quantumespresso
-from aiida_pacemaker.workflows.label_quantumespresso import QuantumEspressoLabelWorkChain
+from aiida_pacemaker.quantumespresso import inputs as quantumespresso
+from aiida_pacemaker.quantumespresso.functions import collect_labels
+from aiida_pacemaker.quantumespresso.label import QuantumEspressoLabelWorkChain
+from aiida_pacemaker.sources.origin import theory_of
 from aiida_pacemaker.workflows.plugins import process_from
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')

@@ -1,21 +1,25 @@
-"""Reading the frames of the nodes that datasets are merged from."""
+"""Reading the nodes that datasets are merged from: each once, its frames together with their level of theory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiida import orm
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.theory import said_theory
 from aiida_pacemaker.data.trajectories import FOUND, REMARKS
 from aiida_pacemaker.frames.ase_io.apart import FileReader
 from aiida_pacemaker.frames.ase_io.compression import is_pickle, plain_name
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickle_reading import read_dataset, said_of_columns
 from aiida_pacemaker.frames.reading import Reading
-from aiida_pacemaker.sources.registry import foreign, job_behind, source_called, source_of
+from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.sources.merge_options import MergeOptions
+from aiida_pacemaker.sources.origin import TrajectoryOrigin, source_key
 
 RawSource = orm.TrajectoryData | orm.SinglefileData
 Source = RawSource | PaceDatasetData
@@ -43,41 +47,51 @@ ADVICE = {
 }
 
 
-def source_key(node: Source) -> str:
-    """Return the key under which the frames of a node say where they are from: a hash of its content.
+@dataclass(frozen=True, eq=False)
+class SourceFrames:
+    """What one trajectory or file gives to a merge. Nothing more is asked of the node.
 
-    A uuid would make equal data unequal, and caching impossible.
+    :param label: label of the source.
+    :param uuid: of the node.
+    :param reading: its frames, and what is to be said of them.
+    :param level: the level of theory of their labels, None if it is not known.
     """
-    return str(node.base.caching.compute_hash())
+
+    label: str
+    uuid: str
+    reading: Reading
+    level: LevelOfTheory | None
 
 
-def convention_of(node: orm.TrajectoryData) -> str:
-    """Return the name of the convention of a trajectory, as the process that made it has it.
+def read_sources(nodes: Mapping[str, RawSource], options: MergeOptions) -> Iterator[SourceFrames]:
+    """Iterate over trajectories and files, each read once as the options say.
 
-    :raises UnknownConventionError: if that is not known.
+    One is in memory at a time: there may be thousands, of whose frames only those that are good and new are kept.
+
+    :param nodes: by the labels of the sources.
+    :raises ValueError: naming the source, if one cannot be read, or if what it says of itself is no level of theory.
     """
-    return source_of(node).convention.name
-
-
-def read_trajectory(node: orm.TrajectoryData, convention: str | None = None, *, labelled: bool = True) -> Reading:
-    """Return the frames of a trajectory, and what is to be said of them; labels that it does not have are NaN.
-
-    :param convention: name of the convention of its arrays; by default that of the process that made it. Which label
-        belongs to which structure is asked of that process in any case.
-    :param labelled: whether labels are wanted; if not, nothing that is wrong with them matters.
-    :raises ValueError: if it cannot be read.
-    """
-    job = job_behind(node)
-    made_by = None if job is None else foreign(job.process_type)
-    stated = source_of(node) if convention is None else source_called(convention)
-    reader = made_by or stated
-    return reader.read(
-        node,
-        None if made_by is None else job,
-        source_key=source_key(node),
-        convention=stated.convention,
-        labelled=labelled,
-    )
+    with FileReader() as reader:
+        for label, node in nodes.items():
+            origin = TrajectoryOrigin(node) if isinstance(node, orm.TrajectoryData) else None
+            labelled = None if options.labelled else False
+            try:
+                if origin is not None:
+                    keys, convention = options.keys_of(label), options.conventions.get(label)
+                    reading = read_trajectory(origin, convention, keys, labelled=labelled)
+                else:
+                    reading = read_source(
+                        node,
+                        keys=options.keys_of(label),
+                        labelled=labelled,
+                        file_format=options.format_of(label, getattr(node, 'filename', '')),
+                        reader=reader,
+                    )
+            except ValueError as exception:
+                raise ValueError(f'{label}, which is {node}, cannot be merged: {exception}') from exception
+            stated = options.level_of(label)
+            level = (said_theory(node) or stated) if origin is None else origin.level_of_theory(stated)
+            yield SourceFrames(label, str(node.uuid), reading, level)
 
 
 def read_file(
@@ -120,16 +134,34 @@ def read_source(
     :raises ValueError: if it does not hold what it should.
     """
     if isinstance(node, orm.TrajectoryData):
-        _check_arrays(node, keys)
-        reading = read_trajectory(node, convention, labelled=labelled is not False)
-        remarks = tuple(node.base.attributes.get(REMARKS, None) or ()) if labelled is not False else ()
-        found = node.base.attributes.get(FOUND, None)
-        missing = reading.missing if found is None else dict.fromkeys(range(len(reading.frames)), found)
-        return replace(reading, warnings=(*reading.warnings, *remarks), missing=missing)
+        return read_trajectory(TrajectoryOrigin(node), convention, keys, labelled=labelled)
     complaint = complaint_about_source(node)
     if complaint is not None:
         raise ValueError(complaint)
     return read_file(node, keys, labelled=labelled, file_format=file_format, reader=reader)
+
+
+def read_trajectory(
+    origin: TrajectoryOrigin,
+    convention: str | None = None,
+    keys: LabelKeys | None = None,
+    *,
+    labelled: bool | None = None,
+) -> Reading:
+    """Return the frames of a trajectory, and what is to be said of them, with the remarks that it was stored with.
+
+    :param convention: name of the convention of its arrays; by default that of the process that made it.
+    :param keys: names of labels in files, which no array of the trajectory may have.
+    :param labelled: False if its labels are not wanted.
+    :raises ValueError: if it does not hold what it should.
+    """
+    _check_arrays(origin.node, keys)
+    reading = origin.read(convention, labelled=labelled is not False)
+    attributes = origin.node.base.attributes
+    remarks = tuple(attributes.get(REMARKS, None) or ()) if labelled is not False else ()
+    found = attributes.get(FOUND, None)
+    missing = reading.missing if found is None else dict.fromkeys(range(len(reading.frames)), found)
+    return replace(reading, warnings=(*reading.warnings, *remarks), missing=missing)
 
 
 def _check_arrays(node: orm.TrajectoryData, keys: LabelKeys | None) -> None:

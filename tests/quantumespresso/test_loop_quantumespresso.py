@@ -12,8 +12,8 @@ from aiida_pacemaker.calculations.datasets import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.provenance import levels_of, remains_of
+from aiida_pacemaker.quantumespresso.label import QuantumEspressoLabelWorkChain
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.label_quantumespresso import QuantumEspressoLabelWorkChain
 
 pytestmark = [pytest.mark.qe, pytest.mark.slow]
 
@@ -83,7 +83,7 @@ def test_dft_that_is_done_is_not_done_again(pace_codes_fake, label, monkeypatch)
     )
 
     with monkeypatch.context() as patched:
-        patched.setattr('aiida_pacemaker.workflows.label_quantumespresso.collect_labels', Dying)
+        patched.setattr('aiida_pacemaker.quantumespresso.label.collect_labels', Dying)
         _, first = run_get_node(builder)
     assert first.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_LABELLING_FAILED.status
     remains = remains_of(first)

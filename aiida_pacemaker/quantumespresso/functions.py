@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ from aiida import orm
 from aiida.engine import calcfunction
 from ase.data import chemical_symbols
 
-from aiida_pacemaker.calculations.sources import read_trajectory
-from aiida_pacemaker.calculations.theory import theory_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.data.surveys import Shard
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.quantumespresso.convention import QUANTUM_ESPRESSO
+from aiida_pacemaker.sources.known_frames import frames_at
+from aiida_pacemaker.sources.origin import TrajectoryOrigin
 
 #: Atoms and cells that come back from a calculation may differ by this from those that went in, in angstrom.
 TOLERANCE = 1e-6
@@ -30,7 +33,7 @@ def structure_of_frame(dataset: PaceDatasetData, index: orm.Int) -> orm.Structur
 
     :param index: position of the frame in the dataset, counted from zero.
     """
-    return structure_of(dataset.get_frames().select([index.value]))
+    return structure_of(_frame(dataset, index.value))
 
 
 def structure_of(frame: Frames) -> orm.StructureData:
@@ -51,18 +54,18 @@ def collect_labels(dataset: PaceDatasetData, **frames: orm.TrajectoryData) -> di
     :returns: a trajectory for each composition and level of theory, and `refused`: the reasons of results that are not
         those of their frame, by its position.
     """
-    table = dataset.get_frames()
     by_level: dict[str, list[Frames]] = {}
     levels: dict[str, LevelOfTheory | None] = {}
     refused: dict[str, str] = {}
     for name, node in sorted(frames.items()):
         index = int(name.removeprefix('frame_'))
+        frame, origin = _frame(dataset, index), TrajectoryOrigin(node)
         try:
-            labelled = _labelled(table.select([index]), read_trajectory(node, 'quantumespresso'))
+            labelled = _labelled(frame, origin.read(QUANTUM_ESPRESSO.name))
         except ValueError as exception:
             refused[str(index)] = str(exception)
             continue
-        level = theory_of(node)
+        level = origin.level_of_theory()
         identity = '' if level is None else level.model_dump_json()
         levels.setdefault(identity, level)
         by_level.setdefault(identity, []).append(labelled)
@@ -73,6 +76,25 @@ def collect_labels(dataset: PaceDatasetData, **frames: orm.TrajectoryData) -> di
     ]
     outputs: dict[str, orm.Data] = {f'composition_{index:04d}': node for index, node in enumerate(nodes)}
     return {**outputs, 'refused': orm.Dict(refused)}
+
+
+def _frame(dataset: PaceDatasetData, index: int) -> Frames:
+    """Return one frame of a dataset, by its position.
+
+    :raises IndexError: if there is no such frame.
+    """
+    first = 0
+    for shard in dataset.shards:
+        if 0 <= index - first < shard['n_frames']:
+            return _read(Shard(shard['name'], dataset)).select([index - first])
+        first += shard['n_frames']
+    raise IndexError(f'{dataset} has no frame {index}')
+
+
+@lru_cache(maxsize=1)
+def _read(shard: Shard) -> Frames:
+    """Return the frames of a shard. Each is asked for alone, one after the other: the shard is read once for all."""
+    return shard.dataset.get_shard(shard.name)
 
 
 def _labelled(frame: Frames, reading: Reading) -> Frames:
@@ -113,8 +135,10 @@ def list_failures(dataset: PaceDatasetData, reasons: orm.Dict) -> orm.Dict:
     content = reasons.get_dict()
     failed = {int(index): reason for index, reason in content.pop('failures').items()}
     indices = sorted(failed)
-    frames = dataset.get_frames().select(indices)
-    hashes = hex_hashes(frame_hashes(frames)) if indices else []
+    if not indices:
+        return orm.Dict({'failures': [], **content})
+    frames = frames_at(dataset, np.array(indices))
+    hashes = hex_hashes(frame_hashes(frames))
     listed: list[dict[str, Any]] = [
         {
             'hash': digest,

@@ -19,7 +19,7 @@ ENERGIES = [-197.87601, -198.07172, -198.08860, -198.08864]
 
 
 @pytest.fixture
-def relax(relaxation, job, trajectory):
+def relax(relaxation, foreign_job, foreign_trajectory):
     """Return a function that makes the trajectory of a relaxation, with its job or without."""
 
     def build(
@@ -39,14 +39,16 @@ def relax(relaxation, job, trajectory):
         arrays['scf_iterations'] = np.full(len(arrays['energy']), 9)
         if from_xml:
             arrays['positions'] = relaxation['true_positions']
-        node = trajectory(['Si', 'Si'], arrays)
+        node = foreign_trajectory(['Si', 'Si'], arrays)
         if not made:
             return node
         inputs = {'parameters': orm.Dict({'CONTROL': {'calculation': calculation, **dict(control)}})}
         if given:
             atoms = Atoms('Si2', positions=relaxation['first_positions'], cell=relaxation['first_cell'], pbc=True)
             inputs['structure'] = orm.StructureData(ase=atoms)
-        job('quantumespresso.pw', inputs=inputs, outputs={'output_trajectory': node}, version=version, options=options)
+        foreign_job(
+            'quantumespresso.pw', inputs=inputs, outputs={'output_trajectory': node}, version=version, options=options
+        )
         return node
 
     return build
@@ -88,13 +90,15 @@ def test_each_structure_has_its_own_labels(relax, relaxation, version, calculati
     assert not report['warnings']
 
 
-def test_a_single_structure_stays_as_it_is(relaxation, job, trajectory):
+def test_a_single_structure_stays_as_it_is(relaxation, foreign_job, foreign_trajectory):
     arrays = {name: relaxation[name][:1] for name in ('energy', 'forces', 'stress')}
-    node = trajectory(
+    node = foreign_trajectory(
         ['Si', 'Si'], {**arrays, 'positions': relaxation['first_positions'][None], 'cells': relaxation['cells'][:1]}
     )
     parameters = orm.Dict({'CONTROL': {'calculation': 'scf'}})
-    job('quantumespresso.pw', inputs={'parameters': parameters}, outputs={'output_trajectory': node}, version='4.13.0')
+    foreign_job(
+        'quantumespresso.pw', inputs={'parameters': parameters}, outputs={'output_trajectory': node}, version='4.13.0'
+    )
     dataset, report = merge_frames(node)
     assert np.array_equal(dataset.get_frames().positions, relaxation['first_positions'])
     assert not report['warnings']
@@ -113,11 +117,11 @@ def test_without_the_calculation_energies_and_forces_tell(relax):
         merge_frames(relax(made=False))
 
 
-def test_what_nothing_tells_is_said(relaxation, trajectory):
+def test_what_nothing_tells_is_said(relaxation, foreign_trajectory):
     """Structures that are too far apart for energies and forces to tell anything."""
     far = relaxation['true_positions'] * np.linspace(1, 1.4, 4)[:, None, None]
     arrays = {name: relaxation[name] for name in ('cells', 'energy', 'forces', 'stress')}
-    node = trajectory(['Si', 'Si'], {**arrays, 'positions': far, 'scf_iterations': np.full(4, 9)})
+    node = foreign_trajectory(['Si', 'Si'], {**arrays, 'positions': far, 'scf_iterations': np.full(4, 9)})
     dataset, report = merge_frames(node)
     assert dataset.n_frames == 4
     assert 'whether the labels of 4 frames belong to their structures is not known' in report['warnings'][0]
@@ -141,17 +145,19 @@ def test_a_new_plugin_without_the_xml_file_is_as_the_old(relax, relaxation):
     assert np.abs(misses(dataset, relaxation)).max() < 1e-5
 
 
-def test_an_exit_code_that_says_not_converged_counts(relaxation, job, trajectory):
+def test_an_exit_code_that_says_not_converged_counts(relaxation, foreign_job, foreign_trajectory):
     arrays = {name: relaxation[name][:1] for name in ('energy', 'forces', 'stress', 'cells')}
-    node = trajectory(['Si', 'Si'], {**arrays, 'positions': relaxation['first_positions'][None]})
+    node = foreign_trajectory(['Si', 'Si'], {**arrays, 'positions': relaxation['first_positions'][None]})
     inputs = {'parameters': orm.Dict({'CONTROL': {'calculation': 'scf'}})}
-    job('quantumespresso.pw', inputs=inputs, outputs={'output_trajectory': node}, version='5.1.0', exit_status=710)
+    foreign_job(
+        'quantumespresso.pw', inputs=inputs, outputs={'output_trajectory': node}, version='5.1.0', exit_status=710
+    )
     with pytest.raises(RefusedError, match='WARNING_ELECTRONIC_CONVERGENCE_NOT_REACHED'):
         merge_frames(node)
     assert merge_frames(node, allow_unconverged=True)[0].n_frames == 1
 
 
-def test_what_was_parsed_again_is_judged_by_its_first_structure(relaxation, job, trajectory):
+def test_what_was_parsed_again_is_judged_by_its_first_structure(relaxation, foreign_job, foreign_trajectory):
     """The function in which a parser runs once more notes no version of the plugin."""
     atoms = Atoms('Si2', positions=relaxation['first_positions'], cell=relaxation['first_cell'], pbc=True)
     inputs = {
@@ -160,9 +166,9 @@ def test_what_was_parsed_again_is_judged_by_its_first_structure(relaxation, job,
     }
     retrieved = orm.FolderData()
     retrieved.base.repository.put_object_from_filelike(io.BytesIO(b''), 'aiida.out')
-    job('quantumespresso.pw', inputs=inputs, outputs={'retrieved': retrieved}, version='4.13.0')
+    foreign_job('quantumespresso.pw', inputs=inputs, outputs={'retrieved': retrieved}, version='4.13.0')
     arrays = {name: relaxation[name] for name in ('cells', 'energy', 'forces', 'stress')}
-    node = trajectory(['Si', 'Si'], {**arrays, 'positions': relaxation['true_positions']})
+    node = foreign_trajectory(['Si', 'Si'], {**arrays, 'positions': relaxation['true_positions']})
     function = orm.CalcFunctionNode()
     function.set_process_label('Parser.parse_from_node.<locals>.parse_calcfunction')
     function.base.links.add_incoming(retrieved, link_type=LinkType.INPUT_CALC, link_label='retrieved')
@@ -174,10 +180,10 @@ def test_what_was_parsed_again_is_judged_by_its_first_structure(relaxation, job,
     assert not report['warnings']
 
 
-def test_an_isolated_atom_that_is_not_converged_is_no_reference(relaxation, trajectory):
+def test_an_isolated_atom_that_is_not_converged_is_no_reference(relaxation, foreign_trajectory):
     arrays = {name: relaxation[name][:1] for name in ('energy', 'cells')}
     arrays |= {'positions': np.zeros((1, 1, 3)), 'energy_accuracy': np.array([0.02])}
-    node = trajectory(['Si'], arrays)
+    node = foreign_trajectory(['Si'], arrays)
     _, process = energies_of_atoms.run_get_node(elements=orm.List(['Si']), one=node)
     assert process.exit_status == 410
     assert '0.02 eV/atom' in process.exit_message

@@ -12,10 +12,10 @@ from aiida import orm
 from aiida.common.exceptions import MultipleObjectsError, NotExistent
 from ase import Atoms
 
-from aiida_pacemaker.calculations.sources import Source, complaint_about_source, describe
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms, trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import reading_of
+from aiida_pacemaker.sources.reading import Source, complaint_about_source, describe
 
 NodeType = TypeVar('NodeType', bound=orm.Node)
 

@@ -12,9 +12,11 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_pacemaker.frames.ase_io.convergence import MAX_INACCURACY
-from aiida_pacemaker.frames.conventions import QUANTUM_ESPRESSO
 from aiida_pacemaker.frames.pairing import Pairing, moved_one_step, pairing_of
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.quantumespresso.convention import QUANTUM_ESPRESSO
+from aiida_pacemaker.quantumespresso.functions import collect_labels
+from aiida_pacemaker.quantumespresso.theory import theory_of_pw
 from aiida_pacemaker.sources.base import (
     Arrays,
     TrajectorySource,
@@ -24,7 +26,6 @@ from aiida_pacemaker.sources.base import (
     positions_and_cell,
     stored_arrays,
 )
-from aiida_pacemaker.sources.pw_theory import theory_of_pw
 
 #: Since this version the plugin takes the structures of a run from the XML file, each with its own labels. Before, it
 #: took them from the standard output, where pw.x prints each after its step, and the last one twice.
@@ -157,9 +158,6 @@ class PwSource(TrajectorySource):
 
     def collect(self, labeller: orm.ProcessNode, results: Mapping[str, orm.TrajectoryData]) -> list[orm.TrajectoryData]:
         """Return the labels of some results of our labeller."""
-        # The labeller is a user of this class.
-        from aiida_pacemaker.calculations.label_quantumespresso import collect_labels  # noqa: PLC0415
-
         outputs = collect_labels(dataset=labeller.inputs.dataset, **results)
         return [node for node in outputs.values() if isinstance(node, orm.TrajectoryData)]
 

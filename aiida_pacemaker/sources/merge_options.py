@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from aiida_pacemaker.calculations.weight_checks import FrameWeights
 from aiida_pacemaker.frames.checks import MIN_DISTANCE
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.sources.registry import source_called
+from aiida_pacemaker.sources.weight_checks import FrameWeights
 
 #: What the dataset that others are merged into is called in options and reports.
 BASE = 'base'

@@ -1,0 +1,1 @@
+"""Labels by Quantum ESPRESSO, through aiida-quantumespresso: known to the rest by its entry points alone."""
