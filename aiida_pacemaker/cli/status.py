@@ -8,7 +8,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_pacemaker.calculations.monitors import progress_of
-from aiida_pacemaker.provenance.loop import format_table, loop_table
+from aiida_pacemaker.workflows.loop_table import format_table, loop_table
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
 
 

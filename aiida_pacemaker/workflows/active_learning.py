@@ -18,7 +18,6 @@ from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.provenance.costs import core_hours
-from aiida_pacemaker.provenance.loop import quality_lines, shown_gamma
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.builders import LoopBuilders
 from aiida_pacemaker.workflows.calibration import calibrate
@@ -28,6 +27,7 @@ from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.loop_ensemble import LoopEnsemble
 from aiida_pacemaker.workflows.loop_exploring import LoopExploring
 from aiida_pacemaker.workflows.loop_labels import LoopLabels
+from aiida_pacemaker.workflows.loop_table import quality_lines, shown_gamma
 from aiida_pacemaker.workflows.ports import LoopPorts, given
 from aiida_pacemaker.workflows.reference_energies import PaceReferenceEnergiesWorkChain
 from aiida_pacemaker.workflows.report import (

@@ -15,7 +15,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.errors import ConfigError, near_miss, parse_options
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
-from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
+from aiida_pacemaker.workflows.history import Remains, collected_labels, loop_of, remains_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned

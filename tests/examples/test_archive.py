@@ -8,7 +8,8 @@ import pytest
 from aiida import orm
 from aiida.tools.archive import import_archive
 
-from aiida_pacemaker.provenance import ancestors, frame_origin, levels_of, loop_table, unsourced_frames
+from aiida_pacemaker.provenance import ancestors, frame_origin, levels_of, unsourced_frames
+from aiida_pacemaker.workflows.loop_table import loop_table
 
 ARCHIVE = Path(__file__).parents[2] / 'examples' / 'mgo_from_scratch.aiida'
 

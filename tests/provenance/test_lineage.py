@@ -23,12 +23,12 @@ from aiida_pacemaker.provenance import (
     difference,
     frame_origin,
     idle_sources,
-    loop_table,
     potentials_from,
-    remains_of,
     training_history,
     unsourced_frames,
 )
+from aiida_pacemaker.workflows.history import remains_of
+from aiida_pacemaker.workflows.loop_table import loop_table
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

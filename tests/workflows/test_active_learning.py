@@ -18,8 +18,9 @@ from aiida_pacemaker.calculations.datasets import RefusedError, filter_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.provenance import format_table, loop_table, remains_of
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.history import remains_of
+from aiida_pacemaker.workflows.loop_table import format_table, loop_table
 
 CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 SETTINGS = {'first_epochs': 8, 'later_epochs': 4, 'frames_per_generation': 4, 'max_generations': 3}

@@ -14,8 +14,9 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory
-from aiida_pacemaker.provenance import ancestors, frame_origin, remains_of
+from aiida_pacemaker.provenance import ancestors, frame_origin
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.history import remains_of
 from aiida_pacemaker.workflows.loop_checks import _check_grades, validate_loop
 from aiida_pacemaker.workflows.settings import LoopSettings
 

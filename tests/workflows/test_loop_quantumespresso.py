@@ -11,8 +11,9 @@ from ase.build import bulk
 from aiida_pacemaker.calculations.datasets import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.provenance import levels_of, remains_of
+from aiida_pacemaker.provenance import levels_of
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.history import remains_of
 from aiida_pacemaker.workflows.label_quantumespresso import QuantumEspressoLabelWorkChain
 
 pytestmark = [pytest.mark.qe, pytest.mark.slow]

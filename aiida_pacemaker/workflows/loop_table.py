@@ -7,7 +7,7 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_pacemaker.provenance.remains import CALLS, loop_of, remains_of
+from aiida_pacemaker.workflows.history import CALLS, loop_of, remains_of
 
 
 def loop_table(loop: orm.WorkChainNode | int | str) -> list[dict[str, Any]]:
