@@ -24,6 +24,13 @@ from aiida_pacemaker.workflows.calibration import calibrate
 from aiida_pacemaker.workflows.cleaning import clean_folders
 from aiida_pacemaker.workflows.decision import labels_left, split_labels
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
+from aiida_pacemaker.workflows.generations import (
+    GenerationRow,
+    content_of,
+    last_row,
+    retried_in_run,
+    rows_of_run,
+)
 from aiida_pacemaker.workflows.loop_ensemble import LoopEnsemble
 from aiida_pacemaker.workflows.loop_exploring import LoopExploring
 from aiida_pacemaker.workflows.loop_labels import LoopLabels
@@ -36,8 +43,6 @@ from aiida_pacemaker.workflows.report import (
     reference_energies_of,
     report_calibration,
     report_fit,
-    retried_in_run,
-    rows_of_run,
     stop_reason_of,
 )
 from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
@@ -106,7 +111,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         self.ctx.members = {}
         #: Frames that were selected in this run and have no labels.
         self.ctx.unlabelled = None
-        rows = self.ctx.report['generations']
+        rows = content_of(self.ctx.report)['generations']
         self.ctx.generation = rows[-1]['generation'] + 1 if rows else 0
 
     def merge_initial(self) -> ExitCode | None:
@@ -188,7 +193,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def should_go_on(self) -> bool:
         """Return whether the report says nothing of an end."""
-        return self.ctx.report['stop_reason'] is None
+        return content_of(self.ctx.report)['stop_reason'] is None
 
     def begin_generation(self) -> None:
         """Set the label of all that is called from now on."""
@@ -276,7 +281,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             core_hours=orm.Float(core_hours(self.node)['total']),
             **given(candidates=found.get('report'), exploration=self.ctx.exploration),
         )
-        row = self.ctx.report['generations'][-1]
+        row = last_row(self.ctx.report)
         self.report(
             f'generation {self.ctx.generation}: {row["n_frames"]} frames, {_shown_errors(row)}, largest gamma '
             f'{shown_gamma(row, "gamma_max")}, {row["n_candidates"]} of {row["n_unknown"]} new candidates above the '
@@ -304,7 +309,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     def run_select(self) -> ToContext | ExitCode:
         """Choose the most informative candidates; some that are drawn blindly are kept for the test set."""
         settings: LoopSettings = self.ctx.settings
-        content = self.ctx.report.get_dict()
+        content = content_of(self.ctx.report)
         left = labels_left(rows_of_run(content), settings, retried_in_run(content))
         self.ctx.set_aside = self.ctx.merged_test = self.ctx.failures_test = None
         if count := split_labels(left, settings):
@@ -359,8 +364,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def results(self) -> None:
         """Attach the outputs and say why the loop has ended."""
-        self.report(f'{self.ctx.report["stop_reason"]}: {self.ctx.report["stop_message"]}')
-        for line in quality_lines(self.ctx.report['generations']):
+        content = content_of(self.ctx.report)
+        self.report(f'{content["stop_reason"]}: {content["stop_message"]}')
+        for line in quality_lines(content['generations']):
             self.report(line)
         self.attach()
         self.out('stop_reason', self.call('stop_reason', stop_reason_of, report=self.ctx.report))
@@ -371,12 +377,13 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             clean_folders(self)
 
 
-def _unseen_too(row: dict[str, Any]) -> str:
+def _unseen_too(row: GenerationRow) -> str:
     return f', {row["n_unseen"]} of them with interactions that the data never had' if row['n_unseen'] else ''
 
 
-def _shown_errors(row: dict[str, Any]) -> str:
+def _shown_errors(row: GenerationRow) -> str:
     """Return the errors of a generation: on the test set or, without one, on what was fitted."""
-    on = 'train' if row['test_rmse_energy'] is None else 'test'
-    errors = f'{on} errors {row[f"{on}_rmse_energy"]:.4f} eV/atom and {row[f"{on}_rmse_forces"]:.4f} eV/Å'
-    return errors if on == 'test' else f'{errors} (there is no test set)'
+    if row['test_rmse_energy'] is None:
+        errors = f'{row["train_rmse_energy"]:.4f} eV/atom and {row["train_rmse_forces"]:.4f} eV/Å'
+        return f'train errors {errors} (there is no test set)'
+    return f'test errors {row["test_rmse_energy"]:.4f} eV/atom and {row["test_rmse_forces"]:.4f} eV/Å'

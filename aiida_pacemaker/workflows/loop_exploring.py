@@ -6,6 +6,7 @@ from aiida import orm
 from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.drawing import choose_seeds
+from aiida_pacemaker.workflows.generations import content_of, last_row
 from aiida_pacemaker.workflows.loop_steps import LoopSteps
 from aiida_pacemaker.workflows.plugins import EXPLORER, process_from
 
@@ -45,9 +46,11 @@ class LoopExploring(LoopSteps):
 
     def stuck(self) -> ExitCode | None:
         """Return the exit code for an exploration that found neither candidates nor that all is known."""
-        if self.ctx.exploration is None or self.ctx.candidates is not None or self.ctx.report['stop_reason']:
+        stop_reason = content_of(self.ctx.report)['stop_reason']
+        if self.ctx.exploration is None or self.ctx.candidates is not None or stop_reason:
             return None
         self.attach()
-        row = self.ctx.report['generations'][-1]
-        reasons = ', '.join(f'{count} {reason}' for reason, count in sorted(row['explored']['reasons'].items()))
+        explored = last_row(self.ctx.report)['explored']
+        counts = {} if explored is None else explored['reasons']
+        reasons = ', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))
         return self.exit_codes.ERROR_EXPLORATION_STUCK.format(stage=self.stage, reasons=reasons)

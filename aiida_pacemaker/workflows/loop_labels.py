@@ -9,6 +9,7 @@ from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.datasets import exclude_datasets
 from aiida_pacemaker.calculations.labelling import frames_without_labels
+from aiida_pacemaker.workflows.generations import LabelCounts, content_of
 from aiida_pacemaker.workflows.loop_steps import LoopSteps, fate
 from aiida_pacemaker.workflows.plugins import process_from
 from aiida_pacemaker.workflows.ports import given
@@ -116,9 +117,9 @@ class LoopLabels(LoopSteps):
             **inputs,
             **given(merged=merged, failures=self.ctx.failures),
         )
-        return self.judge_labels(self.ctx.report['labels'])
+        return self.judge_labels(content_of(self.ctx.report)['labels'])
 
-    def judge_labels(self, counts: dict[str, Any]) -> ExitCode | None:
+    def judge_labels(self, counts: LabelCounts) -> ExitCode | None:
         """Go on if few enough labels are missing."""
         if not counts['n_failed']:
             return None
