@@ -7,6 +7,7 @@ from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.drawing import choose_seeds
 from aiida_pacemaker.workflows.generations import content_of, last_row
+from aiida_pacemaker.workflows.loop_links import LoopStep
 from aiida_pacemaker.workflows.loop_steps import LoopSteps
 from aiida_pacemaker.workflows.plugins import EXPLORER, process_from
 
@@ -26,18 +27,18 @@ class LoopExploring(LoopSteps):
         seeds = self.inputs.explore.get('seeds')
         if seeds is None:
             count = orm.Int(settings.seed_frames)
-            seeds = self.call('seeds', choose_seeds, dataset=self.ctx.dataset, count=count, seed=seed)
+            seeds = self.call(LoopStep.SEEDS, choose_seeds, dataset=self.ctx.dataset, count=count, seed=seed)
         process_class = process_from(self.inputs.explore.entry_point.value)
         threshold = orm.Float(settings.gamma_threshold)
         provided = {'potential': self.ctx.potential, 'active_set': self.ctx.active_set, 'seeds': seeds, 'seed': seed}
         inputs = self.plugged_in(
-            'explore', 'explore', **provided, **EXPLORER.optional_inputs(process_class, gamma_low=threshold)
+            'explore', LoopStep.EXPLORE, **provided, **EXPLORER.optional_inputs(process_class, gamma_low=threshold)
         )
-        return self.launch('explore', process_class, inputs)
+        return self.launch(LoopStep.EXPLORE, process_class, inputs)
 
     def inspect_explore(self) -> ExitCode | None:
         """Take what was found for the pool of this generation."""
-        if complaint := self.complaint('explore', self.exit_codes.ERROR_EXPLORATION_FAILED):
+        if complaint := self.complaint(LoopStep.EXPLORE, self.exit_codes.ERROR_EXPLORATION_FAILED):
             return complaint
         outputs = self.ctx.explore.outputs
         self.ctx.pool = outputs.candidates if 'candidates' in outputs else None

@@ -9,7 +9,8 @@ from typing import Literal
 from aiida import orm
 
 from aiida_pacemaker.workflows.generations import GammaKey, GenerationRow, TableRow, content_of
-from aiida_pacemaker.workflows.history import CALLS, loop_of, remains_of
+from aiida_pacemaker.workflows.history import CALLS, loop_of, state_of
+from aiida_pacemaker.workflows.loop_links import generation_of
 
 #: The columns that `format_table` shows.
 _Column = Literal[
@@ -36,7 +37,7 @@ def loop_table(loop: orm.WorkChainNode | int | str) -> list[TableRow]:
     :raises ValueError: if something else is given, or if the loop has no report yet.
     """
     loop = loop_of(loop)
-    found = remains_of(loop).report
+    found = state_of(loop).report
     if found is None:
         raise ValueError(f'{loop.process_label}<{loop.pk}> has no report: it has not begun yet')
     report = content_of(found)
@@ -105,8 +106,7 @@ def _seconds(loop: orm.WorkChainNode) -> dict[int, float]:
     times: dict[int, list[datetime]] = {}
     calls = loop.base.links.get_outgoing(link_type=CALLS).all()
     for link in calls:
-        prefix, _, rest = link.link_label.partition('_')
-        generation = rest.partition('_')[0]
-        if prefix == 'generation' and generation.isdigit():
-            times.setdefault(int(generation), []).extend([link.node.ctime, link.node.mtime])
+        generation = generation_of(link.link_label)
+        if generation is not None:
+            times.setdefault(generation, []).extend([link.node.ctime, link.node.mtime])
     return {generation: (max(moments) - min(moments)).total_seconds() for generation, moments in times.items()}
