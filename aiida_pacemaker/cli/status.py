@@ -8,7 +8,8 @@ from typing import Any
 from aiida import orm
 
 from aiida_pacemaker.calculations.monitors import progress_of
-from aiida_pacemaker.provenance.loop import format_table, loop_table
+from aiida_pacemaker.workflows.history import LOOP
+from aiida_pacemaker.workflows.loop_table import format_table, loop_table
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
 
 
@@ -21,7 +22,7 @@ def status_of(process: orm.ProcessNode) -> str:
     lines = [_state(process)]
     if is_abandoned(process):
         lines.append(f'NOT RUNNING: {how_to_take_up(process)}')
-    if process.process_label == 'PaceActiveLearningWorkChain' and isinstance(process, orm.WorkChainNode):
+    if process.process_label == LOOP and isinstance(process, orm.WorkChainNode):
         lines += ['', _generations(process)]
     active = [node for node in family if isinstance(node, orm.CalcJobNode) and not node.is_terminated]
     lines += ['', 'running:', *map(_running, active)] if active else []

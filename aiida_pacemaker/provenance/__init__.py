@@ -17,14 +17,11 @@ from .lineage import (
     training_history,
     unsourced_frames,
 )
-from .loop import format_table, loop_table
-from .remains import Remains, remains_of
 
 __all__ = [
     'DatasetDifference',
     'FrameOrigin',
     'LevelUse',
-    'Remains',
     'TrainingStep',
     'ancestors',
     'contributing_trajectories',
@@ -32,13 +29,10 @@ __all__ = [
     'dataset_of',
     'descendants',
     'difference',
-    'format_table',
     'frame_origin',
     'idle_sources',
     'levels_of',
-    'loop_table',
     'potentials_from',
-    'remains_of',
     'training_history',
     'unsourced_frames',
 ]

@@ -17,7 +17,6 @@ from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.provenance.costs import core_hours
-from aiida_pacemaker.provenance.loop import quality_lines, shown_gamma
 from aiida_pacemaker.sources.known_frames import shared_frames
 from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.builders import LoopBuilders
@@ -25,9 +24,18 @@ from aiida_pacemaker.workflows.calibration import calibrate
 from aiida_pacemaker.workflows.cleaning import clean_folders
 from aiida_pacemaker.workflows.decision import labels_left, split_labels
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
+from aiida_pacemaker.workflows.generations import (
+    GenerationRow,
+    content_of,
+    last_row,
+    retried_in_run,
+    rows_of_run,
+)
 from aiida_pacemaker.workflows.loop_ensemble import LoopEnsemble
 from aiida_pacemaker.workflows.loop_exploring import LoopExploring
 from aiida_pacemaker.workflows.loop_labels import LoopLabels
+from aiida_pacemaker.workflows.loop_links import INITIAL, LoopStep, generation_stage
+from aiida_pacemaker.workflows.loop_table import quality_lines, shown_gamma
 from aiida_pacemaker.workflows.ports import LoopPorts, given
 from aiida_pacemaker.workflows.reference_energies import PaceReferenceEnergiesWorkChain
 from aiida_pacemaker.workflows.report import (
@@ -36,8 +44,6 @@ from aiida_pacemaker.workflows.report import (
     reference_energies_of,
     report_calibration,
     report_fit,
-    retried_in_run,
-    rows_of_run,
     stop_reason_of,
 )
 from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
@@ -95,18 +101,15 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     def setup(self) -> None:
         """Set the state of the loop to that of its inputs."""
         self.ctx.settings = parse_options(LoopSettings, self.inputs.settings.get_dict())
-        self.ctx.stage = 'initial'
-        self.ctx.report = self.call('report', begin_report, **given(previous=self.inputs.get('previous_report')))
+        self.ctx.stage = INITIAL
+        self.ctx.report = self.call(LoopStep.REPORT, begin_report, **given(previous=self.inputs.get('previous_report')))
         for name in ('dataset', 'test_dataset', 'pool', 'potential', 'calibration'):
             self.ctx[name] = self.inputs.get(name)
         self.ctx.reference_energies = self.inputs.get('reference_energies')
-        self.ctx.training_folder = None
         self.ctx.exploration = None
-        #: The potentials of the ensemble by the names of its members.
         self.ctx.members = {}
-        #: Frames that were selected in this run and have no labels.
         self.ctx.unlabelled = None
-        rows = self.ctx.report['generations']
+        rows = content_of(self.ctx.report)['generations']
         self.ctx.generation = rows[-1]['generation'] + 1 if rows else 0
 
     def merge_initial(self) -> ExitCode | None:
@@ -114,7 +117,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         initial = dict(self.inputs.get('initial', {}))
         if initial:
             fraction = self.ctx.settings.max_failed_fraction
-            outputs, node = self.join('merge', self.ctx.dataset, initial, max_failed_fraction=fraction)
+            outputs, node = self.join(LoopStep.MERGE, self.ctx.dataset, initial, max_failed_fraction=fraction)
             if not node.is_finished_ok:
                 return self.exit_codes.ERROR_INITIAL_FRAMES_REFUSED.format(reason=node.exit_message)
             self.ctx.dataset = outputs['dataset']
@@ -136,13 +139,13 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         inputs = {
             'elements': orm.List(sorted(elements)),
             'label': self.inputs.label,
-            'metadata': self.labels('atoms'),
+            'metadata': self.labels(LoopStep.ATOMS),
         }
-        return self.launch('atoms', PaceReferenceEnergiesWorkChain, inputs)
+        return self.launch(LoopStep.ATOMS, PaceReferenceEnergiesWorkChain, inputs)
 
     def inspect_atoms(self) -> ExitCode | None:
         """Keep the energies of the isolated atoms."""
-        if complaint := self.complaint('atoms', self.exit_codes.ERROR_ATOMS_FAILED):
+        if complaint := self.complaint(LoopStep.ATOMS, self.exit_codes.ERROR_ATOMS_FAILED):
             return complaint
         outputs = self.ctx.atoms.outputs
         self.ctx.reference_energies = outputs.reference_energies
@@ -165,22 +168,22 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         if 'baseline' in self.inputs:
             self.ctx.baseline = self.inputs.baseline
         elif potential is not None:
-            self.ctx.baseline = self.call('baseline', baseline_of, potential=potential)
+            self.ctx.baseline = self.call(LoopStep.BASELINE, baseline_of, potential=potential)
         else:
             lj = orm.Bool(self.ctx.settings.lj)
             # What is in the pool may be labelled later, and the baseline has to be good for that too.
             later = given(pool=self.ctx.pool, test=self.ctx.test_dataset)
-            inputs = {'dataset': self.ctx.dataset, 'lj': lj, 'metadata': self.labels('baseline'), **later}
+            inputs = {'dataset': self.ctx.dataset, 'lj': lj, 'metadata': self.labels(LoopStep.BASELINE), **later}
             self.ctx.baseline, node = self.run_once(default_baseline, **inputs)
             if not node.is_finished_ok:
                 return self.exit_codes.ERROR_INITIAL_FRAMES_REFUSED.format(reason=node.exit_message)
         if self.ctx.reference_energies is not None:
             return None
         if potential is not None:
-            self.ctx.reference_energies = self.call('references', reference_energies_of, potential=potential)
+            self.ctx.reference_energies = self.call(LoopStep.REFERENCES, reference_energies_of, potential=potential)
         else:
             self.ctx.reference_energies = self.call(
-                'references', fit_reference_energies, dataset=self.ctx.dataset, baseline=self.ctx.baseline
+                LoopStep.REFERENCES, fit_reference_energies, dataset=self.ctx.dataset, baseline=self.ctx.baseline
             )
         return None
 
@@ -188,17 +191,17 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def should_go_on(self) -> bool:
         """Return whether the report says nothing of an end."""
-        return self.ctx.report['stop_reason'] is None
+        return content_of(self.ctx.report)['stop_reason'] is None
 
     def begin_generation(self) -> None:
         """Set the label of all that is called from now on."""
-        self.ctx.stage = f'generation_{self.ctx.generation:02d}'
+        self.ctx.stage = generation_stage(self.ctx.generation)
 
     # Training.
 
     def run_train(self) -> ToContext | ExitCode:
         """Train on the dataset, from the last potential if there is one."""
-        inputs = self.prepare(PaceTrainBaseWorkChain, 'train', 'train')
+        inputs = self.prepare(PaceTrainBaseWorkChain, 'train', LoopStep.TRAIN)
         settings: LoopSettings = self.ctx.settings
         first = self.ctx.potential is None
         inputs.pace.update(
@@ -210,13 +213,15 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         )
         if complaint := complaint_about_active_set(inputs.pace):
             self.attach()
-            return self.exit_codes.ERROR_INPUTS_REFUSED.format(step='activeset', stage=self.stage, reason=complaint)
-        training = self.launch('train', PaceTrainBaseWorkChain, inputs)
+            return self.exit_codes.ERROR_INPUTS_REFUSED.format(
+                step=LoopStep.ACTIVESET.value, stage=self.stage, reason=complaint
+            )
+        training = self.launch(LoopStep.TRAIN, PaceTrainBaseWorkChain, inputs)
         return training if isinstance(training, ExitCode) else ToContext(**training, **self.member_trainings())
 
     def inspect_train(self) -> ExitCode | None:
         """Keep the potential and where it was trained."""
-        if complaint := self.complaint('train', self.exit_codes.ERROR_TRAINING_FAILED):
+        if complaint := self.complaint(LoopStep.TRAIN, self.exit_codes.ERROR_TRAINING_FAILED):
             return complaint
         self.ctx.potential = self.ctx.train.outputs.potential
         self.ctx.training_folder = self.ctx.train.outputs.remote_folder
@@ -227,14 +232,14 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def run_activeset(self) -> ToContext | ExitCode:
         """Build the active set from the data of the training, where it left them if possible."""
-        inputs = self.prepare(PaceActiveSetBaseWorkChain, 'activeset', 'activeset')
+        inputs = self.prepare(PaceActiveSetBaseWorkChain, 'activeset', LoopStep.ACTIVESET)
         data = data_of_training(self.ctx.training_folder, self.ctx.dataset, inputs.pace.code)
         inputs.pace.update(potential=self.ctx.potential, **data)
-        return self.launch('activeset', PaceActiveSetBaseWorkChain, inputs)
+        return self.launch(LoopStep.ACTIVESET, PaceActiveSetBaseWorkChain, inputs)
 
     def inspect_activeset(self) -> ExitCode | None:
         """Keep the active set."""
-        if complaint := self.complaint('activeset', self.exit_codes.ERROR_ACTIVE_SET_FAILED):
+        if complaint := self.complaint(LoopStep.ACTIVESET, self.exit_codes.ERROR_ACTIVE_SET_FAILED):
             return complaint
         self.ctx.active_set = self.ctx.activeset.outputs.active_set
         parameters = self.ctx.activeset.outputs.output_parameters.get_dict()
@@ -246,26 +251,26 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def run_evaluate(self) -> ToContext | ExitCode:
         """Evaluate the potential on all that is there, in one job."""
-        inputs = self.prepare(PaceEvaluateBaseWorkChain, 'evaluate', 'evaluate')
+        inputs = self.prepare(PaceEvaluateBaseWorkChain, 'evaluate', LoopStep.EVALUATE)
         inputs.pace.update(
             potential=self.ctx.potential,
             active_set=self.ctx.active_set,
             datasets={'train': self.ctx.dataset, **given(pool=self.ctx.pool, test=self.ctx.test_dataset)},
         )
-        evaluation = self.launch('evaluate', PaceEvaluateBaseWorkChain, inputs)
+        evaluation = self.launch(LoopStep.EVALUATE, PaceEvaluateBaseWorkChain, inputs)
         if isinstance(evaluation, ExitCode):
             return evaluation
         return ToContext(**evaluation, **self.member_evaluations(self.ctx.pool))
 
     def inspect_evaluate(self) -> ExitCode | None:
         """Find what the potential does not know, and judge whether that is reason to go on."""
-        if complaint := self.complaint('evaluate', self.exit_codes.ERROR_EVALUATION_FAILED):
+        if complaint := self.complaint(LoopStep.EVALUATE, self.exit_codes.ERROR_EVALUATION_FAILED):
             return complaint
         self.inspect_member_evaluations()
         found = self.find_candidates()
         self.ctx.candidates = found.get('candidates')
         self.ctx.report = self.call(
-            'report',
+            LoopStep.REPORT,
             report_fit,
             report=self.ctx.report,
             settings=self.inputs.settings,
@@ -276,7 +281,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             core_hours=orm.Float(core_hours(self.node)['total']),
             **given(candidates=found.get('report'), exploration=self.ctx.exploration),
         )
-        row = self.ctx.report['generations'][-1]
+        row = last_row(self.ctx.report)
         self.report(
             f'generation {self.ctx.generation}: {row["n_frames"]} frames, {_shown_errors(row)}, largest gamma '
             f'{shown_gamma(row, "gamma_max")}, {row["n_candidates"]} of {row["n_unknown"]} new candidates above the '
@@ -289,7 +294,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         if self.ctx.pool is None:
             return {}
         return self.call(
-            'candidates',
+            LoopStep.CANDIDATES,
             find_candidates,
             pool=self.ctx.pool,
             evaluation=self.ctx.evaluate.outputs.evaluations.pool,
@@ -304,15 +309,17 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     def run_select(self) -> ToContext | ExitCode:
         """Choose the most informative candidates; some that are drawn blindly are kept for the test set."""
         settings: LoopSettings = self.ctx.settings
-        content = self.ctx.report.get_dict()
+        content = content_of(self.ctx.report)
         left = labels_left(rows_of_run(content), settings, retried_in_run(content))
         self.ctx.set_aside = self.ctx.merged_test = self.ctx.failures_test = None
         if count := split_labels(left, settings):
             seed = orm.Int(settings.exploration_seed + self.ctx.generation)
-            parts = self.call('set_aside', set_aside, candidates=self.ctx.candidates, count=orm.Int(count), seed=seed)
+            parts = self.call(
+                LoopStep.SET_ASIDE, set_aside, candidates=self.ctx.candidates, count=orm.Int(count), seed=seed
+            )
             self.ctx.candidates, self.ctx.set_aside = parts['candidates'], parts.get('test')
             left -= 0 if self.ctx.set_aside is None else self.ctx.set_aside.n_frames
-        inputs = self.prepare(PaceSelectBaseWorkChain, 'select', 'select')
+        inputs = self.prepare(PaceSelectBaseWorkChain, 'select', LoopStep.SELECT)
         python = self.inputs.evaluate.pace.code
         options = options_of(SelectOptions, inputs.pace)
         options = options.model_copy(update={'max_structures': min(left, options.max_structures or left)})
@@ -324,11 +331,11 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             **given(python=python if on_one_computer(python, inputs.pace.code.computer) else None),
             options=orm.Dict(options.model_dump(mode='json', exclude_none=True)),
         )
-        return self.launch('select', PaceSelectBaseWorkChain, inputs)
+        return self.launch(LoopStep.SELECT, PaceSelectBaseWorkChain, inputs)
 
     def inspect_select(self) -> ExitCode | None:
         """Keep what was selected; if the candidates are labelled, these are the labels."""
-        if complaint := self.complaint('select', self.exit_codes.ERROR_SELECTION_FAILED):
+        if complaint := self.complaint(LoopStep.SELECT, self.exit_codes.ERROR_SELECTION_FAILED):
             return complaint
         self.ctx.selected = self.ctx.select.outputs.selected if 'selected' in self.ctx.select.outputs else None
         self.ctx.failures = None
@@ -341,7 +348,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     def run_calibrate(self) -> None:
         """Compare the errors on what has labels now with the gamma, and the spread, that it was chosen by."""
         self.ctx.calibration = self.call(
-            'calibration',
+            LoopStep.CALIBRATION,
             calibrate,
             candidates=self.ctx.pool,
             evaluation=self.ctx.evaluate.outputs.evaluations.pool,
@@ -351,7 +358,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             **self.ctx.opinions,
         )
         self.ctx.report = self.call(
-            'report_calibration', report_calibration, report=self.ctx.report, calibration=self.ctx.calibration
+            LoopStep.REPORT_CALIBRATION, report_calibration, report=self.ctx.report, calibration=self.ctx.calibration
         )
         self.report(f'{self.stage}: {" ".join(self.ctx.calibration["text"])}')
 
@@ -359,11 +366,12 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def results(self) -> None:
         """Attach the outputs and say why the loop has ended."""
-        self.report(f'{self.ctx.report["stop_reason"]}: {self.ctx.report["stop_message"]}')
-        for line in quality_lines(self.ctx.report['generations']):
+        content = content_of(self.ctx.report)
+        self.report(f'{content["stop_reason"]}: {content["stop_message"]}')
+        for line in quality_lines(content['generations']):
             self.report(line)
         self.attach()
-        self.out('stop_reason', self.call('stop_reason', stop_reason_of, report=self.ctx.report))
+        self.out('stop_reason', self.call(LoopStep.STOP_REASON, stop_reason_of, report=self.ctx.report))
 
     def clean(self) -> None:
         """Clean the remote folders if asked to: a generation needs nothing of the folders of an earlier one."""
@@ -371,12 +379,13 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             clean_folders(self)
 
 
-def _unseen_too(row: dict[str, Any]) -> str:
+def _unseen_too(row: GenerationRow) -> str:
     return f', {row["n_unseen"]} of them with interactions that the data never had' if row['n_unseen'] else ''
 
 
-def _shown_errors(row: dict[str, Any]) -> str:
+def _shown_errors(row: GenerationRow) -> str:
     """Return the errors of a generation: on the test set or, without one, on what was fitted."""
-    on = 'train' if row['test_rmse_energy'] is None else 'test'
-    errors = f'{on} errors {row[f"{on}_rmse_energy"]:.4f} eV/atom and {row[f"{on}_rmse_forces"]:.4f} eV/Å'
-    return errors if on == 'test' else f'{errors} (there is no test set)'
+    if row['test_rmse_energy'] is None:
+        errors = f'{row["train_rmse_energy"]:.4f} eV/atom and {row["train_rmse_forces"]:.4f} eV/Å'
+        return f'train errors {errors} (there is no test set)'
+    return f'test errors {row["test_rmse_energy"]:.4f} eV/atom and {row["test_rmse_forces"]:.4f} eV/Å'

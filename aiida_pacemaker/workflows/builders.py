@@ -16,8 +16,8 @@ from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.errors import near_miss, parse_options
 from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.errors import ConfigError
-from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
 from aiida_pacemaker.sources.given import code_of, nodes_of
+from aiida_pacemaker.workflows.history import LoopState, labels_from_unread_results, loop_of, state_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin, names_of
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
@@ -161,8 +161,8 @@ class LoopBuilders(ProtocolMixin):
 
         It has the inputs of that run, and in place of what that run began with all that it had got by its end: dataset,
         potential, pinned references, report. A run that was killed or has failed has no outputs, or not all, so what it
-        called is looked through as well. Labels that a labeller had delivered and that were not merged are merged
-        first, and frames that it owed are given to the labeller again.
+        called is looked through as well. Labels that are there and were not merged are merged first, and frames that
+        were selected and have no labels are given to the labeller again.
 
         :param run: the node of the earlier run, or its PK or uuid.
         :param inputs: inputs in place of those of the earlier run, such as `settings`.
@@ -175,23 +175,23 @@ class LoopBuilders(ProtocolMixin):
             raise ValueError(
                 f'{run.process_label}<{run.pk}> has not ended: wait, or end it with `verdi process kill {run.pk}`'
             )
-        remains = remains_of(run)
+        state = state_of(run)
         continued = {
-            'dataset': remains.dataset,
-            'test_dataset': remains.test_dataset,
-            'calibration': remains.calibration,
-            'potential': remains.potential,
-            'baseline': remains.baseline,
-            'reference_energies': remains.reference_energies,
-            'previous_report': remains.report,
-            'unlabelled': _unlabelled(remains),
+            'dataset': state.dataset,
+            'test_dataset': state.test_dataset,
+            'calibration': state.calibration,
+            'potential': state.potential,
+            'baseline': state.baseline,
+            'reference_energies': state.reference_energies,
+            'previous_report': state.report,
+            'unlabelled': _unlabelled(state),
             **inputs,
         }
         builder: ProcessBuilder = run.get_builder_restart()
-        if remains.dataset is not None:
+        if state.dataset is not None:
             # It holds what the run was given.
             builder.initial = {}
-        for index, trajectory in enumerate([*remains.delivered, *collected_labels(remains)]):
+        for index, trajectory in enumerate([*state.unmerged_labels, *labels_from_unread_results(state)]):
             builder.initial[f'delivered_{index:04d}'] = trajectory
         for name, value in continued.items():
             if value is not None:
@@ -213,10 +213,11 @@ def _elements(node: orm.Data) -> list[str]:
     return list(node.symbols) if isinstance(node, orm.TrajectoryData) else []
 
 
-def _unlabelled(remains: Remains) -> PaceDatasetData | None:
-    """Return the frames that have failed and those that are owed."""
-    if remains.owed is None or remains.dataset is None or remains.owed.labelled:
-        return remains.unlabelled
-    left = frames_without_labels(selected=remains.owed, dataset=remains.dataset, **given(earlier=remains.unlabelled))
-    missing: PaceDatasetData | None = left.get('dataset', remains.unlabelled)
+def _unlabelled(state: LoopState) -> PaceDatasetData | None:
+    """Return the frames that have failed and those that are still to be labelled."""
+    pending = state.pending_frames
+    if pending is None or state.dataset is None or pending.labelled:
+        return state.unlabelled
+    left = frames_without_labels(selected=pending, dataset=state.dataset, **given(earlier=state.unlabelled))
+    missing: PaceDatasetData | None = left.get('dataset', state.unlabelled)
     return missing

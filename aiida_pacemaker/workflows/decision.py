@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
 
 from aiida_pacemaker.engine.exploration import Reason
+from aiida_pacemaker.workflows.generations import GAMMA_KEYS, GenerationRow
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 
@@ -23,10 +23,10 @@ class StopReason(Enum):
     MAX_GENERATIONS = 'The largest number of generations is reached.'
 
 
-def decide(rows: list[dict[str, Any]], settings: LoopSettings, retried: int = 0) -> StopReason | None:
+def decide(rows: list[GenerationRow], settings: LoopSettings, retried: int = 0) -> StopReason | None:
     """Return why the loop should stop, or None if it should go on.
 
-    :param rows: one row per generation of this run, the last one with all but its selection; see `report.py`.
+    :param rows: one row per generation of this run, the last one with all but its selection; see `generations.py`.
     :param retried: frames that were labelled before the first generation.
     :param settings: what the user asked for. Without a test set, targets and plateaus say nothing.
     """
@@ -45,7 +45,7 @@ def decide(rows: list[dict[str, Any]], settings: LoopSettings, retried: int = 0)
     return next((reason for reason, holds in verdicts.items() if holds), None)
 
 
-def labels_left(rows: list[dict[str, Any]], settings: LoopSettings, retried: int = 0) -> int:
+def labels_left(rows: list[GenerationRow], settings: LoopSettings, retried: int = 0) -> int:
     """Return how many frames the next selection may take."""
     spent = retried + sum(row['n_selected'] + row['n_set_aside'] for row in rows)
     left = settings.frames_per_generation
@@ -62,12 +62,12 @@ def split_labels(left: int, settings: LoopSettings) -> int:
     return min(left - 1, max(1, round(settings.test_share * left)))
 
 
-def _gamma_converged(row: dict[str, Any], settings: LoopSettings) -> bool:
+def _gamma_converged(row: GenerationRow, settings: LoopSettings) -> bool:
     """Tell whether there is nothing left that the potential does not know."""
     if row.get('n_unseen'):
         # Whatever the quantile says: there is a candidate with interactions that the data never had.
         return False
-    gamma, explored = row[f'gamma_{settings.gamma_quantile}'], row['explored']
+    gamma, explored = row[GAMMA_KEYS[settings.gamma_quantile]], row['explored']
     known = gamma is not None and bool(gamma < settings.gamma_threshold)
     if explored is None:
         return known or row['n_candidates'] == 0
@@ -75,21 +75,22 @@ def _gamma_converged(row: dict[str, Any], settings: LoopSettings) -> bool:
     return known and explored['reasons'] == {Reason.FINISHED.value: explored['n_planned']}
 
 
-def _target_reached(row: dict[str, Any], settings: LoopSettings) -> bool:
-    targets = {
-        'test_rmse_energy': settings.target_rmse_energy,
-        'test_rmse_forces': settings.target_rmse_forces,
-    }
-    wanted = {name: target for name, target in targets.items() if target is not None}
-    return bool(wanted) and all(row[name] is not None and row[name] <= target for name, target in wanted.items())
+def _target_reached(row: GenerationRow, settings: LoopSettings) -> bool:
+    targets = (
+        (row['test_rmse_energy'], settings.target_rmse_energy),
+        (row['test_rmse_forces'], settings.target_rmse_forces),
+    )
+    wanted = [(error, target) for error, target in targets if target is not None]
+    return bool(wanted) and all(error is not None and error <= target for error, target in wanted)
 
 
-def _on_plateau(rows: list[dict[str, Any]], settings: LoopSettings) -> bool:
+def _on_plateau(rows: list[GenerationRow], settings: LoopSettings) -> bool:
     window = settings.plateau_generations
     errors: list[float] = []
     for row in rows:
+        error = row['test_rmse_forces']
         # A test set that begins empty has no errors at first.
-        errors = [] if row['test_rmse_forces'] is None else [*errors, row['test_rmse_forces']]
+        errors = [] if error is None else [*errors, error]
     if window is None or len(errors) <= window:
         return False
     before = min(errors[:-window])

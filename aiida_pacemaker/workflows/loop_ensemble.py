@@ -11,6 +11,7 @@ from aiida.engine import ToContext
 from aiida_pacemaker.calculations.drawing import member_dataset
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
+from aiida_pacemaker.workflows.loop_links import LoopCall, LoopStep, member_name
 from aiida_pacemaker.workflows.loop_steps import LoopSteps, fate
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
@@ -28,16 +29,15 @@ class LoopEnsemble(LoopSteps):
         settings = self.ctx.settings
         awaited: ToContext = ToContext()
         for seed in settings.ensemble_seeds:
-            name = member_name(seed)
-            frames = self.call(
-                f'{name}_dataset',
+            frames, _ = self.run_once(
                 member_dataset,
                 dataset=self.ctx.dataset,
                 seed=orm.Int(seed),
                 fraction=orm.Float(settings.ensemble_fraction),
+                metadata=self.labels(LoopStep.DATASET, seed),
             )
-            potential = self.ctx.members.get(name)
-            inputs = self.prepare(PaceTrainBaseWorkChain, 'train', f'{name}_train')
+            potential = self.ctx.members.get(member_name(seed))
+            inputs = self.prepare(PaceTrainBaseWorkChain, 'train', LoopStep.TRAIN, seed)
             inputs.pace.update(
                 dataset=frames,
                 baseline=self.ctx.baseline,
@@ -45,30 +45,34 @@ class LoopEnsemble(LoopSteps):
                 max_epochs=orm.Int(settings.first_epochs if potential is None else settings.later_epochs),
                 **given(potential=potential),
             )
-            awaited.update(self.member_call(f'{name}_train', PaceTrainBaseWorkChain, inputs))
+            awaited.update(self.member_call(LoopStep.TRAIN, seed, PaceTrainBaseWorkChain, inputs))
         return awaited
 
     def inspect_members(self) -> None:
         """Keep the potentials of the members."""
-        self.ctx.members = self.of_members('train', lambda outputs: outputs.potential)
+        self.ctx.members = self.of_members(LoopStep.TRAIN, lambda outputs: outputs.potential)
 
     def member_evaluations(self, pool: PaceDatasetData | None) -> ToContext:
         """Begin the evaluation of all members on the candidates."""
         awaited: ToContext = ToContext()
         if pool is None:
             return awaited
-        for name, potential in self.ctx.members.items():
-            inputs = self.prepare(PaceEvaluateBaseWorkChain, 'evaluate', f'{name}_evaluate')
+        for seed in self.ctx.settings.ensemble_seeds:
+            potential = self.ctx.members.get(member_name(seed))
+            if potential is None:
+                continue
+            inputs = self.prepare(PaceEvaluateBaseWorkChain, 'evaluate', LoopStep.EVALUATE, seed)
             inputs.pace.update(potential=potential, datasets={'pool': pool})
-            awaited.update(self.member_call(f'{name}_evaluate', PaceEvaluateBaseWorkChain, inputs))
+            awaited.update(self.member_call(LoopStep.EVALUATE, seed, PaceEvaluateBaseWorkChain, inputs))
         return awaited
 
     def inspect_member_evaluations(self) -> None:
         """Keep what the members say of the candidates."""
-        self.ctx.opinions = self.of_members('evaluate', lambda outputs: outputs.evaluations.pool)
+        self.ctx.opinions = self.of_members(LoopStep.EVALUATE, lambda outputs: outputs.evaluations.pool)
 
-    def member_call(self, name: str, process_class: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    def member_call(self, step: LoopStep, seed: int, process_class: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return what to wait for; nothing if the inputs are refused, as a share of few frames may be."""
+        name = LoopCall(self.ctx.stage, step, seed).name
         self.ctx[name] = None
         try:
             return {name: self.submit(process_class, **inputs)}
@@ -76,12 +80,12 @@ class LoopEnsemble(LoopSteps):
             self.report(f'{self.stage}: {name} is left out, its inputs are refused: {exception}')
             return {}
 
-    def of_members(self, step: str, take: Callable[[Any], Any]) -> dict[str, Any]:
+    def of_members(self, step: LoopStep, take: Callable[[Any], Any]) -> dict[str, Any]:
         """Return an output of a step of each member that has come to its end well."""
         found = {}
         for seed in self.ctx.settings.ensemble_seeds:
             name = member_name(seed)
-            node = self.ctx.get(f'{name}_{step}')
+            node = self.ctx.get(LoopCall(self.ctx.stage, step, seed).name)
             if node is None:
                 continue
             if node.is_finished_ok:
@@ -89,8 +93,3 @@ class LoopEnsemble(LoopSteps):
             else:
                 self.report(f'{self.stage}: {name} is left out: {fate(node)}')
         return found
-
-
-def member_name(seed: int) -> str:
-    """Return the name of the member with a seed, as it stands in the labels of its calls."""
-    return f'member_{seed}'

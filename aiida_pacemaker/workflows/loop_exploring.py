@@ -6,6 +6,8 @@ from aiida import orm
 from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.drawing import choose_seeds
+from aiida_pacemaker.workflows.generations import content_of, last_row
+from aiida_pacemaker.workflows.loop_links import LoopStep
 from aiida_pacemaker.workflows.loop_steps import LoopSteps
 from aiida_pacemaker.workflows.plugins import EXPLORER, process_from
 
@@ -25,18 +27,18 @@ class LoopExploring(LoopSteps):
         seeds = self.inputs.explore.get('seeds')
         if seeds is None:
             count = orm.Int(settings.seed_frames)
-            seeds = self.call('seeds', choose_seeds, dataset=self.ctx.dataset, count=count, seed=seed)
+            seeds = self.call(LoopStep.SEEDS, choose_seeds, dataset=self.ctx.dataset, count=count, seed=seed)
         process_class = process_from(self.inputs.explore.entry_point.value)
         threshold = orm.Float(settings.gamma_threshold)
         provided = {'potential': self.ctx.potential, 'active_set': self.ctx.active_set, 'seeds': seeds, 'seed': seed}
         inputs = self.plugged_in(
-            'explore', 'explore', **provided, **EXPLORER.optional_inputs(process_class, gamma_low=threshold)
+            'explore', LoopStep.EXPLORE, **provided, **EXPLORER.optional_inputs(process_class, gamma_low=threshold)
         )
-        return self.launch('explore', process_class, inputs)
+        return self.launch(LoopStep.EXPLORE, process_class, inputs)
 
     def inspect_explore(self) -> ExitCode | None:
         """Take what was found for the pool of this generation."""
-        if complaint := self.complaint('explore', self.exit_codes.ERROR_EXPLORATION_FAILED):
+        if complaint := self.complaint(LoopStep.EXPLORE, self.exit_codes.ERROR_EXPLORATION_FAILED):
             return complaint
         outputs = self.ctx.explore.outputs
         self.ctx.pool = outputs.candidates if 'candidates' in outputs else None
@@ -45,9 +47,11 @@ class LoopExploring(LoopSteps):
 
     def stuck(self) -> ExitCode | None:
         """Return the exit code for an exploration that found neither candidates nor that all is known."""
-        if self.ctx.exploration is None or self.ctx.candidates is not None or self.ctx.report['stop_reason']:
+        stop_reason = content_of(self.ctx.report)['stop_reason']
+        if self.ctx.exploration is None or self.ctx.candidates is not None or stop_reason:
             return None
         self.attach()
-        row = self.ctx.report['generations'][-1]
-        reasons = ', '.join(f'{count} {reason}' for reason, count in sorted(row['explored']['reasons'].items()))
+        explored = last_row(self.ctx.report)['explored']
+        counts = {} if explored is None else explored['reasons']
+        reasons = ', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))
         return self.exit_codes.ERROR_EXPLORATION_STUCK.format(stage=self.stage, reasons=reasons)

@@ -9,6 +9,9 @@ from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.datasets import exclude_datasets
 from aiida_pacemaker.calculations.labelling import frames_without_labels
+from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.workflows.generations import LabelCounts, content_of
+from aiida_pacemaker.workflows.loop_links import RETRY, LoopStep
 from aiida_pacemaker.workflows.loop_steps import LoopSteps, fate
 from aiida_pacemaker.workflows.plugins import process_from
 from aiida_pacemaker.workflows.ports import given
@@ -26,9 +29,12 @@ class LoopLabels(LoopSteps):
 
     def begin_retry(self) -> None:
         """Leave out the frames that have labels by now."""
-        self.ctx.stage = 'retry'
+        self.ctx.stage = RETRY
         left, node = self.run_once(
-            exclude_datasets, dataset=self.inputs.unlabelled, known=self.ctx.dataset, metadata=self.labels('frames')
+            exclude_datasets,
+            dataset=self.inputs.unlabelled,
+            known=self.ctx.dataset,
+            metadata=self.labels(LoopStep.FRAMES),
         )
         self.ctx.selected = left if node.is_finished_ok else None
         self.ctx.set_aside = None
@@ -48,10 +54,10 @@ class LoopLabels(LoopSteps):
         process_class = process_from(self.inputs.label.entry_point.value)
         self.ctx.label = self.ctx.label_test = None
         awaited: ToContext = ToContext()
-        for name, frames in (('label', self.ctx.selected), ('label_test', self.ctx.set_aside)):
+        for step, frames in ((LoopStep.LABEL, self.ctx.selected), (LoopStep.LABEL_TEST, self.ctx.set_aside)):
             if frames is None:
                 continue
-            launched = self.launch(name, process_class, self.plugged_in('label', name, dataset=frames))
+            launched = self.launch(step, process_class, self.plugged_in('label', step, dataset=frames))
             if isinstance(launched, ExitCode):
                 return launched
             awaited.update(launched)
@@ -68,7 +74,7 @@ class LoopLabels(LoopSteps):
         """Make the dataset and the test set of the next generation."""
         self.ctx.generation += 1
         if self.ctx.set_aside is not None:
-            self.merge_test()
+            self.merge_test(self.ctx.set_aside)
         return self.add(
             report_selection,
             selection=self.ctx.select.outputs.output_parameters,
@@ -77,13 +83,16 @@ class LoopLabels(LoopSteps):
             ),
         )
 
-    def merge_test(self) -> None:
-        """Add to the test set what was set aside for it and could be labelled."""
+    def merge_test(self, frames: PaceDatasetData) -> None:
+        """Add to the test set what was set aside for it and could be labelled.
+
+        :param frames: what was set aside.
+        """
         if not self.ctx.labelled_test:
-            self.report(f'none of the {self.ctx.set_aside.n_frames} frames for the test set has labels')
+            self.report(f'none of the {frames.n_frames} frames for the test set has labels')
             return
         outputs, node = self.join(
-            'merge_test',
+            LoopStep.MERGE_TEST,
             self.ctx.test_dataset,
             self.ctx.labelled_test,
             generation=self.ctx.generation,
@@ -102,7 +111,11 @@ class LoopLabels(LoopSteps):
         merged = None
         if self.ctx.labelled:
             outputs, node = self.join(
-                'merge', self.ctx.dataset, self.ctx.labelled, generation=self.ctx.generation, max_failed_fraction=1.0
+                LoopStep.MERGE,
+                self.ctx.dataset,
+                self.ctx.labelled,
+                generation=self.ctx.generation,
+                max_failed_fraction=1.0,
             )
             if not node.is_finished_ok:
                 self.attach()
@@ -110,20 +123,20 @@ class LoopLabels(LoopSteps):
             self.ctx.dataset, merged = outputs['dataset'], outputs['report']
             self.report_warnings(merged)
         self.ctx.report = self.call(
-            'report_selection',
+            LoopStep.REPORT_SELECTION,
             report,
             report=self.ctx.report,
             **inputs,
             **given(merged=merged, failures=self.ctx.failures),
         )
-        return self.judge_labels(self.ctx.report['labels'])
+        return self.judge_labels(content_of(self.ctx.report)['labels'])
 
-    def judge_labels(self, counts: dict[str, Any]) -> ExitCode | None:
+    def judge_labels(self, counts: LabelCounts) -> ExitCode | None:
         """Go on if few enough labels are missing."""
         if not counts['n_failed']:
             return None
         missing = self.call(
-            'unlabelled',
+            LoopStep.UNLABELLED,
             frames_without_labels,
             selected=self.ctx.selected,
             dataset=self.ctx.dataset,
@@ -131,7 +144,11 @@ class LoopLabels(LoopSteps):
         )
         self.ctx.unlabelled = missing.get('dataset', self.ctx.unlabelled)
         first = counts['failures'][0] if counts['failures'] else None
-        reason = fate(self.ctx.label) if first is None else f'{first["reason"]}: {first["message"]}'
+        if first is not None:
+            reason = f'{first["reason"]}: {first["message"]}'
+        else:
+            # The labeller itself has failed.
+            reason = 'no labeller' if self.ctx.label is None else fate(self.ctx.label)
         self.report(f'{counts["n_failed"]} of {counts["n_given"]} frames have no labels, the first of them: {reason}')
         if counts['n_added'] and counts['n_failed'] <= self.ctx.settings.max_failed_fraction * counts['n_given']:
             return None

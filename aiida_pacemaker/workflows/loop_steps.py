@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiida import orm
@@ -9,6 +10,8 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.datasets import merge, merge_options
+from aiida_pacemaker.workflows.loop_context import LoopContext
+from aiida_pacemaker.workflows.loop_links import LoopCall, LoopStep, stage_in_words
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
@@ -29,22 +32,29 @@ RESULTS = (
 class LoopSteps(ResumingWorkChain):
     """Calls of the loop, each under a label that no other one has."""
 
+    ctx: LoopContext
+
     @property
     def stage(self) -> str:
         """Where the loop is, in words."""
-        name, _, number = self.ctx.stage.partition('_')
-        return f'{name} {int(number)}' if number else str(name)
+        return stage_in_words(self.ctx.stage)
 
-    def labels(self, step: str) -> dict[str, str]:
-        """Return the labels of a process and of the link to it, which no other process of the loop has."""
-        return {'call_link_label': f'{self.ctx.stage}_{step}', 'label': f'{self.stage}: {step}'}
+    def labels(self, step: LoopStep, member: int | None = None) -> dict[str, str]:
+        """Return the labels of a process and of the link to it, which no other process of the loop has.
 
-    def call(self, step: str, function: Any, **inputs: Any) -> Any:
+        :param member: the seed of the member of the ensemble that the process is for.
+        """
+        call = LoopCall(self.ctx.stage, step, member)
+        return {'call_link_label': call.link_label, 'label': call.process_label}
+
+    def call(self, step: LoopStep, function: Any, **inputs: Any) -> Any:
         """Return the output of a calculation function that cannot fail, or a mapping of its outputs."""
         outputs, _ = self.run_once(function, **inputs, metadata=self.labels(step))
         return outputs
 
-    def join(self, step: str, base: Any, sources: dict[str, Any], **options: Any) -> tuple[Any, orm.ProcessNode]:
+    def join(
+        self, step: LoopStep, base: Any, sources: Mapping[str, Any], **options: Any
+    ) -> tuple[Any, orm.ProcessNode]:
         """Merge labelled frames into a dataset, or make one of them."""
         settings = self.ctx.settings
         return self.run_once(
@@ -61,29 +71,30 @@ class LoopSteps(ResumingWorkChain):
             metadata=self.labels(step),
         )
 
-    def prepare(self, process_class: Any, namespace: str, step: str) -> AttributeDict:
+    def prepare(self, process_class: Any, namespace: str, step: LoopStep, member: int | None = None) -> AttributeDict:
         """Return the exposed inputs of a sub process, with its labels."""
         inputs = AttributeDict(self.exposed_inputs(process_class, namespace))
-        inputs.setdefault('metadata', {}).update(self.labels(step))
+        inputs.setdefault('metadata', {}).update(self.labels(step, member))
         return inputs
 
-    def plugged_in(self, namespace: str, step: str, **provided: Any) -> dict[str, Any]:
+    def plugged_in(self, namespace: str, step: LoopStep, **provided: Any) -> dict[str, Any]:
         """Return the inputs of a process that is chosen by entry point, with its labels."""
         chosen = self.inputs[namespace]
         metadata = {**chosen.get('metadata', {}), **self.labels(step)}
         return {**chosen.get('inputs', {}), **provided, 'metadata': metadata}
 
-    def launch(self, name: str, process_class: Any, inputs: dict[str, Any]) -> ToContext | ExitCode:
+    def launch(self, step: LoopStep, process_class: Any, inputs: dict[str, Any]) -> ToContext | ExitCode:
         """Submit a sub process, or return the exit code for inputs that it refuses."""
+        name = step.value
         try:
             return ToContext(**{name: self.submit(process_class, **inputs)})
         except ValueError as exception:
             self.attach()
             return self.exit_codes.ERROR_INPUTS_REFUSED.format(step=name, stage=self.stage, reason=str(exception))
 
-    def complaint(self, name: str, exit_code: ExitCode) -> ExitCode | None:
+    def complaint(self, step: LoopStep, exit_code: ExitCode) -> ExitCode | None:
         """Return the exit code for a sub process that has failed, None if it has not; what there is gets attached."""
-        node = self.ctx[name]
+        node = self.ctx[step.value]
         if node.is_finished_ok:
             return None
         self.attach()

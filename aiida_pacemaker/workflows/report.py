@@ -12,26 +12,32 @@ from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.agreement import disagreement
 from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.engine.quality import judge
-from aiida_pacemaker.engine.statistics import QUANTILES
 from aiida_pacemaker.workflows.decision import StopReason, decide
+from aiida_pacemaker.workflows.generations import (
+    Explored,
+    GenerationRow,
+    LabelCounts,
+    Report,
+    content_of,
+    retried_in_run,
+    rows_of_run,
+)
 from aiida_pacemaker.workflows.settings import LoopSettings
-
-ERRORS = ('rmse_energy', 'rmse_forces', 'rmse_stress')
 
 
 @calcfunction
 def begin_report(previous: orm.Dict | None = None) -> orm.Dict:
     """Return a report without generations of this run, after those of an earlier one, if there is one."""
-    generations: list[dict[str, Any]] = [] if previous is None else previous.get_dict()['generations']
-    return orm.Dict(
-        {
-            'run': 1 + max((row['run'] for row in generations), default=0),
-            'generations': generations,
-            'calibration': None if previous is None else previous.get_dict().get('calibration'),
-            'retried': [] if previous is None else previous.get_dict().get('retried', []),
-            'stop_reason': None,
-        }
-    )
+    earlier = None if previous is None else content_of(previous)
+    generations = [] if earlier is None else earlier['generations']
+    content: Report = {
+        'run': 1 + max((row['run'] for row in generations), default=0),
+        'generations': generations,
+        'calibration': None if earlier is None else earlier.get('calibration'),
+        'retried': [] if earlier is None else earlier.get('retried', []),
+        'stop_reason': None,
+    }
+    return orm.Dict(content)
 
 
 @calcfunction
@@ -56,28 +62,39 @@ def report_fit(
     :param exploration: the report of the explorer, if there is one. The grades are those of all that it came across,
         which says more of what the potential knows than those of the structures that were kept.
     """
-    content = report.get_dict()
+    content = content_of(report)
     fit, evaluated = metrics.get_dict(), errors.get_dict()['datasets']
-    row: dict[str, Any] = {
+    train, test = evaluated['train'], evaluated.get('test', {})
+    gamma = _grades(evaluated, exploration)
+    row: GenerationRow = {
         'run': content['run'],
         'generation': generation.value,
         'n_frames': dataset.n_frames,
         'iterations': fit['iterations'],
         'fit_stop_reason': fit['stop_reason'],
-        'fit_warnings': [*fit['warnings'], *_disagreements(fit, evaluated['train'])],
-        **{f'train_{name}': evaluated['train'][name] for name in ERRORS},
-        **{f'test_{name}': evaluated.get('test', {}).get(name) for name in ERRORS},
-        **{f'gamma_{name}': value for name, value in _grades(evaluated, exploration).items()},
+        'fit_warnings': [*fit['warnings'], *_disagreements(fit, train)],
+        'train_rmse_energy': train['rmse_energy'],
+        'train_rmse_forces': train['rmse_forces'],
+        'train_rmse_stress': train['rmse_stress'],
+        'test_rmse_energy': test.get('rmse_energy'),
+        'test_rmse_forces': test.get('rmse_forces'),
+        'test_rmse_stress': test.get('rmse_stress'),
+        'gamma_median': gamma.get('median'),
+        'gamma_p90': gamma.get('p90'),
+        'gamma_p99': gamma.get('p99'),
+        'gamma_max': gamma.get('max'),
+        # An explorer need not know of infinite ones.
+        'gamma_n_unseen': gamma.get('n_unseen', 0),
         'explored': None if exploration is None else _explored(exploration.get_dict()),
         'n_unknown': 0 if candidates is None else candidates['n_unknown'],
         'n_candidates': 0 if candidates is None else candidates['n_candidates'],
         'n_unseen': 0 if candidates is None else candidates['n_unseen'],
         'unseen': errors.get_dict().get('unseen'),
-        'quality': judge(evaluated['train'], evaluated.get('test')),
+        'quality': judge(train, test or None),
         'n_selected': 0,
         'n_added': 0,
         'n_failed': 0,
-        'n_test': evaluated.get('test', {}).get('n_frames', 0),
+        'n_test': test.get('n_frames', 0),
         'n_set_aside': 0,
         'core_hours': core_hours.value,
     }
@@ -107,15 +124,18 @@ def report_selection(
     :param set_aside: the frames that were kept for the test set, if there are any; what became of them as for the
         selected ones.
     """
-    content = report.get_dict()
-    *earlier, row = content['generations']
+    content = content_of(report)
     labels = _labels(selection['n_selected'], merged, failures)
-    row = {**row, **labels, 'n_selected': labels['n_given']}
-    del row['n_given']
+    row = content['generations'][-1]
+    row['n_added'] = labels['n_added']
+    row['n_failed'] = labels['n_failed']
+    row['failures'] = labels['failures']
+    row['n_selected'] = labels['n_given']
     if set_aside is not None:
         tested = _labels(set_aside.n_frames, merged_test, failures_test)
-        row |= {'n_set_aside': tested['n_given'], 'failures_set_aside': tested['failures']}
-    content |= {'generations': [*earlier, row], 'labels': labels}
+        row['n_set_aside'] = tested['n_given']
+        row['failures_set_aside'] = tested['failures']
+    content['labels'] = labels
     if not labels['n_given']:
         return orm.Dict(_stopped(content, StopReason.NOTHING_SELECTED))
     if not labels['n_added'] and not labels['n_failed']:
@@ -134,12 +154,12 @@ def report_retry(
 
     :param selected: these frames; the others as for :func:`report_selection`.
     """
-    content = report.get_dict()
+    content = content_of(report)
     labels = _labels(selected.n_frames, merged, failures)
     return orm.Dict({**content, 'retried': [*content['retried'], {'run': content['run'], **labels}], 'labels': labels})
 
 
-def _labels(n_given: int, merged: orm.Dict | None, failures: orm.Dict | None) -> dict[str, Any]:
+def _labels(n_given: int, merged: orm.Dict | None, failures: orm.Dict | None) -> LabelCounts:
     """Return what became of frames that were to be labelled."""
     refused = [] if merged is None else merged['refused']
     failed = [] if failures is None else failures['failures']
@@ -156,7 +176,7 @@ def _labels(n_given: int, merged: orm.Dict | None, failures: orm.Dict | None) ->
 def report_calibration(report: orm.Dict, calibration: orm.Dict) -> orm.Dict:
     """Return the report with what the labels so far say of the thresholds of gamma."""
     said = {key: value for key, value in calibration.get_dict().items() if key not in ('points', 'curve')}
-    return orm.Dict({**report.get_dict(), 'calibration': said})
+    return orm.Dict({**content_of(report), 'calibration': said})
 
 
 @calcfunction
@@ -177,35 +197,25 @@ def reference_energies_of(potential: PacePotentialData) -> orm.Dict:
     return orm.Dict(potential.reference_energies)
 
 
-def rows_of_run(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of the run that a report belongs to, without those of earlier ones."""
-    return [row for row in report['generations'] if row['run'] == report['run']]
-
-
-def retried_in_run(report: dict[str, Any]) -> int:
-    """Return how many frames the run that a report belongs to had labelled before its first generation."""
-    return sum(entry['n_given'] for entry in report['retried'] if entry['run'] == report['run'])
-
-
-def _grades(evaluated: dict[str, Any], exploration: orm.Dict | None) -> dict[str, float | None]:
+def _grades(evaluated: dict[str, Any], exploration: orm.Dict | None) -> dict[str, Any]:
     """Return the quantiles of gamma by their names, and how many are infinite: there is no number for it in JSON."""
     if exploration is None:
-        return dict(evaluated['pool']['gamma'])
-    # An exploration of which no run came to its first check has none, and an explorer need not know of infinite ones.
-    return {'n_unseen': 0, **(exploration['gamma'] or dict.fromkeys(QUANTILES))}
+        return evaluated['pool']['gamma']
+    # An exploration of which no run came to its first check has none.
+    return exploration['gamma'] or {}
 
 
-def _explored(exploration: dict[str, Any]) -> dict[str, Any]:
+def _explored(exploration: dict[str, Any]) -> Explored:
     """Return what became of the runs of an exploration; those of jobs that were lost were planned only."""
     n_runs = exploration['n_runs']
     return {'n_runs': n_runs, 'n_planned': exploration.get('n_planned', n_runs), 'reasons': exploration['reasons']}
 
 
-def _judged(content: dict[str, Any], settings: orm.Dict) -> dict[str, Any]:
+def _judged(content: Report, settings: orm.Dict) -> Report:
     loop_settings = parse_options(LoopSettings, settings.get_dict())
     reason = decide(rows_of_run(content), loop_settings, retried_in_run(content))
     return content if reason is None else _stopped(content, reason)
 
 
-def _stopped(content: dict[str, Any], reason: StopReason) -> dict[str, Any]:
+def _stopped(content: Report, reason: StopReason) -> Report:
     return {**content, 'stop_reason': reason.name, 'stop_message': reason.value}

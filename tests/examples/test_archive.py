@@ -8,7 +8,10 @@ import pytest
 from aiida import orm
 from aiida.tools.archive import import_archive
 
-from aiida_pacemaker.provenance import ancestors, frame_origin, levels_of, loop_table, unsourced_frames
+from aiida_pacemaker.provenance import ancestors, frame_origin, levels_of, unsourced_frames
+from aiida_pacemaker.workflows.generations import TableRow
+from aiida_pacemaker.workflows.history import state_of
+from aiida_pacemaker.workflows.loop_table import loop_table
 
 ARCHIVE = Path(__file__).parents[2] / 'examples' / 'mgo_from_scratch.aiida'
 
@@ -27,6 +30,7 @@ def test_the_run_can_be_asked(loop):
     rows = loop_table(loop)
     assert [row['n_frames'] for row in rows] == [10, 18, 26]
     assert [row['explored']['reasons'].get('finished', 0) for row in rows] == [0, 3, 4]
+    assert all(set(row) <= set(TableRow.__annotations__) for row in rows)
     dataset = loop.outputs.dataset
     assert unsourced_frames(dataset) == 0
     (use,) = levels_of(dataset)
@@ -37,3 +41,10 @@ def test_the_run_can_be_asked(loop):
     assert origin.generation == 2
     made_by = {job.process_label for job in ancestors(origin.source, orm.CalcJobNode)}
     assert {'PwCalculation', 'PaceSelectCalculation', 'PaceExploreCalculation', 'PaceTrainCalculation'} <= made_by
+
+    # The labels of its links are those of the version that made it, and lead to all that the loop gave.
+    state = state_of(loop)
+    for name in ('dataset', 'potential', 'baseline', 'reference_energies', 'report', 'calibration'):
+        assert getattr(state, name).uuid == loop.outputs[name].uuid
+    assert state.unmerged_labels == []
+    assert state.unread_results == []

@@ -23,12 +23,12 @@ from aiida_pacemaker.provenance import (
     difference,
     frame_origin,
     idle_sources,
-    loop_table,
     potentials_from,
-    remains_of,
     training_history,
     unsourced_frames,
 )
+from aiida_pacemaker.workflows.history import state_of
+from aiida_pacemaker.workflows.loop_table import loop_table
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 
@@ -274,7 +274,7 @@ def test_questions_by_pk(trajectory):
     with pytest.raises(ValueError, match='has not begun yet'):
         loop_table(loop.pk)
     for wrong in (dataset, dataset.pk):
-        for question in (loop_table, remains_of):
+        for question in (loop_table, state_of):
             with pytest.raises(ValueError, match=r'is PaceDatasetData(.|\n)*verdi process list -a -L PaceActive'):
                 question(wrong)
     with pytest.raises(ValueError, match='there is no node 99999'):

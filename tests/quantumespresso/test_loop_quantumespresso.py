@@ -11,9 +11,10 @@ from ase.build import bulk
 from aiida_pacemaker.calculations.datasets import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.provenance import levels_of, remains_of
+from aiida_pacemaker.provenance import levels_of
 from aiida_pacemaker.quantumespresso.label import QuantumEspressoLabelWorkChain
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.history import state_of
 
 pytestmark = [pytest.mark.qe, pytest.mark.slow]
 
@@ -86,9 +87,9 @@ def test_dft_that_is_done_is_not_done_again(pace_codes_fake, label, monkeypatch)
         patched.setattr('aiida_pacemaker.quantumespresso.label.collect_labels', Dying)
         _, first = run_get_node(builder)
     assert first.exit_status == PaceActiveLearningWorkChain.exit_codes.ERROR_LABELLING_FAILED.status
-    remains = remains_of(first)
-    assert remains.delivered == []
-    ((labeller, results),) = remains.uncollected
+    state = state_of(first)
+    assert state.unmerged_labels == []
+    ((labeller, results),) = state.unread_results
     selected = labeller.inputs.dataset
     assert len(results) == selected.n_frames == 2
     before = n_calculations()

@@ -19,8 +19,9 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.provenance import format_table, loop_table, remains_of
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.history import state_of
+from aiida_pacemaker.workflows.loop_table import format_table, loop_table
 
 CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 SETTINGS = {'first_epochs': 8, 'later_epochs': 4, 'frames_per_generation': 4, 'max_generations': 3}
@@ -475,20 +476,20 @@ def test_a_killed_run_goes_on_with_all_that_it_had(builder, fragile_label, coppe
     assert 'dataset' not in first.outputs
     before = fragile_label.done()
 
-    remains = remains_of(first)
-    assert remains.owed.n_frames == len(before)
-    assert sum(len(node.get_array('energy')) for node in remains.delivered) == len(before)
+    state = state_of(first)
+    assert state.pending_frames.n_frames == len(before)
+    assert sum(len(node.get_array('energy')) for node in state.unmerged_labels) == len(before)
     continued = PaceActiveLearningWorkChain.get_builder_from_run(
         first, settings=orm.Dict({**SETTINGS, 'max_generations': 1})
     )
-    assert continued.potential.uuid == remains.potential.uuid
+    assert continued.potential.uuid == state.potential.uuid
     _, second = run_get_node(continued)
     assert second.is_finished_ok, second.exit_message
-    assert hashes(remains.owed) <= hashes(second.outputs.dataset)
+    assert hashes(state.pending_frames) <= hashes(second.outputs.dataset)
     assert not set(before) & set(fragile_label.done()[len(before) :])
-    assert rows(second)[: len(remains.report['generations'])] == remains.report['generations']
-    assert second.outputs.baseline.uuid == remains.baseline.uuid
-    assert second.outputs.reference_energies.uuid == remains.reference_energies.uuid
+    assert rows(second)[: len(state.report['generations'])] == state.report['generations']
+    assert second.outputs.baseline.uuid == state.baseline.uuid
+    assert second.outputs.reference_energies.uuid == state.reference_energies.uuid
 
 
 def test_a_run_that_has_not_ended_is_not_continued(builder, aiida_profile):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_type_hints
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -9,14 +11,19 @@ from aiida.common import LinkType
 from aiida.engine import run_get_node
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from pydantic import ConfigDict, TypeAdapter, create_model
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.engine.exploration import ExploreOptions
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory
-from aiida_pacemaker.provenance import ancestors, frame_origin, remains_of
+from aiida_pacemaker.provenance import ancestors, frame_origin
 from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.generations import Explored, GenerationRow
+from aiida_pacemaker.workflows.history import state_of
 from aiida_pacemaker.workflows.loop_checks import _check_grades, validate_loop
+from aiida_pacemaker.workflows.loop_context import LoopContext
+from aiida_pacemaker.workflows.loop_links import LoopCall
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 CONFIG = {'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
@@ -98,7 +105,15 @@ def explored(made, build):
     """Return a run with everything that a loop can do."""
     if not made:
         settings = {'test_share': 0.3, 'ensemble_seeds': [1, 2], 'ensemble_fraction': 0.6, 'isolated_atoms': True}
-        _, made['node'] = run_get_node(build(settings))
+        attach = PaceActiveLearningWorkChain.attach
+
+        def keep_context(self):
+            made['context'] = dict(self.ctx)
+            attach(self)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(PaceActiveLearningWorkChain, 'attach', keep_context)
+            _, made['node'] = run_get_node(build(settings))
     node = made['node']
     assert node.is_finished_ok, node.exit_message
     return node
@@ -134,7 +149,7 @@ def test_the_loop_closes_by_itself(explored, known):
     assert explored.outputs.reference_energies['Cu'] == pytest.approx(atom.get_potential_energy())
     assert first['core_hours'] > 0
     # They have been paid for, so a run that is killed has them too.
-    assert remains_of(explored).reference_energies.uuid == explored.outputs.reference_energies.uuid
+    assert state_of(explored).reference_energies.uuid == explored.outputs.reference_energies.uuid
 
 
 def test_errors_are_compared_with_gamma_and_spread(explored):
@@ -167,7 +182,41 @@ def test_members_of_an_ensemble_see_different_frames(explored):
     continued = members['generation_01_member_1_train'].inputs.pace.potential
     assert continued.uuid == members['generation_00_member_1_train'].outputs.potential.uuid
     # The potential of the loop is not that of a member.
-    assert remains_of(explored).potential.uuid == trainings['generation_01_train'].outputs.potential.uuid
+    assert state_of(explored).potential.uuid == trainings['generation_01_train'].outputs.potential.uuid
+
+
+def test_the_context_is_what_is_listed(explored, made):
+    """No key but those of `LoopContext` and the nodes of the members, each of its type."""
+    context = made['context']
+    listed = get_type_hints(LoopContext)
+    members = {f'member_{seed}_{step}' for seed in (1, 2) for step in ('train', 'evaluate')}
+    assert set(context) - set(listed) == members
+    assert set(listed) <= set(context)
+    assert all(isinstance(context.pop(name), orm.ProcessNode) for name in members)
+    config = ConfigDict(arbitrary_types_allowed=True, strict=True, extra='forbid')
+    create_model('Context', __config__=config, **{name: (hint, ...) for name, hint in listed.items()})(**context)
+
+
+def test_each_call_has_the_label_of_a_step(explored):
+    links = explored.base.links.get_outgoing(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
+    for link in links:
+        call = LoopCall.parse(link.link_label)
+        assert call is not None, link.link_label
+        assert call.link_label == link.link_label
+        assert call.process_label == link.node.label
+
+
+def test_rows_are_what_is_listed(explored):
+    """The report has the keys of `GenerationRow`, each of its type, and no other."""
+    selected, last = rows(explored)
+    assert set(selected) == set(GenerationRow.__annotations__)
+    assert set(last) >= GenerationRow.__required_keys__
+    assert set(last) <= set(selected)
+    assert set(selected['explored']) == set(Explored.__annotations__)
+    hints = {name: hint for name, hint in get_type_hints(GenerationRow).items() if name != 'explored'}
+    for row in (selected, last):
+        for name in hints.keys() & row.keys():
+            TypeAdapter(hints[name]).validate_python(row[name], strict=True)
 
 
 def test_known_surroundings_are_a_success(build):

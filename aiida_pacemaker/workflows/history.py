@@ -1,8 +1,7 @@
-"""What a loop has got by its end, however it ended: one that was killed has no outputs, but what it called has."""
+"""The state of a loop as its calls show it: a loop that was killed has no outputs, but what it called has."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +13,21 @@ from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.sources.given import node_of
 from aiida_pacemaker.sources.origin import has_labels
 from aiida_pacemaker.sources.registry import all_sources
+from aiida_pacemaker.workflows.loop_links import RETRY, LoopCall, LoopStep
 
 #: Links to what a work chain has called.
 CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
-#: Process label of the loop.
+#: Process label of the loop, as databases have it.
 LOOP = 'PaceActiveLearningWorkChain'
-_REPORTS = ('begin_report', 'report_fit', 'report_selection', 'report_calibration', 'report_retry')
+#: Process labels of our own jobs that label, as databases have them.
+LABELLING_JOBS = ('AseLabelCalculation',)
+#: Steps that return the report.
+_REPORTS = (LoopStep.REPORT, LoopStep.REPORT_SELECTION, LoopStep.REPORT_CALIBRATION)
 
 
 @dataclass(frozen=True)
-class Remains:
-    """What another run needs to go on. What the loop did not come to is None.
+class LoopState:
+    """What another run needs to go on from a loop. What the loop did not come to is None.
 
     :param dataset: the dataset as it is after the last merge.
     :param test_dataset: the test set as it is after the last merge.
@@ -34,10 +37,10 @@ class Remains:
     :param report: one row per generation.
     :param calibration: the errors by which gamma was chosen, so far.
     :param unlabelled: frames that were selected and whose labels have failed.
-    :param owed: frames that were selected and are not labelled and merged yet.
-    :param delivered: labelled trajectories of these frames that are there but not merged.
-    :param uncollected: results that a labeller has not made labels of yet: the labeller, with the trajectories by the
-        frames that they are of.
+    :param pending_frames: frames that were selected and are not labelled and merged yet.
+    :param unmerged_labels: labelled trajectories of these frames that are there but not merged.
+    :param unread_results: results that a labeller has not made labels of yet: the labeller, with the trajectories by
+        the frames that they are of.
     """
 
     dataset: PaceDatasetData | None
@@ -48,9 +51,9 @@ class Remains:
     report: orm.Dict | None
     calibration: orm.Dict | None
     unlabelled: PaceDatasetData | None
-    owed: PaceDatasetData | None
-    delivered: list[orm.TrajectoryData]
-    uncollected: list[tuple[orm.ProcessNode, dict[str, orm.TrajectoryData]]]
+    pending_frames: PaceDatasetData | None
+    unmerged_labels: list[orm.TrajectoryData]
+    unread_results: list[tuple[orm.ProcessNode, dict[str, orm.TrajectoryData]]]
 
 
 def loop_of(given: Any, name: str = 'loop') -> orm.WorkChainNode:
@@ -66,7 +69,7 @@ def loop_of(given: Any, name: str = 'loop') -> orm.WorkChainNode:
     return node
 
 
-def remains_of(loop: orm.WorkChainNode | int | str) -> Remains:
+def state_of(loop: orm.WorkChainNode | int | str) -> LoopState:
     """Return what a loop has got by now.
 
     :param loop: a `PaceActiveLearningWorkChain`, best one that has ended, or its PK or uuid.
@@ -74,36 +77,37 @@ def remains_of(loop: orm.WorkChainNode | int | str) -> Remains:
     """
     loop = loop_of(loop)
     links: list[Any] = loop.base.links.get_outgoing(link_type=CALLS).all()
-    calls: dict[str, Any] = {link.link_label: link.node for link in sorted(links, key=_age)}
+    nodes: dict[str, Any] = {link.link_label: link.node for link in sorted(links, key=_age)}
+    calls = {call: node for label, node in nodes.items() if (call := LoopCall.parse(label)) is not None}
     inputs = loop.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
-    done = {label: node for label, node in calls.items() if node.is_finished_ok}
+    done = {call: node for call, node in calls.items() if node.is_finished_ok}
 
-    def newest(*process_labels: str, output: str, step: str | None = None) -> Any:
+    def newest(*steps: LoopStep, output: str) -> Any:
+        # Members of an ensemble are not the potential of the loop.
         found = [
-            node
-            for label, node in done.items()
-            if node.process_label in process_labels and output in node.outputs and step in (None, _step_of(label))
+            node for call, node in done.items() if call.step in steps and call.member is None and output in node.outputs
         ]
         return found[-1].outputs[output] if found else None
 
-    stage, owed = _owed(calls, done)
-    labellers = {label: node for label, node in calls.items() if _step_of(label) in ('label', 'label_test')}
-    owing = [node for label, node in labellers.items() if stage is not None and label.startswith(f'{stage}_')]
-    return Remains(
-        dataset=newest('merge', step='merge', output='dataset') or inputs.get('dataset'),
-        test_dataset=newest('merge', step='merge_test', output='dataset') or inputs.get('test_dataset'),
-        # Members of an ensemble are trained by the same work chain.
-        potential=newest('PaceTrainBaseWorkChain', step='train', output='potential') or inputs.get('potential'),
-        baseline=newest('baseline_of', 'default_baseline', output='result') or inputs.get('baseline'),
-        reference_energies=newest('reference_energies_of', 'fit_reference_energies', output='result')
-        or newest('PaceReferenceEnergiesWorkChain', output='reference_energies')
+    stage, pending = _pending(calls, done)
+    labellers = {call: node for call, node in calls.items() if call.step in (LoopStep.LABEL, LoopStep.LABEL_TEST)}
+    retried = LoopCall(RETRY, LoopStep.FRAMES) in calls
+    return LoopState(
+        dataset=newest(LoopStep.MERGE, output='dataset') or inputs.get('dataset'),
+        test_dataset=newest(LoopStep.MERGE_TEST, output='dataset') or inputs.get('test_dataset'),
+        potential=newest(LoopStep.TRAIN, output='potential') or inputs.get('potential'),
+        baseline=newest(LoopStep.BASELINE, output='result') or inputs.get('baseline'),
+        reference_energies=newest(LoopStep.REFERENCES, output='result')
+        or newest(LoopStep.ATOMS, output='reference_energies')
         or inputs.get('reference_energies'),
         report=newest(*_REPORTS, output='result') or inputs.get('previous_report'),
-        calibration=newest('calibrate', output='result') or inputs.get('calibration'),
-        unlabelled=newest('frames_without_labels', output='dataset'),
-        owed=owed if owed is not None or 'retry_frames' in calls else inputs.get('unlabelled'),
-        delivered=[node for labeller in owing for node in _delivered(labeller)],
-        uncollected=[(one, found) for one in labellers.values() if (found := _uncollected(one))],
+        calibration=newest(LoopStep.CALIBRATION, output='result') or inputs.get('calibration'),
+        unlabelled=newest(LoopStep.UNLABELLED, output='dataset'),
+        pending_frames=pending if pending is not None or retried else inputs.get('unlabelled'),
+        unmerged_labels=[
+            label for call, node in labellers.items() if call.stage == stage for label in _labels_made_by(node)
+        ],
+        unread_results=[(node, found) for node in labellers.values() if (found := _unread(node))],
     )
 
 
@@ -112,44 +116,36 @@ def _age(link: Any) -> tuple[Any, ...]:
     return link.node.ctime, link.node.pk
 
 
-def _step_of(label: str) -> str:
-    """Return the step of a call without the stage that it belongs to."""
-    return re.sub(r'^(generation_\d+|[a-z]+)_', '', label, count=1)
-
-
-def _owed(calls: dict[str, Any], done: dict[str, Any]) -> tuple[str | None, PaceDatasetData | None]:
+def _pending(calls: dict[LoopCall, Any], done: dict[LoopCall, Any]) -> tuple[str | None, PaceDatasetData | None]:
     """Return the stage whose frames have not been labelled and merged to the end, and these frames."""
-    for label in reversed(calls):
-        stage, _, step = label.rpartition('_')
-        if step not in ('select', 'frames') or label not in done:
+    outputs_of = {LoopStep.SELECT: 'selected', LoopStep.FRAMES: 'result'}
+    for call in reversed(calls):
+        if call.step not in outputs_of or call not in done:
             continue
-        outputs = done[label].outputs
-        name = 'selected' if step == 'select' else 'result'
-        if f'{stage}_report_selection' in done or name not in outputs:
+        outputs, name = done[call].outputs, outputs_of[call.step]
+        if LoopCall(call.stage, LoopStep.REPORT_SELECTION) in done or name not in outputs:
             return None, None
-        return stage, outputs[name]
+        return call.stage, outputs[name]
     return None, None
 
 
-def _delivered(labeller: orm.ProcessNode) -> list[orm.TrajectoryData]:
+def _labels_made_by(labeller: orm.ProcessNode) -> list[orm.TrajectoryData]:
     """Return the labelled trajectories that a labeller has made, also if it has no outputs itself."""
     if 'trajectories' in labeller.outputs:
         return list(labeller.outputs.trajectories.values())
     jobs = [node for node in [labeller, *labeller.called_descendants] if isinstance(node, orm.CalculationNode)]
     # Our own jobs give labels that are right whenever they give any; a calculation of others has to have succeeded.
-    trusted = [job for job in jobs if job.is_finished_ok or job.process_label == 'AseLabelCalculation']
+    trusted = [job for job in jobs if job.is_finished_ok or job.process_label in LABELLING_JOBS]
     made = [link.node for job in trusted for link in job.base.links.get_outgoing(link_type=LinkType.CREATE).all()]
-    collected = [node for results in _results(labeller).values() for node in results]
-    return [
-        node for node in made if isinstance(node, orm.TrajectoryData) and has_labels(node) and node not in collected
-    ]
+    unread = [node for results in _results(labeller).values() for node in results]
+    return [node for node in made if isinstance(node, orm.TrajectoryData) and has_labels(node) and node not in unread]
 
 
-def collected_labels(remains: Remains) -> list[orm.TrajectoryData]:
+def labels_from_unread_results(state: LoopState) -> list[orm.TrajectoryData]:
     """Return the labels of results that were paid for when their labeller was stopped, made now with provenance."""
     return [
         node
-        for labeller, results in remains.uncollected
+        for labeller, results in state.unread_results
         for source in all_sources()
         if source.results(labeller)
         for node in source.collect(labeller, results)
@@ -161,7 +157,7 @@ def _results(labeller: orm.ProcessNode) -> dict[str, list[orm.TrajectoryData]]:
     return {frame: nodes for source in all_sources() for frame, nodes in source.results(labeller).items()}
 
 
-def _uncollected(labeller: orm.ProcessNode) -> dict[str, orm.TrajectoryData]:
+def _unread(labeller: orm.ProcessNode) -> dict[str, orm.TrajectoryData]:
     """Return the results of a labeller that was stopped before it had made labels of them, by their frames."""
     if labeller.is_finished:
         return {}

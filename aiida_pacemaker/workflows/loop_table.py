@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
 from aiida import orm
 from tabulate import tabulate
 
-from aiida_pacemaker.provenance.remains import CALLS, loop_of, remains_of
+from aiida_pacemaker.workflows.generations import GammaKey, GenerationRow, TableRow, content_of
+from aiida_pacemaker.workflows.history import CALLS, loop_of, state_of
+from aiida_pacemaker.workflows.loop_links import generation_of
+
+#: The columns that `format_table` shows.
+_Column = Literal[
+    'generation',
+    'n_frames',
+    'train_rmse_energy',
+    'train_rmse_forces',
+    'test_rmse_energy',
+    'test_rmse_forces',
+    'gamma_median',
+    'gamma_max',
+    'n_candidates',
+    'n_selected',
+    'seconds',
+]
 
 
-def loop_table(loop: orm.WorkChainNode | int | str) -> list[dict[str, Any]]:
+def loop_table(loop: orm.WorkChainNode | int | str) -> list[TableRow]:
     """Return one row per generation of a loop, those of the runs that it continued included.
 
-    To what the report says (frames, errors in eV/atom and eV/angstrom, gamma of the pool, numbers of candidates) the
-    wall time of each generation of this run is added, `seconds`: from its first process to its last one. It is None for
-    generations of earlier runs.
+    The columns are those of the report and `seconds`; `TableRow` and `GenerationRow` list them with their units.
 
     :param loop: a `PaceActiveLearningWorkChain`, or its PK or uuid; while it runs, the generations so far are told.
     :raises ValueError: if something else is given, or if the loop has no report yet.
     """
     loop = loop_of(loop)
-    found = remains_of(loop).report
+    found = state_of(loop).report
     if found is None:
         raise ValueError(f'{loop.process_label}<{loop.pk}> has no report: it has not begun yet')
-    report = found.get_dict()
+    report = content_of(found)
     seconds = _seconds(loop)
     return [
         {**row, 'seconds': seconds.get(row['generation']) if row['run'] == report['run'] else None}
@@ -33,9 +49,9 @@ def loop_table(loop: orm.WorkChainNode | int | str) -> list[dict[str, Any]]:
     ]
 
 
-def format_table(rows: list[dict[str, Any]]) -> str:
+def format_table(rows: Sequence[TableRow]) -> str:
     """Return the rows of a loop as text for a terminal: errors in meV/atom and meV/angstrom, and how good that is."""
-    columns: dict[str, tuple[str, float, str]] = {
+    columns: dict[_Column, tuple[str, float, str]] = {
         'generation': ('gen', 1, 'd'),
         'n_frames': ('frames', 1, 'd'),
         'train_rmse_energy': ('E train', 1e3, '.1f'),
@@ -56,7 +72,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
     return '\n'.join([text, *quality_lines(rows)])
 
 
-def quality_lines(rows: list[dict[str, Any]]) -> list[str]:
+def quality_lines(rows: Sequence[GenerationRow]) -> list[str]:
     """Return how good the last potential of a loop is, in sentences; none where its report does not say.
 
     :param rows: as of :func:`loop_table`, or `generations` of the report.
@@ -67,21 +83,23 @@ def quality_lines(rows: list[dict[str, Any]]) -> list[str]:
     return [*quality['text'], *(f'Warning: {warning}' for warning in quality['warnings'])]
 
 
-def shown_gamma(row: dict[str, Any], name: str, style: str = '.4f') -> str:
+def shown_gamma(row: GenerationRow, name: GammaKey, style: str = '.4f') -> str:
     """Return a quantile of gamma as text: `inf` where interactions occur that the data never had, `no` without any.
 
     :param row: a row of a loop.
     :param name: `gamma_median`, `gamma_p90`, `gamma_p99` or `gamma_max`.
     """
-    if row[name] is None:
+    gamma = row[name]
+    if gamma is None:
         return 'inf' if row.get('gamma_n_unseen') else 'no'
-    return format(row[name], style)
+    return format(gamma, style)
 
 
-def _cell(row: dict[str, Any], name: str, factor: float, style: str) -> str:
-    if row[name] is None:
+def _cell(row: TableRow, name: _Column, factor: float, style: str) -> str:
+    value = row[name]
+    if value is None:
         return 'inf' if name.startswith('gamma') and row.get('gamma_n_unseen') else '-'
-    return format(row[name] * factor if factor != 1 else row[name], style)
+    return format(value * factor if factor != 1 else value, style)
 
 
 def _seconds(loop: orm.WorkChainNode) -> dict[int, float]:
@@ -89,8 +107,7 @@ def _seconds(loop: orm.WorkChainNode) -> dict[int, float]:
     times: dict[int, list[datetime]] = {}
     calls = loop.base.links.get_outgoing(link_type=CALLS).all()
     for link in calls:
-        prefix, _, rest = link.link_label.partition('_')
-        generation = rest.partition('_')[0]
-        if prefix == 'generation' and generation.isdigit():
-            times.setdefault(int(generation), []).extend([link.node.ctime, link.node.mtime])
+        generation = generation_of(link.link_label)
+        if generation is not None:
+            times.setdefault(generation, []).extend([link.node.ctime, link.node.mtime])
     return {generation: (max(moments) - min(moments)).total_seconds() for generation, moments in times.items()}
