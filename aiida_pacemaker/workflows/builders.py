@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from aiida import orm
 from aiida.engine import ProcessBuilder
@@ -12,10 +12,9 @@ from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.given_sources import nodes_of
 from aiida_pacemaker.calculations.labelling import frames_without_labels
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.errors import ConfigError, near_miss, parse_options
-from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.provenance.remains import Remains, collected_labels, loop_of, remains_of
+from aiida_pacemaker.workflows.engines import PACEMAKER, engine_called
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
@@ -25,24 +24,17 @@ from aiida_pacemaker.workflows.settings import LoopSettings
 class LoopBuilders(ProtocolMixin):
     """The builders of the loop."""
 
-    PROTOCOL_FILE = 'active_learning.yaml'
-    PROTOCOL_MODELS: ClassVar = {
-        'config': TrainerConfig,
-        'settings': LoopSettings,
-        'activeset': ActiveSetOptions,
-        'select': SelectOptions,
-    }
-
     @classmethod
     def get_builder_from_protocol(
         cls,
         *,
-        pacemaker: orm.AbstractCode,
-        pace_activeset: orm.AbstractCode,
-        pace_select: orm.AbstractCode,
-        python: orm.AbstractCode,
+        pacemaker: orm.AbstractCode | None = None,
+        pace_activeset: orm.AbstractCode | None = None,
+        pace_select: orm.AbstractCode | None = None,
+        python: orm.AbstractCode | None = None,
         pool: PaceDatasetData | None = None,
         pace_yaml2yace: orm.AbstractCode | None = None,
+        engine: str = PACEMAKER,
         initial: Any = (),
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
@@ -52,8 +44,10 @@ class LoopBuilders(ProtocolMixin):
         """Return a builder with the inputs of a protocol, to be changed or run as it is.
 
         :param pacemaker: code for training; the others are those for the active set, the selection, the evaluation (the
-            Python of the engine) and, for a `.yace` with each potential, the conversion.
+            Python of the engine) and, for a `.yace` with each potential, the conversion. Pacemaker needs all but the
+            last; another engine may have codes of other names.
         :param pool: the candidates; without a pool, give an explorer and a labeller (`explore`, `label`).
+        :param engine: what trains, grades and selects, with protocols of its own.
         :param initial: labelled trajectories, files and datasets to begin with, or a single one: whatever
             `merge_frames` takes. It may be left out with a `dataset`.
         :param protocol: one of :meth:`get_available_protocols`.
@@ -62,32 +56,29 @@ class LoopBuilders(ProtocolMixin):
         :param options: options of all jobs, such as `resources` and `max_wallclock_seconds`.
         :param inputs: further inputs of the work chain: `dataset`, `test_dataset`, `potential`, `baseline`, ...
         :raises ConfigError: if the config is not valid with these overrides.
+        :raises TypeError: if a code is missing.
         """
+        chosen = engine_called(engine)
+        codes = {name: inputs.pop(name) for name in chosen.codes if name in inputs} | given(
+            pacemaker=pacemaker,
+            pace_activeset=pace_activeset,
+            pace_select=pace_select,
+            python=python,
+            pace_yaml2yace=pace_yaml2yace,
+        )
+        missing = [name for name, needed in chosen.codes.items() if needed and name not in codes]
+        if missing:
+            raise TypeError(f'the engine `{engine}` needs the codes {", ".join(missing)}')
         cls._check_inputs(inputs)
         initial = nodes_of([initial])
-        defaults = cls.get_protocol_inputs(protocol, overrides)
-        config = defaults['config']
-        if 'elements' not in config:
-            given_sets = (pool, inputs.get('dataset'), inputs.get('test_dataset'))
-            nodes = [*(node for node in given_sets if node is not None), *initial]
-            config['elements'] = sorted({element for node in nodes for element in _elements(node)})
-        job = {'options': {'resources': RESOURCES, **(options or {})}}
-        builder: ProcessBuilder = cls.get_builder()  # type: ignore[attr-defined]
-        builder.train = {
-            'pace': {
-                'code': pacemaker,
-                'config': orm.Dict(parse_config(config).to_dict()),
-                'metadata': job,
-                **given(yace_code=pace_yaml2yace),
-            }
-        }
-        builder.activeset = {'pace': {'code': pace_activeset, 'metadata': job}}
-        builder.select = {'pace': {'code': pace_select, 'metadata': job}}
-        for name, section in (('activeset', builder.activeset), ('select', builder.select)):
-            if defaults[name]:
-                parse_options(cls.PROTOCOL_MODELS[name], defaults[name], f'the options of {name}')
-                section['pace']['options'] = orm.Dict(defaults[name])
-        builder.evaluate = {'pace': {'code': python, 'metadata': job}}
+        defaults = cls.get_protocol_inputs(protocol, overrides, engine=engine)
+        given_sets = (pool, inputs.get('dataset'), inputs.get('test_dataset'))
+        nodes = [*(node for node in given_sets if node is not None), *initial]
+        elements = sorted({element for node in nodes for element in _elements(node)})
+        builder: ProcessBuilder = cls.get_builder(engine)  # type: ignore[attr-defined]
+        job_options = {'resources': RESOURCES, **(options or {})}
+        for step, section in chosen.builder_inputs(codes, defaults, elements, job_options).items():
+            setattr(builder, step, section)
         builder.settings = orm.Dict(
             parse_options(LoopSettings, defaults['settings'], 'the settings').model_dump(mode='json')
         )
@@ -145,7 +136,7 @@ class LoopBuilders(ProtocolMixin):
             'unlabelled': _unlabelled(remains),
             **inputs,
         }
-        builder: ProcessBuilder = run.get_builder_restart()
+        builder: ProcessBuilder = cls.builder_of(run)  # type: ignore[attr-defined]
         if remains.dataset is not None:
             # It holds what the run was given.
             builder.initial = {}

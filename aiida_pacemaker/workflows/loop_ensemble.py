@@ -10,10 +10,8 @@ from aiida.engine import ToContext
 
 from aiida_pacemaker.calculations.drawing import member_dataset
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.loop_steps import LoopSteps, fate
 from aiida_pacemaker.workflows.ports import given
-from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
 
 class LoopEnsemble(LoopSteps):
@@ -37,15 +35,16 @@ class LoopEnsemble(LoopSteps):
                 fraction=orm.Float(settings.ensemble_fraction),
             )
             potential = self.ctx.members.get(name)
-            inputs = self.prepare(PaceTrainBaseWorkChain, 'train', f'{name}_train')
-            inputs.pace.update(
+            inputs = self.prepare(
+                'train',
+                f'{name}_train',
                 dataset=frames,
                 baseline=self.ctx.baseline,
                 reference_energies=self.ctx.reference_energies,
                 max_epochs=orm.Int(settings.first_epochs if potential is None else settings.later_epochs),
                 **given(potential=potential),
             )
-            awaited.update(self.member_call(f'{name}_train', PaceTrainBaseWorkChain, inputs))
+            awaited.update(self.member_call(f'{name}_train', self.engine.process('train'), inputs))
         return awaited
 
     def inspect_members(self) -> None:
@@ -58,9 +57,8 @@ class LoopEnsemble(LoopSteps):
         if pool is None:
             return awaited
         for name, potential in self.ctx.members.items():
-            inputs = self.prepare(PaceEvaluateBaseWorkChain, 'evaluate', f'{name}_evaluate')
-            inputs.pace.update(potential=potential, datasets={'pool': pool})
-            awaited.update(self.member_call(f'{name}_evaluate', PaceEvaluateBaseWorkChain, inputs))
+            inputs = self.prepare('evaluate', f'{name}_evaluate', potential=potential, datasets={'pool': pool})
+            awaited.update(self.member_call(f'{name}_evaluate', self.engine.process('evaluate'), inputs))
         return awaited
 
     def inspect_member_evaluations(self) -> None:

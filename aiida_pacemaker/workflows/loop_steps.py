@@ -9,8 +9,8 @@ from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.datasets import merge, merge_options
+from aiida_pacemaker.workflows.loop_engine import LoopEngine
 from aiida_pacemaker.workflows.ports import given
-from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
 #: What the loop has got, by the names of its outputs and of its context.
 RESULTS = (
@@ -26,7 +26,7 @@ RESULTS = (
 )
 
 
-class LoopSteps(ResumingWorkChain):
+class LoopSteps(LoopEngine):
     """Calls of the loop, each under a label that no other one has."""
 
     @property
@@ -61,10 +61,14 @@ class LoopSteps(ResumingWorkChain):
             metadata=self.labels(step),
         )
 
-    def prepare(self, process_class: Any, namespace: str, step: str) -> AttributeDict:
-        """Return the exposed inputs of a sub process, with its labels."""
-        inputs = AttributeDict(self.exposed_inputs(process_class, namespace))
-        inputs.setdefault('metadata', {}).update(self.labels(step))
+    def prepare(self, namespace: str, step: str, **provided: Any) -> AttributeDict:
+        """Return the inputs of a process of the engine, with its labels.
+
+        :param namespace: that of its role.
+        :param provided: the inputs of the role.
+        """
+        inputs = self.engine.inputs_of(namespace, self.inputs, provided)
+        inputs.setdefault('metadata', AttributeDict()).update(self.labels(step))
         return inputs
 
     def plugged_in(self, namespace: str, step: str, **provided: Any) -> dict[str, Any]:
@@ -87,7 +91,8 @@ class LoopSteps(ResumingWorkChain):
         if node.is_finished_ok:
             return None
         self.attach()
-        return exit_code.format(stage=self.stage, reason=fate(node))
+        advice = self.engine.advice(name, node) if name in self.engine.steps else ''
+        return exit_code.format(stage=self.stage, reason=f'{fate(node)} {advice}'.strip())
 
     def attach(self) -> None:
         """Attach what there is by now: all that a later run needs to go on from here."""
