@@ -1,11 +1,7 @@
-"""The facade for scripts: train and select with two methods, each call a process with provenance.
-
-Another engine can stand in the same place by implementing :class:`BaseTrainer`.
-"""
+"""The facade for scripts: train and select with two methods, each call a process with provenance."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,32 +26,8 @@ from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
 
-class BaseTrainer(ABC):
-    """What a loop of active learning needs of an engine."""
-
-    @abstractmethod
-    def train(
-        self, dataset: PaceDatasetData, initial_potential: PacePotentialData | None = None
-    ) -> tuple[PacePotentialData, dict[str, Any]]:
-        """Fit a potential to a dataset and return it with the errors of the fit.
-
-        :param dataset: labelled frames.
-        :param initial_potential: the potential to continue from.
-        """
-
-    @abstractmethod
-    def select_active_set(
-        self, candidates: Sequence[PaceDatasetData], potential: PacePotentialData
-    ) -> PaceDatasetData | None:
-        """Return the most informative candidates; None if none has anything to add.
-
-        :param candidates: sets of structures, labelled or not.
-        :param potential: the potential that they are to improve.
-        """
-
-
 @dataclass(frozen=True)
-class PacemakerTrainer(BaseTrainer):
+class PacemakerTrainer:
     """Training and selection with Pacemaker, each run to its end before the method returns.
 
     :param config: what to fit and how, as a `TrainerConfig` or its keys; its `active_set_size` is the largest number of

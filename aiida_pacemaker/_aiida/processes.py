@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 
 from aiida import orm
 from aiida.common.escaping import escape_for_bash
-from aiida.engine import BaseRestartWorkChain, CalcJob, ExitCode, Process, WorkChain
+from aiida.engine import (
+    BaseRestartWorkChain,
+    CalcJob,
+    ExitCode,
+    Process,
+    ProcessBuilder,
+    ProcessBuilderNamespace,
+    ProcessSpec,
+    WorkChain,
+)
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from plumpy import run_until_complete
@@ -77,6 +86,31 @@ class FolderKeepingCalcJob(CalcJob):
             folder = orm.RemoteData(computer=self.node.computer, remote_path=path) if linked is None else linked.node
             self.out('remote_folder', folder)
         return super().parse(*arguments, **options)
+
+
+class SpecBuilder(ProcessBuilder):
+    """A builder with other ports than those of the process class; the public one takes those of the class only."""
+
+    def __init__(self, process_class: Any, spec: ProcessSpec) -> None:
+        """Make an empty builder.
+
+        :param process_class: what is going to be launched.
+        :param spec: its inputs.
+        """
+        self._process_class, self._process_spec = process_class, spec
+        ProcessBuilderNamespace.__init__(self, spec.inputs)
+
+
+def give_spec(process: Process, spec: Callable[[], ProcessSpec]) -> None:
+    """Give a single process another spec than that of its class.
+
+    AiiDA and plumpy ask the object for its spec wherever they do not ask the class, but call it a class method, and do
+    not promise that an attribute of the object can stand in its place.
+
+    :param process: one that has not begun, or that was just loaded from a checkpoint.
+    :param spec: what returns the inputs, outputs and outline.
+    """
+    process.__dict__['spec'] = spec
 
 
 def job_class_of(chain: Any) -> Any:

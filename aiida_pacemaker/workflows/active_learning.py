@@ -7,23 +7,16 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
-from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.datasets import default_baseline, find_candidates, fit_reference_energies
 from aiida_pacemaker.calculations.drawing import set_aside
-from aiida_pacemaker.calculations.training_checks import complaint_about_active_set
-from aiida_pacemaker.calculations.validation import on_one_computer, options_of
-from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.errors import parse_options
-from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.provenance.costs import core_hours
 from aiida_pacemaker.sources.known_frames import shared_frames
-from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.builders import LoopBuilders
 from aiida_pacemaker.workflows.calibration import calibrate
 from aiida_pacemaker.workflows.cleaning import clean_folders
 from aiida_pacemaker.workflows.decision import labels_left, split_labels
-from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.generations import (
     GenerationRow,
     content_of,
@@ -39,16 +32,12 @@ from aiida_pacemaker.workflows.loop_table import quality_lines, shown_gamma
 from aiida_pacemaker.workflows.ports import LoopPorts, given
 from aiida_pacemaker.workflows.reference_energies import PaceReferenceEnergiesWorkChain
 from aiida_pacemaker.workflows.report import (
-    baseline_of,
     begin_report,
-    reference_energies_of,
     report_calibration,
     report_fit,
     stop_reason_of,
 )
-from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.settings import LoopSettings
-from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
 
 class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLabels, LoopEnsemble):
@@ -135,7 +124,8 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def run_atoms(self) -> ToContext | ExitCode:
         """Have the isolated atoms labelled as all frames are going to be."""
-        elements = parse_config(self.inputs.train.pace.config.get_dict()).elements
+        config = self.engine.config_in(self.inputs)
+        elements = self.ctx.dataset.elements if config is None else config.elements
         inputs = {
             'elements': orm.List(sorted(elements)),
             'label': self.inputs.label,
@@ -168,7 +158,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         if 'baseline' in self.inputs:
             self.ctx.baseline = self.inputs.baseline
         elif potential is not None:
-            self.ctx.baseline = self.call(LoopStep.BASELINE, baseline_of, potential=potential)
+            self.ctx.baseline = self.call(LoopStep.BASELINE, self.engine.baseline_of, potential=potential)
         else:
             lj = orm.Bool(self.ctx.settings.lj)
             # What is in the pool may be labelled later, and the baseline has to be good for that too.
@@ -180,7 +170,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         if self.ctx.reference_energies is not None:
             return None
         if potential is not None:
-            self.ctx.reference_energies = self.call(LoopStep.REFERENCES, reference_energies_of, potential=potential)
+            self.ctx.reference_energies = self.call(
+                LoopStep.REFERENCES, self.engine.reference_energies_of, potential=potential
+            )
         else:
             self.ctx.reference_energies = self.call(
                 LoopStep.REFERENCES, fit_reference_energies, dataset=self.ctx.dataset, baseline=self.ctx.baseline
@@ -201,22 +193,23 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def run_train(self) -> ToContext | ExitCode:
         """Train on the dataset, from the last potential if there is one."""
-        inputs = self.prepare(PaceTrainBaseWorkChain, 'train', LoopStep.TRAIN)
         settings: LoopSettings = self.ctx.settings
         first = self.ctx.potential is None
-        inputs.pace.update(
+        inputs = self.prepare(
+            'train',
+            LoopStep.TRAIN,
             dataset=self.ctx.dataset,
             baseline=self.ctx.baseline,
             reference_energies=self.ctx.reference_energies,
             max_epochs=orm.Int(settings.first_epochs if first else settings.later_epochs),
             **given(test_dataset=self.ctx.test_dataset, potential=self.ctx.potential),
         )
-        if complaint := complaint_about_active_set(inputs.pace):
+        if complaint := self.engine.complaint_about_active_set(self.engine.place_in({'train': inputs}, 'train')):
             self.attach()
             return self.exit_codes.ERROR_INPUTS_REFUSED.format(
                 step=LoopStep.ACTIVESET.value, stage=self.stage, reason=complaint
             )
-        training = self.launch(LoopStep.TRAIN, PaceTrainBaseWorkChain, inputs)
+        training = self.launch(LoopStep.TRAIN, self.engine.process('train'), inputs)
         return training if isinstance(training, ExitCode) else ToContext(**training, **self.member_trainings())
 
     def inspect_train(self) -> ExitCode | None:
@@ -224,7 +217,8 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         if complaint := self.complaint(LoopStep.TRAIN, self.exit_codes.ERROR_TRAINING_FAILED):
             return complaint
         self.ctx.potential = self.ctx.train.outputs.potential
-        self.ctx.training_folder = self.ctx.train.outputs.remote_folder
+        outputs = self.ctx.train.outputs
+        self.ctx.training_folder = outputs.remote_folder if 'remote_folder' in outputs else None
         self.inspect_members()
         return None
 
@@ -232,17 +226,22 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def run_activeset(self) -> ToContext | ExitCode:
         """Build the active set from the data of the training, where it left them if possible."""
-        inputs = self.prepare(PaceActiveSetBaseWorkChain, 'activeset', LoopStep.ACTIVESET)
-        data = data_of_training(self.ctx.training_folder, self.ctx.dataset, inputs.pace.code)
-        inputs.pace.update(potential=self.ctx.potential, **data)
-        return self.launch(LoopStep.ACTIVESET, PaceActiveSetBaseWorkChain, inputs)
+        inputs = self.prepare(
+            'activeset',
+            LoopStep.ACTIVESET,
+            potential=self.ctx.potential,
+            dataset=self.ctx.dataset,
+            **given(parent_folder=self.ctx.training_folder),
+        )
+        return self.launch(LoopStep.ACTIVESET, self.engine.process('activeset'), inputs)
 
     def inspect_activeset(self) -> ExitCode | None:
         """Keep the active set."""
         if complaint := self.complaint(LoopStep.ACTIVESET, self.exit_codes.ERROR_ACTIVE_SET_FAILED):
             return complaint
         self.ctx.active_set = self.ctx.activeset.outputs.active_set
-        parameters = self.ctx.activeset.outputs.output_parameters.get_dict()
+        outputs = self.ctx.activeset.outputs
+        parameters = outputs.output_parameters.get_dict() if 'output_parameters' in outputs else {}
         for warning in parameters.get('warnings', []):
             self.report(f'{self.stage}: {warning}')
         return None
@@ -251,13 +250,14 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def run_evaluate(self) -> ToContext | ExitCode:
         """Evaluate the potential on all that is there, in one job."""
-        inputs = self.prepare(PaceEvaluateBaseWorkChain, 'evaluate', LoopStep.EVALUATE)
-        inputs.pace.update(
+        inputs = self.prepare(
+            'evaluate',
+            LoopStep.EVALUATE,
             potential=self.ctx.potential,
             active_set=self.ctx.active_set,
             datasets={'train': self.ctx.dataset, **given(pool=self.ctx.pool, test=self.ctx.test_dataset)},
         )
-        evaluation = self.launch(LoopStep.EVALUATE, PaceEvaluateBaseWorkChain, inputs)
+        evaluation = self.launch(LoopStep.EVALUATE, self.engine.process('evaluate'), inputs)
         if isinstance(evaluation, ExitCode):
             return evaluation
         return ToContext(**evaluation, **self.member_evaluations(self.ctx.pool))
@@ -319,19 +319,16 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             )
             self.ctx.candidates, self.ctx.set_aside = parts['candidates'], parts.get('test')
             left -= 0 if self.ctx.set_aside is None else self.ctx.set_aside.n_frames
-        inputs = self.prepare(PaceSelectBaseWorkChain, 'select', LoopStep.SELECT)
-        python = self.inputs.evaluate.pace.code
-        options = options_of(SelectOptions, inputs.pace)
-        options = options.model_copy(update={'max_structures': min(left, options.max_structures or left)})
-        inputs.pace.update(
+        inputs = self.prepare(
+            'select',
+            LoopStep.SELECT,
             potential=self.ctx.potential,
             active_set=self.ctx.active_set,
             candidates={'pool': self.ctx.candidates},
             pool=self.ctx.pool,
-            **given(python=python if on_one_computer(python, inputs.pace.code.computer) else None),
-            options=orm.Dict(options.model_dump(mode='json', exclude_none=True)),
+            max_structures=orm.Int(left),
         )
-        return self.launch(LoopStep.SELECT, PaceSelectBaseWorkChain, inputs)
+        return self.launch(LoopStep.SELECT, self.engine.process('select'), inputs)
 
     def inspect_select(self) -> ExitCode | None:
         """Keep what was selected; if the candidates are labelled, these are the labels."""

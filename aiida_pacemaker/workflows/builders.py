@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from aiida import orm
 from aiida.engine import PortNamespace, ProcessBuilder
 
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.labelling import frames_without_labels
-from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.config import TrainerConfig, parse_config
 from aiida_pacemaker.engine.errors import near_miss, parse_options
-from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.sources.given import code_of, nodes_of
+from aiida_pacemaker.workflows.engines import PACEMAKER, Engine, engine_called
 from aiida_pacemaker.workflows.history import LoopState, labels_from_unread_results, loop_of, state_of
 from aiida_pacemaker.workflows.ports import given
 from aiida_pacemaker.workflows.protocols import ProtocolMixin, names_of
@@ -27,24 +25,17 @@ from aiida_pacemaker.workflows.settings import LoopSettings
 class LoopBuilders(ProtocolMixin):
     """The builders of the loop."""
 
-    PROTOCOL_FILE = 'active_learning.yaml'
-    PROTOCOL_MODELS: ClassVar = {
-        'config': TrainerConfig,
-        'settings': LoopSettings,
-        'activeset': ActiveSetOptions,
-        'select': SelectOptions,
-    }
-
     @classmethod
     def get_builder_from_protocol(
         cls,
         *,
-        pacemaker: orm.AbstractCode | int | str,
-        pace_activeset: orm.AbstractCode | int | str,
-        pace_select: orm.AbstractCode | int | str,
-        python: orm.AbstractCode | int | str,
+        pacemaker: orm.AbstractCode | int | str | None = None,
+        pace_activeset: orm.AbstractCode | int | str | None = None,
+        pace_select: orm.AbstractCode | int | str | None = None,
+        python: orm.AbstractCode | int | str | None = None,
         pool: PaceDatasetData | None = None,
         pace_yaml2yace: orm.AbstractCode | int | str | None = None,
+        engine: str = PACEMAKER,
         initial: Any = (),
         protocol: str | None = None,
         overrides: Mapping[str, Any] | None = None,
@@ -54,9 +45,10 @@ class LoopBuilders(ProtocolMixin):
         """Return a builder with the inputs of a protocol, to be changed or run as it is.
 
         :param pacemaker: code for training; the others are those for the active set, the selection, the evaluation (the
-            Python of the engine) and, for a `.yace` with each potential, the conversion. Each may be given by its
-            label, PK or uuid.
+            Python of the engine) and, for a `.yace` with each potential, the conversion. Pacemaker needs all but the
+            last; another engine may have codes of other names. Each may be given by its label, PK or uuid.
         :param pool: the candidates; without a pool, give an explorer and a labeller (`explore`, `label`).
+        :param engine: what trains, grades and selects, with protocols of its own.
         :param initial: labelled trajectories, files and datasets to begin with, or a single one: whatever
             `merge_frames` takes. It may be left out with a `dataset`.
         :param protocol: one of :meth:`get_available_protocols`.
@@ -65,33 +57,32 @@ class LoopBuilders(ProtocolMixin):
         :param options: options of all jobs, such as `resources` and `max_wallclock_seconds`.
         :param inputs: further inputs of the work chain: `dataset`, `test_dataset`, `potential`, `baseline`, ...
         :raises ConfigError: if the config is not valid with these overrides, or something is in the wrong place.
+        :raises TypeError: if a code is missing.
+        :raises ValueError: if there is no such engine, protocol or code.
         """
-        cls._check_inputs(inputs)
-        cls._check_options({} if options is None else options)
+        chosen = engine_called(engine)
+        codes = {name: inputs.pop(name) for name in chosen.codes if name in inputs} | given(
+            pacemaker=pacemaker,
+            pace_activeset=pace_activeset,
+            pace_select=pace_select,
+            python=python,
+            pace_yaml2yace=pace_yaml2yace,
+        )
+        missing = [name for name, needed in chosen.codes.items() if needed and name not in codes]
+        if missing:
+            raise TypeError(f'the engine `{engine}` needs the codes {", ".join(missing)}')
+        cls._check_inputs(inputs, chosen)
+        cls._check_options({} if options is None else options, chosen)
         initial = nodes_of([initial])
-        defaults = cls.get_protocol_inputs(protocol, overrides)
-        config = defaults['config']
-        if 'elements' not in config:
-            given_sets = (pool, inputs.get('dataset'), inputs.get('test_dataset'))
-            nodes = [*(node for node in given_sets if node is not None), *initial]
-            config['elements'] = sorted({element for node in nodes for element in _elements(node)})
-        job = {'options': {'resources': RESOURCES, **(options or {})}}
-        builder: ProcessBuilder = cls.get_builder()  # type: ignore[attr-defined]
-        builder.train = {
-            'pace': {
-                'code': code_of(pacemaker),
-                'config': orm.Dict(parse_config(config).to_dict()),
-                'metadata': job,
-                **given(yace_code=None if pace_yaml2yace is None else code_of(pace_yaml2yace)),
-            }
-        }
-        builder.activeset = {'pace': {'code': code_of(pace_activeset), 'metadata': job}}
-        builder.select = {'pace': {'code': code_of(pace_select), 'metadata': job}}
-        for name, section in (('activeset', builder.activeset), ('select', builder.select)):
-            if defaults[name]:
-                parse_options(cls.PROTOCOL_MODELS[name], defaults[name], f'the options of {name}')
-                section['pace']['options'] = orm.Dict(defaults[name])
-        builder.evaluate = {'pace': {'code': code_of(python), 'metadata': job}}
+        defaults = cls.get_protocol_inputs(protocol, overrides, engine=engine)
+        given_sets = (pool, inputs.get('dataset'), inputs.get('test_dataset'))
+        nodes = [*(node for node in given_sets if node is not None), *initial]
+        elements = sorted({element for node in nodes for element in _elements(node)})
+        builder: ProcessBuilder = cls.get_builder(engine)  # type: ignore[attr-defined]
+        loaded = {name: code_of(code) for name, code in codes.items()}
+        job_options = {'resources': RESOURCES, **(options or {})}
+        for step, section in chosen.builder_inputs(loaded, defaults, elements, job_options).items():
+            setattr(builder, step, section)
         builder.settings = orm.Dict(
             parse_options(LoopSettings, defaults['settings'], 'the settings').model_dump(mode='json')
         )
@@ -103,55 +94,56 @@ class LoopBuilders(ProtocolMixin):
         return builder
 
     @classmethod
-    def _check_inputs(cls, inputs: Mapping[str, Any]) -> None:
+    def _check_inputs(cls, inputs: Mapping[str, Any], engine: Engine) -> None:
         """Refuse inputs that the loop does not have.
 
         :raises ConfigError: naming each, and the nearest that there is.
         """
-        ports = list(cls.spec().inputs)  # type: ignore[attr-defined]
+        ports = list(cls.spec_for(engine.name).inputs)  # type: ignore[attr-defined]
         unknown = [name for name in inputs if name not in ports]
         if unknown:
             lines = []
             for name in unknown:
-                lines.append(f'  {name}: {cls._place_of_unknown(name, inputs[name], ports)}')
+                lines.append(f'  {name}: {cls._place_of_unknown(name, inputs[name], ports, engine)}')
             raise ConfigError('\n'.join(['the loop has no such input:', *lines]))
 
     @classmethod
-    def _check_options(cls, options: Mapping[str, Any]) -> None:
+    def _check_options(cls, options: Mapping[str, Any], engine: Engine) -> None:
         """Refuse options that jobs do not have.
 
         :raises ConfigError: naming each, with the place that it belongs to or the nearest that there is.
         """
         if not isinstance(options, Mapping):
             raise ConfigError(f'the options cannot be used: found {options!r}, needed: a mapping of names to values')
-        known = _options_of_jobs()
+        known = engine.job_options()
         lines = []
         for name, value in options.items():
             if name in known:
                 continue
-            lines.append(f'  {name}: {cls._place_of_unknown(name, value, known)}')
+            lines.append(f'  {name}: {cls._place_of_unknown(name, value, known, engine)}')
         if lines:
             raise ConfigError('\n'.join(['jobs have no such option:', *lines]))
 
     @classmethod
-    def _place_of_unknown(cls, name: str, value: Any, known: list[str]) -> str:
+    def _place_of_unknown(cls, name: str, value: Any, known: list[str], engine: Engine) -> str:
         """Return what may be meant by something that is not among what is known in its place."""
-        elsewhere = name in _options_of_jobs() or any(name in names_of(one) for one in cls.PROTOCOL_MODELS.values())
-        if elsewhere:
-            return cls._place_of(name, value)
+        models = engine.protocol_models.values()
+        if name in engine.job_options() or any(name in names_of(model) for model in models):
+            return cls._place_of(name, value, engine)
         near = near_miss(name, known)
         return f'did you mean {near}?' if near else f'known: {", ".join(known)}'
 
     @classmethod
-    def _place_outside(cls, key: str, value: Any) -> str:
+    def _place_outside(cls, key: str, value: Any, engine: Engine) -> str:
         inner = value.get('options') if key == 'metadata' and isinstance(value, Mapping) else None
         if key == 'options' or inner is not None:
             return f'give it beside the overrides, as options={value if inner is None else inner!r}'
-        if key in _options_of_jobs():
+        if key in engine.job_options():
             return f'give it beside the overrides, as options={{{key!r}: {value!r}}}'
-        if key in cls.PROTOCOL_MODELS or key not in cls.spec().inputs:  # type: ignore[attr-defined]
+        ports = cls.spec_for(engine.name).inputs  # type: ignore[attr-defined]
+        if key in engine.protocol_models or key not in ports:
             return ''
-        if isinstance(cls.spec().inputs[key], PortNamespace):  # type: ignore[attr-defined]
+        if isinstance(ports[key], PortNamespace):
             return f'set it in the builder that is returned, as in builder.{key}[...] = ...'
         return f'it is an input of the loop: give it beside the overrides, as {key}=...'
 
@@ -187,7 +179,7 @@ class LoopBuilders(ProtocolMixin):
             'unlabelled': _unlabelled(state),
             **inputs,
         }
-        builder: ProcessBuilder = run.get_builder_restart()
+        builder: ProcessBuilder = cls.builder_of(run)  # type: ignore[attr-defined]
         if state.dataset is not None:
             # It holds what the run was given.
             builder.initial = {}
@@ -199,11 +191,6 @@ class LoopBuilders(ProtocolMixin):
             elif name in builder:
                 del builder[name]
         return builder
-
-
-def _options_of_jobs() -> list[str]:
-    """Return the names of the options of jobs; those of all of ours are the same."""
-    return list(PaceTrainCalculation.spec().inputs['metadata']['options'])
 
 
 def _elements(node: orm.Data) -> list[str]:

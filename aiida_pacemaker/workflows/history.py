@@ -9,7 +9,6 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.sources.given import node_of
 from aiida_pacemaker.sources.origin import has_labels
 from aiida_pacemaker.sources.registry import all_sources
@@ -45,7 +44,7 @@ class LoopState:
 
     dataset: PaceDatasetData | None
     test_dataset: PaceDatasetData | None
-    potential: PacePotentialData | None
+    potential: orm.Data | None
     baseline: orm.Dict | None
     reference_energies: orm.Dict | None
     report: orm.Dict | None

@@ -6,14 +6,12 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.exploring import options_under
 from aiida_pacemaker.calculations.launch_checks import complaint_about_computers, complaint_about_mpi
-from aiida_pacemaker.calculations.training_checks import complaint_about_active_set, complaint_about_training
 from aiida_pacemaker.calculations.validation import complaint_about
-from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.engine.exploration import ExploreOptions
-from aiida_pacemaker.workflows.plugins import jobs_of, process_from
+from aiida_pacemaker.workflows.engines import engine_of
+from aiida_pacemaker.workflows.plugins import EXPLORER, LABELLER, jobs_of, process_from
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 
@@ -25,7 +23,7 @@ def validate_loop(inputs: Any, _: Any) -> str | None:
         _check_grades,
         _check_labeller,
         _check_launches,
-        _check_training,
+        _check_engine,
         _check_elements,
     )
     return next((complaint for check in checks if (complaint := check(inputs))), None)
@@ -47,10 +45,8 @@ def _check_candidates(inputs: Any) -> str | None:
         return 'there are no candidates: give a `pool`, or an explorer (`explore.entry_point`, `explore.inputs`)'
     if 'pool' in inputs:
         return 'there are a `pool` and an explorer: candidates come from one of them, leave out the other'
-    try:
-        process_from(explore['entry_point'].value)
-    except ValueError as exception:
-        return f'`explore.entry_point`: {exception}'
+    if complaint := EXPLORER.complaint_about_choice(explore['entry_point'].value, engine_of(inputs).types):
+        return complaint
     if 'entry_point' not in inputs.get('label', {}):
         return 'what is explored has no labels: give a labeller (`label.entry_point`, `label.inputs`)'
     return None
@@ -81,11 +77,7 @@ def _check_grades(inputs: Any) -> str | None:
 def _check_labeller(inputs: Any) -> str | None:
     label = inputs.get('label', {})
     if 'entry_point' in label:
-        try:
-            process_from(label['entry_point'].value)
-        except ValueError as exception:
-            return f'`label.entry_point`: {exception}'
-        return None
+        return LABELLER.complaint_about_choice(label['entry_point'].value)
     if 'pool' in inputs and not inputs['pool'].labelled:
         return 'the pool is not labelled: give a labeller (`label.entry_point`, `label.inputs`)'
     if inputs['settings'].get_dict().get('isolated_atoms'):
@@ -120,45 +112,22 @@ def _options(inputs: Any) -> dict[str, Any]:
     return options
 
 
-def _training_inputs(inputs: Any) -> dict[str, Any]:
-    """Return what is known of the first training."""
-    pace = inputs.get('train', {}).get('pace', {})
-    known = {name: pace[name] for name in ('code', 'config', 'metadata') if name in pace}
-    names = ('dataset', 'test_dataset', 'potential', 'baseline', 'reference_energies')
-    known |= {name: inputs[name] for name in names if name in inputs}
-    if inputs.get('initial'):
-        # What is merged into the dataset may bring what it lacks.
-        known.pop('dataset', None)
-    return known
-
-
-def _check_training(inputs: Any) -> str | None:
-    known = _training_inputs(inputs)
-    if 'baseline' not in known and 'config' in known:
-        # That of the potential that is continued, or one with a repulsion, whatever the data are.
-        elements = parse_config(known['config'].get_dict()).elements
-        try:
-            baseline = inputs['potential'].baseline if 'potential' in inputs else DeltaBaseline.for_elements(elements)
-        except ValueError as exception:
-            return f'there is no default `baseline`: {exception}'
-        assumed = {'config': known['config'], 'baseline': orm.Dict(baseline.model_dump(mode='json'))}
-        if 'potential' in known:
-            assumed['potential'] = known['potential']
-        if complaint := complaint_about_training(assumed):
-            return f'the training would be refused: {complaint}'
-    if complaint := complaint_about_training(known):
-        return f'the training would be refused: {complaint}'
-    if complaint := complaint_about_active_set(known):
-        return f'the active set would be refused: {complaint}'
-    return None
+def _check_engine(inputs: Any) -> str | None:
+    """Look at what the first training would be refused for, and whether the references of a potential are known."""
+    engine = engine_of(inputs)
+    sources = {'baseline': engine.baseline_of, 'reference_energies': engine.reference_energies_of}
+    missing = [name for name, source in sources.items() if source is None and name not in inputs]
+    if 'potential' in inputs and missing:
+        return f'potentials of the engine `{engine.name}` do not say it themselves: give {", ".join(missing)}'
+    return engine.complaint_about(inputs)
 
 
 def _check_elements(inputs: Any) -> str | None:
     """Look for frames that the potentials will not describe, which would show after the first training only."""
-    config = inputs.get('train', {}).get('pace', {}).get('config')
+    config = engine_of(inputs).config_in(inputs)
     if config is None:
         return None
-    known = set(parse_config(config.get_dict()).elements)
+    known = set(config.elements)
     given = {'the pool': inputs.get('pool'), '`explore.seeds`': inputs.get('explore', {}).get('seeds')}
     for name, frames in given.items():
         unknown = [] if frames is None else sorted(set(frames.elements) - known)

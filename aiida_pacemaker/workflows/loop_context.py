@@ -7,9 +7,7 @@ from typing import Any, Protocol
 
 from aiida import orm
 
-from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.workflows.settings import LoopSettings
 
 
@@ -41,10 +39,10 @@ class LoopContext(Protocol):
     dataset: PaceDatasetData
     #: Frozen test set, if there is one.
     test_dataset: PaceDatasetData | None
-    #: Last potential: the one that was given, or that of the last training.
-    potential: PacePotentialData | None
-    #: Active set of that potential; from `inspect_activeset` on.
-    active_set: PaceActiveSetData
+    #: Last potential: the one that was given, or that of the last training. Its class is that of the engine.
+    potential: orm.Data | None
+    #: Active set of that potential, of the class that the engine has for it; from `inspect_activeset` on.
+    active_set: orm.Data
     #: Baseline of all potentials; from `pin_references` on.
     baseline: orm.Dict
     #: Energies of the isolated atoms in eV; from `pin_references` on they are not None.
@@ -56,8 +54,8 @@ class LoopContext(Protocol):
 
     # What a generation passes from step to step.
 
-    #: Folder of the last training on its computer; from `inspect_train` on.
-    training_folder: orm.RemoteData
+    #: Folder of the last training on its computer, None where the training gave none; from `inspect_train` on.
+    training_folder: orm.RemoteData | None
     #: Candidates that were given, or that were found by the explorer in this generation.
     pool: PaceDatasetData | None
     #: Report of the explorer in this generation, None without one.
@@ -79,7 +77,7 @@ class LoopContext(Protocol):
     #: Report of the merge into the test set.
     merged_test: orm.Dict | None
     #: Last potentials of the members of the ensemble, by `member_name`.
-    members: dict[str, PacePotentialData]
+    members: dict[str, orm.Data]
     #: Evaluations of the pool by the members of the ensemble, by `member_name`.
     opinions: dict[str, orm.ArrayData]
 

@@ -10,11 +10,9 @@ from aiida.engine import ToContext
 
 from aiida_pacemaker.calculations.drawing import member_dataset
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
 from aiida_pacemaker.workflows.loop_links import LoopCall, LoopStep, member_name
 from aiida_pacemaker.workflows.loop_steps import LoopSteps, fate
 from aiida_pacemaker.workflows.ports import given
-from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
 
 
 class LoopEnsemble(LoopSteps):
@@ -37,15 +35,17 @@ class LoopEnsemble(LoopSteps):
                 metadata=self.labels(LoopStep.DATASET, seed),
             )
             potential = self.ctx.members.get(member_name(seed))
-            inputs = self.prepare(PaceTrainBaseWorkChain, 'train', LoopStep.TRAIN, seed)
-            inputs.pace.update(
+            inputs = self.prepare(
+                'train',
+                LoopStep.TRAIN,
+                seed,
                 dataset=frames,
                 baseline=self.ctx.baseline,
                 reference_energies=self.ctx.reference_energies,
                 max_epochs=orm.Int(settings.first_epochs if potential is None else settings.later_epochs),
                 **given(potential=potential),
             )
-            awaited.update(self.member_call(LoopStep.TRAIN, seed, PaceTrainBaseWorkChain, inputs))
+            awaited.update(self.member_call(LoopStep.TRAIN, seed, self.engine.process('train'), inputs))
         return awaited
 
     def inspect_members(self) -> None:
@@ -61,9 +61,8 @@ class LoopEnsemble(LoopSteps):
             potential = self.ctx.members.get(member_name(seed))
             if potential is None:
                 continue
-            inputs = self.prepare(PaceEvaluateBaseWorkChain, 'evaluate', LoopStep.EVALUATE, seed)
-            inputs.pace.update(potential=potential, datasets={'pool': pool})
-            awaited.update(self.member_call(LoopStep.EVALUATE, seed, PaceEvaluateBaseWorkChain, inputs))
+            inputs = self.prepare('evaluate', LoopStep.EVALUATE, seed, potential=potential, datasets={'pool': pool})
+            awaited.update(self.member_call(LoopStep.EVALUATE, seed, self.engine.process('evaluate'), inputs))
         return awaited
 
     def inspect_member_evaluations(self) -> None:

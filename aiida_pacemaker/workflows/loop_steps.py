@@ -11,9 +11,9 @@ from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.datasets import merge, merge_options
 from aiida_pacemaker.workflows.loop_context import LoopContext
+from aiida_pacemaker.workflows.loop_engine import LoopEngine
 from aiida_pacemaker.workflows.loop_links import LoopCall, LoopStep, stage_in_words
 from aiida_pacemaker.workflows.ports import given
-from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
 #: What the loop has got, by the names of its outputs and of its context.
 RESULTS = (
@@ -29,7 +29,7 @@ RESULTS = (
 )
 
 
-class LoopSteps(ResumingWorkChain):
+class LoopSteps(LoopEngine):
     """Calls of the loop, each under a label that no other one has."""
 
     ctx: LoopContext
@@ -71,10 +71,15 @@ class LoopSteps(ResumingWorkChain):
             metadata=self.labels(step),
         )
 
-    def prepare(self, process_class: Any, namespace: str, step: LoopStep, member: int | None = None) -> AttributeDict:
-        """Return the exposed inputs of a sub process, with its labels."""
-        inputs = AttributeDict(self.exposed_inputs(process_class, namespace))
-        inputs.setdefault('metadata', {}).update(self.labels(step, member))
+    def prepare(self, namespace: str, step: LoopStep, member: int | None = None, **provided: Any) -> AttributeDict:
+        """Return the inputs of a process of the engine, with its labels.
+
+        :param namespace: that of its role.
+        :param member: the seed of the member of the ensemble that the process is for.
+        :param provided: the inputs of the role.
+        """
+        inputs = self.engine.inputs_of(namespace, self.inputs, provided)
+        inputs.setdefault('metadata', AttributeDict()).update(self.labels(step, member))
         return inputs
 
     def plugged_in(self, namespace: str, step: LoopStep, **provided: Any) -> dict[str, Any]:
@@ -94,11 +99,13 @@ class LoopSteps(ResumingWorkChain):
 
     def complaint(self, step: LoopStep, exit_code: ExitCode) -> ExitCode | None:
         """Return the exit code for a sub process that has failed, None if it has not; what there is gets attached."""
-        node = self.ctx[step.value]
+        name = step.value
+        node = self.ctx[name]
         if node.is_finished_ok:
             return None
         self.attach()
-        return exit_code.format(stage=self.stage, reason=fate(node))
+        advice = self.engine.advice(name, node) if name in self.engine.steps else ''
+        return exit_code.format(stage=self.stage, reason=f'{fate(node)} {advice}'.strip())
 
     def attach(self) -> None:
         """Attach what there is by now: all that a later run needs to go on from here."""

@@ -9,30 +9,12 @@ from aiida.engine import ProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.validation import validate_baseline, validate_labelled, validator_for
-from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
-from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
+from aiida_pacemaker.workflows.engines import PACEMAKER, engine_called, validate_engine
 from aiida_pacemaker.workflows.loop_checks import validate_loop
+from aiida_pacemaker.workflows.loop_engine import define_steps, define_types
 from aiida_pacemaker.workflows.plugins import EXPLORER, LABELLER
-from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.settings import LoopSettings
-from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
-
-#: Inputs of the training that the loop provides itself.
-PROVIDED = (
-    'dataset',
-    'test_dataset',
-    'baseline',
-    'reference_energies',
-    'potential',
-    'potential_mode',
-    'initial_potentials',
-    'max_epochs',
-)
-#: The same of the selection.
-SELECTED_FROM = ('potential', 'active_set', 'candidates', 'pool', 'python')
 
 #: What to do when a loop has failed.
 GO_ON = 'What there is so far is in the outputs: repair what is wrong and go on with `get_builder_from_run`.'
@@ -44,30 +26,16 @@ class LoopPorts:
     @classmethod
     def define_inputs(cls, spec: ProcessSpec) -> None:
         """Define what the loop takes."""
-        spec.expose_inputs(
-            PaceTrainBaseWorkChain,
-            namespace='train',
-            exclude=('clean_workdir', *(f'pace.{name}' for name in PROVIDED)),
-            namespace_options={'help': 'The training job: code, config and options.'},
+        spec.input(
+            'engine',
+            valid_type=orm.Str,
+            serializer=to_aiida_type,
+            default=lambda: orm.Str(PACEMAKER),
+            validator=validate_engine,
+            help='What trains, grades and selects: an entry point of the group `pacemaker.engines`. `train`, '
+            '`activeset`, `evaluate` and `select` have the inputs of its processes.',
         )
-        spec.expose_inputs(
-            PaceActiveSetBaseWorkChain,
-            namespace='activeset',
-            exclude=('clean_workdir', 'pace.potential', 'pace.dataset', 'pace.parent_folder'),
-            namespace_options={'help': 'The active-set job: code and options.'},
-        )
-        spec.expose_inputs(
-            PaceEvaluateBaseWorkChain,
-            namespace='evaluate',
-            exclude=('clean_workdir', 'pace.potential', 'pace.active_set', 'pace.datasets'),
-            namespace_options={'help': 'The evaluation job: code (the Python of the engine) and options.'},
-        )
-        spec.expose_inputs(
-            PaceSelectBaseWorkChain,
-            namespace='select',
-            exclude=('clean_workdir', *(f'pace.{name}' for name in SELECTED_FROM)),
-            namespace_options={'help': 'The selection job: code and options.'},
-        )
+        define_steps(spec, engine_called(PACEMAKER))
         spec.input_namespace(
             'initial',
             valid_type=(orm.TrajectoryData, orm.SinglefileData, PaceDatasetData),
@@ -104,7 +72,7 @@ class LoopPorts:
             help='Frames that an earlier run selected and could not label (its output `unlabelled`): the labeller gets '
             'those that are not in the dataset before the first generation.',
         )
-        spec.input('potential', valid_type=PacePotentialData, required=False, help='Potential to continue from.')
+        spec.input('potential', valid_type=orm.Data, required=False, help='Potential to continue from.')
         spec.input(
             'previous_report',
             valid_type=orm.Dict,
@@ -171,8 +139,8 @@ class LoopPorts:
         spec.output(
             'test_dataset', valid_type=PaceDatasetData, required=False, help='The test set as it is at the end.'
         )
-        spec.output('potential', valid_type=PacePotentialData, required=False, help='The last potential.')
-        spec.output('active_set', valid_type=PaceActiveSetData, required=False, help='Its active set.')
+        spec.output('potential', valid_type=orm.Data, required=False, help='The last potential.')
+        spec.output('active_set', valid_type=orm.Data, required=False, help='Its active set.')
         spec.output('baseline', valid_type=orm.Dict, required=False, help='The baseline of all potentials.')
         spec.output('reference_energies', valid_type=orm.Dict, required=False, help='The energies that were pinned.')
         spec.output('report', valid_type=orm.Dict, required=False, help='One row per generation.')
@@ -241,6 +209,7 @@ class LoopPorts:
             message='The isolated atoms have no energies that can be used: {reason} Repair the labeller, or give '
             '`reference_energies`.',
         )
+        define_types(spec, engine_called(PACEMAKER))
 
 
 def given(**inputs: Any) -> dict[str, Any]:

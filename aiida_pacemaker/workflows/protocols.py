@@ -1,56 +1,51 @@
-"""Protocols: named sets of defaults for work chains, in YAML files beside them."""
+"""Protocols: named sets of defaults for the loop, in a file of YAML that belongs to the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
-from typing import Any, ClassVar
+from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from aiida_pacemaker.engine.errors import near_miss
 from aiida_pacemaker.engine.expansion import deep_merge
 from aiida_pacemaker.errors import ConfigError
+from aiida_pacemaker.workflows.engines import PACEMAKER, Engine, engine_called
 
 
 class ProtocolMixin:
-    """Reads the protocols of a work chain."""
-
-    #: Name of the file in `protocol_files`.
-    PROTOCOL_FILE: ClassVar[str]
-    #: What can be overridden, and the options that each takes.
-    PROTOCOL_MODELS: ClassVar[dict[str, type[BaseModel]]]
+    """Reads the protocols of the engines of a work chain."""
 
     @classmethod
-    def _load_protocols(cls) -> dict[str, Any]:
-        text = resources.files('aiida_pacemaker.workflows.protocol_files').joinpath(cls.PROTOCOL_FILE).read_text()
-        content: dict[str, Any] = yaml.safe_load(text)
-        return content
-
-    @classmethod
-    def get_default_protocol(cls) -> str:
+    def get_default_protocol(cls, engine: str = PACEMAKER) -> str:
         """Return the name of the protocol that is taken if none is named."""
-        return str(cls._load_protocols()['default_protocol'])
+        return str(engine_called(engine).protocols()['default_protocol'])
 
     @classmethod
-    def get_available_protocols(cls) -> dict[str, str]:
-        """Return the names of the protocols and what they are for."""
-        return {name: protocol['description'] for name, protocol in cls._load_protocols()['protocols'].items()}
+    def get_available_protocols(cls, engine: str = PACEMAKER) -> dict[str, str]:
+        """Return the names of the protocols of an engine and what they are for."""
+        protocols = engine_called(engine).protocols()['protocols']
+        return {name: protocol['description'] for name, protocol in protocols.items()}
 
     @classmethod
     def get_protocol_inputs(
-        cls, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+        cls,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        engine: str = PACEMAKER,
     ) -> dict[str, Any]:
         """Return the inputs of a protocol.
 
         :param protocol: name of the protocol, the default one if not given.
         :param overrides: inputs that replace those of the protocol, key by key.
+        :param engine: whose protocols these are.
         :raises ValueError: if there is no such protocol.
         :raises ConfigError: if something is overridden that is not there, or not in that place.
         """
-        cls._check_overrides({} if overrides is None else overrides)
-        content = cls._load_protocols()
+        chosen = engine_called(engine)
+        content = chosen.protocols()
+        cls._check_overrides({} if overrides is None else overrides, chosen)
         name = protocol or content['default_protocol']
         if name not in content['protocols']:
             raise ValueError(f'there is no protocol `{name}`: choose one of {", ".join(content["protocols"])}')
@@ -58,44 +53,45 @@ class ProtocolMixin:
         return deep_merge(deep_merge(content['default_inputs'], inputs), overrides or {})
 
     @classmethod
-    def _check_overrides(cls, overrides: Mapping[str, Any]) -> None:
+    def _check_overrides(cls, overrides: Mapping[str, Any], engine: Engine) -> None:
         """Refuse overrides that would be passed over.
 
         :raises ConfigError: naming each, with the place that it belongs to.
         """
+        models = engine.protocol_models
         if not isinstance(overrides, Mapping):
             raise ConfigError(
-                f'the overrides cannot be used: found {overrides!r}, needed: a mapping with any of '
-                f'{", ".join(cls.PROTOCOL_MODELS)}'
+                f'the overrides cannot be used: found {overrides!r}, needed: a mapping with any of {", ".join(models)}'
             )
         problems = []
         for name, given in overrides.items():
-            if name not in cls.PROTOCOL_MODELS:
-                problems.append(f'{name}: {cls._place_of(name, given)}')
+            if name not in models:
+                problems.append(f'{name}: {cls._place_of(name, given, engine)}')
             elif not isinstance(given, Mapping):
                 problems.append(f'{name}: found {given!r}, needed: a mapping of names to values')
             else:
-                wrong = {key: value for key, value in given.items() if key not in names_of(cls.PROTOCOL_MODELS[name])}
-                problems += [f'{name}.{key}: {cls._place_of(key, value)}' for key, value in wrong.items()]
+                wrong = {key: value for key, value in given.items() if key not in names_of(models[name])}
+                problems += [f'{name}.{key}: {cls._place_of(key, value, engine)}' for key, value in wrong.items()]
         if problems:
             raise ConfigError('\n'.join(['the overrides cannot be used:', *(f'  {problem}' for problem in problems)]))
 
     @classmethod
-    def _place_of(cls, key: str, value: Any) -> str:
+    def _place_of(cls, key: str, value: Any, engine: Engine) -> str:
         """Return where an override belongs that is in the wrong place."""
-        elsewhere = cls._place_outside(key, value)
+        elsewhere = cls._place_outside(key, value, engine)
         if elsewhere:
             return f'is no override; {elsewhere}'
-        places = [name for name, model in cls.PROTOCOL_MODELS.items() if key in names_of(model)]
+        models = engine.protocol_models
+        places = [name for name, model in models.items() if key in names_of(model)]
         if places:
             ways = ' or '.join(f'overrides={{{name!r}: {{{key!r}: {value!r}}}}}' for name in places)
             return f'is not read here; give it as {ways}'
-        paths = [f'{name}.{key}' for name, model in cls.PROTOCOL_MODELS.items() for key in names_of(model)]
-        near = near_miss(key, [*cls.PROTOCOL_MODELS, *paths])
-        return 'unknown key; ' + (f'did you mean {near}?' if near else f'known here: {", ".join(cls.PROTOCOL_MODELS)}')
+        paths = [f'{name}.{key}' for name, model in models.items() for key in names_of(model)]
+        near = near_miss(key, [*models, *paths])
+        return 'unknown key; ' + (f'did you mean {near}?' if near else f'known here: {", ".join(models)}')
 
     @classmethod
-    def _place_outside(cls, key: str, value: Any) -> str:
+    def _place_outside(cls, key: str, value: Any, engine: Engine) -> str:
         """Return where something belongs that no protocol has, such as an input of the work chain; empty if unknown."""
         return ''
 

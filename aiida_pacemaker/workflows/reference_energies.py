@@ -18,13 +18,9 @@ SMALLEST_BOX = 6.0
 
 
 def _validate(inputs: Any, _: Any) -> str | None:
-    try:
-        process_from(inputs['label']['entry_point'].value)
-    except KeyError:
+    if 'entry_point' not in inputs.get('label', {}):
         return 'give a labeller: `label.entry_point`, and its inputs in `label.inputs`'
-    except ValueError as exception:
-        return f'`label.entry_point`: {exception}'
-    return None
+    return LABELLER.complaint_about_choice(inputs['label']['entry_point'].value)
 
 
 def _validate_elements(node: orm.List | None, _: Any) -> str | None:

@@ -11,7 +11,7 @@ from aiida_pacemaker.calculations.potentials import import_potential_file
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.errors import TrainerError
-from aiida_pacemaker.trainer import BaseTrainer, PacemakerTrainer
+from aiida_pacemaker.trainer import PacemakerTrainer
 
 CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 
@@ -29,7 +29,6 @@ def trainer(pace_codes_fake, reference_energies):
 
 
 def test_train_and_select(trainer, narrow, pool):
-    assert isinstance(trainer, BaseTrainer)
     potential, metrics = trainer.train(narrow)
     assert isinstance(potential, PacePotentialData)
     assert metrics['iterations'] == 5

@@ -1,0 +1,154 @@
+"""Pacemaker as an engine of the loop: its processes, its config, its potentials, and what it checks beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from aiida import orm
+from pydantic import BaseModel
+
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.activeset import data_of_training
+from aiida_pacemaker.calculations.training_checks import complaint_about_active_set, complaint_about_training
+from aiida_pacemaker.calculations.validation import on_one_computer, options_of
+from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.engine.config import TrainerConfig, parse_config
+from aiida_pacemaker.engine.errors import parse_options
+from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
+from aiida_pacemaker.workflows.engines import Engine, Step
+from aiida_pacemaker.workflows.report import baseline_of, reference_energies_of
+from aiida_pacemaker.workflows.settings import LoopSettings
+
+#: Namespace of the job among the inputs of each restart chain.
+JOB = 'pace'
+
+
+class PacemakerEngine(Engine):
+    """Pacemaker (python-ace), each job in its restart chain."""
+
+    steps: ClassVar[Mapping[str, Step]] = {
+        'train': Step(
+            'pacemaker.train.base',
+            JOB,
+            hidden=('clean_workdir', 'pace.potential_mode', 'pace.initial_potentials'),
+        ),
+        'activeset': Step('pacemaker.activeset.base', JOB, hidden=('clean_workdir',)),
+        'evaluate': Step('pacemaker.evaluate.base', JOB, hidden=('clean_workdir',)),
+        'select': Step(
+            'pacemaker.select.base', JOB, without=('max_structures',), hidden=('clean_workdir', 'pace.python')
+        ),
+    }
+    potential_type = PacePotentialData
+    active_set_type = PaceActiveSetData
+    baseline_of = staticmethod(baseline_of)
+    reference_energies_of = staticmethod(reference_energies_of)
+    codes: ClassVar[Mapping[str, bool]] = {
+        'pacemaker': True,
+        'pace_activeset': True,
+        'pace_select': True,
+        'python': True,
+        'pace_yaml2yace': False,
+    }
+    protocol_file = 'aiida_pacemaker.workflows.protocol_files:active_learning.yaml'
+    protocol_models: ClassVar[Mapping[str, type[BaseModel]]] = {
+        'config': TrainerConfig,
+        'settings': LoopSettings,
+        'activeset': ActiveSetOptions,
+        'select': SelectOptions,
+    }
+
+    def parse_config(self, content: Mapping[str, Any]) -> TrainerConfig:
+        """Return the config of a training."""
+        return parse_config(content)
+
+    def adapt(self, step: str, provided: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the loop provides for a step as its job takes it."""
+        if step == 'activeset':
+            return self._active_set(provided, inputs)
+        return self._selection(provided, inputs) if step == 'select' else provided
+
+    def _active_set(self, provided: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Take the data of the training where they are, if possible."""
+        dataset, folder = provided.pop('dataset'), provided.pop('parent_folder', None)
+        if folder is None:
+            return {**provided, 'dataset': dataset}
+        return {**provided, **data_of_training(folder, dataset, self.place_in(inputs, 'activeset')['code'])}
+
+    def _selection(self, provided: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Put the number of structures into the options, and have the candidates taken from what is there already."""
+        job = self.place_in(inputs, 'select')
+        python = self.place_in(inputs, 'evaluate')['code']
+        left, options = provided.pop('max_structures').value, options_of(SelectOptions, job)
+        options = options.model_copy(update={'max_structures': min(left, options.max_structures or left)})
+        if on_one_computer(python, job['code'].computer):
+            provided['python'] = python
+        return {**provided, 'options': orm.Dict(options.model_dump(mode='json', exclude_none=True))}
+
+    def complaint_about(self, inputs: Mapping[str, Any]) -> str | None:
+        """Return why the first training, or the active set of its potential, would be refused."""
+        known = self._first_training(inputs)
+        if 'baseline' not in known and 'config' in known:
+            # That of the potential that is continued, or one with a repulsion, whatever the data are.
+            elements = parse_config(known['config'].get_dict()).elements
+            try:
+                baseline = (
+                    inputs['potential'].baseline if 'potential' in inputs else DeltaBaseline.for_elements(elements)
+                )
+            except ValueError as exception:
+                return f'there is no default `baseline`: {exception}'
+            assumed = {'config': known['config'], 'baseline': orm.Dict(baseline.model_dump(mode='json'))}
+            if 'potential' in known:
+                assumed['potential'] = known['potential']
+            if complaint := complaint_about_training(assumed):
+                return f'the training would be refused: {complaint}'
+        if complaint := complaint_about_training(known):
+            return f'the training would be refused: {complaint}'
+        if complaint := complaint_about_active_set(known):
+            return f'the active set would be refused: {complaint}'
+        return None
+
+    def _first_training(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is known of the first training."""
+        job = self.place_in(inputs, 'train')
+        known = {name: job[name] for name in ('code', 'config', 'metadata') if name in job}
+        names = ('dataset', 'test_dataset', 'potential', 'baseline', 'reference_energies')
+        known |= {name: inputs[name] for name in names if name in inputs}
+        if inputs.get('initial'):
+            # What is merged into the dataset may bring what it lacks.
+            known.pop('dataset', None)
+        return known
+
+    def complaint_about_active_set(self, training: Mapping[str, Any]) -> str | None:
+        """Return whether there are fewer atoms of an element than functions."""
+        return complaint_about_active_set(training)
+
+    def builder_inputs(
+        self,
+        codes: Mapping[str, orm.AbstractCode],
+        sections: Mapping[str, Any],
+        elements: list[str],
+        options: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Return the inputs of the steps for a protocol."""
+        job = {'options': dict(options)}
+        config = {'elements': elements, **sections['config']}
+        train: dict[str, Any] = {
+            'code': codes['pacemaker'],
+            'config': orm.Dict(parse_config(config).to_dict()),
+            'metadata': job,
+        }
+        if 'pace_yaml2yace' in codes:
+            train['yace_code'] = codes['pace_yaml2yace']
+        jobs: dict[str, dict[str, Any]] = {
+            'train': train,
+            'activeset': {'code': codes['pace_activeset'], 'metadata': job},
+            'select': {'code': codes['pace_select'], 'metadata': job},
+            'evaluate': {'code': codes['python'], 'metadata': job},
+        }
+        for name in ('activeset', 'select'):
+            if sections[name]:
+                parse_options(self.protocol_models[name], sections[name], f'the options of {name}')
+                jobs[name]['options'] = orm.Dict(sections[name])
+        return {name: {JOB: inputs} for name, inputs in jobs.items()}
