@@ -129,12 +129,13 @@ class LoopBuilders(ProtocolMixin):
         """Return what may be meant by something that is not among what is known in its place."""
         models = engine.protocol_models.values()
         if name in engine.job_options() or any(name in names_of(model) for model in models):
-            return cls._place_of(name, value, engine)
+            return cls.place_of(name, value, engine)
         near = near_miss(name, known)
         return f'did you mean {near}?' if near else f'known: {", ".join(known)}'
 
     @classmethod
-    def _place_outside(cls, key: str, value: Any, engine: Engine) -> str:
+    def place_outside(cls, key: str, value: Any, engine: Engine) -> str:
+        """Return where something belongs that is an input of the loop, or an option of its jobs; empty if neither."""
         inner = value.get('options') if key == 'metadata' and isinstance(value, Mapping) else None
         if key == 'options' or inner is not None:
             return f'give it beside the overrides, as options={value if inner is None else inner!r}'

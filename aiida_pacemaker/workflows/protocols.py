@@ -66,19 +66,23 @@ class ProtocolMixin:
         problems = []
         for name, given in overrides.items():
             if name not in models:
-                problems.append(f'{name}: {cls._place_of(name, given, engine)}')
+                problems.append(f'{name}: {cls.place_of(name, given, engine)}')
             elif not isinstance(given, Mapping):
                 problems.append(f'{name}: found {given!r}, needed: a mapping of names to values')
             else:
                 wrong = {key: value for key, value in given.items() if key not in names_of(models[name])}
-                problems += [f'{name}.{key}: {cls._place_of(key, value, engine)}' for key, value in wrong.items()]
+                problems += [f'{name}.{key}: {cls.place_of(key, value, engine)}' for key, value in wrong.items()]
         if problems:
             raise ConfigError('\n'.join(['the overrides cannot be used:', *(f'  {problem}' for problem in problems)]))
 
     @classmethod
-    def _place_of(cls, key: str, value: Any, engine: Engine) -> str:
-        """Return where an override belongs that is in the wrong place."""
-        elsewhere = cls._place_outside(key, value, engine)
+    def place_of(cls, key: str, value: Any, engine: Engine) -> str:
+        """Return where an override belongs that is in the wrong place.
+
+        :param key: its name, as it was given.
+        :param engine: whose protocols these are.
+        """
+        elsewhere = cls.place_outside(key, value, engine)
         if elsewhere:
             return f'is no override; {elsewhere}'
         models = engine.protocol_models
@@ -91,8 +95,12 @@ class ProtocolMixin:
         return 'unknown key; ' + (f'did you mean {near}?' if near else f'known here: {", ".join(models)}')
 
     @classmethod
-    def _place_outside(cls, key: str, value: Any, engine: Engine) -> str:
-        """Return where something belongs that no protocol has, such as an input of the work chain; empty if unknown."""
+    def place_outside(cls, key: str, value: Any, engine: Engine) -> str:
+        """Return where something belongs that no protocol has, such as an input of the work chain; empty if unknown.
+
+        :param key: its name, as it was given.
+        :param engine: whose protocols these are.
+        """
         return ''
 
 
