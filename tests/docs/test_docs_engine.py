@@ -154,10 +154,19 @@ def test_it_may_have_protocols(builder, package, pace_codes_fake, monkeypatch):
     inputs = {'engine': ENGINE, 'dataset': builder.dataset, 'overrides': {'settings': {'label_budget': 3}}}
     with pytest.raises(TypeError, match=r'engine `mypackage\.mean` needs the codes solver'):
         PaceActiveLearningWorkChain.get_builder_from_protocol(**inputs)
-    made = PaceActiveLearningWorkChain.get_builder_from_protocol(solver=pace_codes_fake['python'], **inputs)
-    assert codes == [{'solver': pace_codes_fake['python']}]
+    solver = pace_codes_fake['python']
+    made = PaceActiveLearningWorkChain.get_builder_from_protocol(solver=solver.full_label, **inputs)
+    assert [given['solver'].uuid for given in codes] == [solver.uuid]
     assert made.engine.value == ENGINE
     assert (made.settings['max_generations'], made.settings['label_budget']) == (1, 3)
     assert PaceActiveLearningWorkChain.get_available_protocols(ENGINE) == {'quick': 'Short.'}
     with pytest.raises(ConfigError, match='known here: settings'):
         PaceActiveLearningWorkChain.get_builder_from_protocol(solver=1, **{**inputs, 'overrides': {'config': {}}})
+    for wrong, said in (
+        ({'solvr': 1}, 'the loop has no such input:\n  solvr: '),
+        ({'label_budget': 3}, "is not read here; give it as overrides={'settings': {'label_budget': 3}}"),
+        ({'options': {'acount': 'x'}}, 'acount: did you mean account'),
+        ({'overrides': {'train': {}}}, 'is no override; set it in the builder that is returned, as in builder.train'),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            PaceActiveLearningWorkChain.get_builder_from_protocol(solver=solver, **{**inputs, **wrong})
