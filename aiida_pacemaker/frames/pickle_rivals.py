@@ -6,9 +6,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from .ase_io.label_names import kind_of, label_names
-from .ase_io.labels import SAME_ENERGY, SAME_FORCES
 from .label_keys import LabelKeys
+from .label_names import SAME_ENERGY, SAME_FORCES, kind_of, label_names
 from .pickle_limits import UnreadablePickle
 from .pickle_tables import Column, Table
 from .table import Frames
