@@ -8,9 +8,8 @@ import numpy as np
 
 from aiida_pacemaker.errors import UnreadablePickleError
 
-from .ase_io.label_names import kind_of, label_names
-from .ase_io.labels import SAME_ENERGY, SAME_FORCES
 from .label_keys import LabelKeys
+from .label_names import SAME_ENERGY, SAME_FORCES, kind_of, label_names
 from .pickle_tables import Column, Table
 from .table import Frames
 

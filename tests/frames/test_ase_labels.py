@@ -13,8 +13,8 @@ from ase.calculators.mixing import SumCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from aiida_pacemaker.frames.ase_io import from_atoms, read_all, reading_of
-from aiida_pacemaker.frames.ase_io.label_names import kind_of, label_names
 from aiida_pacemaker.frames.label_keys import LabelKeys
+from aiida_pacemaker.frames.label_names import kind_of, label_names
 
 VOLUME = 4.0**3
 

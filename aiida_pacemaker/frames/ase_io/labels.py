@@ -12,12 +12,16 @@ from ase.calculators.calculator import compare_atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from aiida_pacemaker.frames.label_keys import LabelKeys
+from aiida_pacemaker.frames.label_names import (
+    SAME_ENERGY,
+    SAME_FORCES,
+    SAME_STRESS,
+    VIRIALS,
+    kind_of,
+    label_names,
+)
 from aiida_pacemaker.frames.table import FloatArray
 
-from .label_names import VIRIALS, kind_of, label_names
-
-#: Up to these differences two labels are the same, written with fewer digits: eV per atom, eV/angstrom, eV/angstrom^3.
-SAME_ENERGY, SAME_FORCES, SAME_STRESS = 1e-5, 1e-4, 1e-5
 _MATRIX = ((3, 3), (6,), (9,))
 #: How many names a message lists.
 _LISTED = 20

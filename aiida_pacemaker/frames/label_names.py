@@ -1,10 +1,12 @@
-"""The names that files give to labels: which label a name stands for, and which names belong together."""
+"""Names of labels in files: which label each stands for, which belong together, and when two labels are the same."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
+#: Up to these differences two labels are the same, written with fewer digits: eV per atom, eV/angstrom, eV/angstrom^3.
+SAME_ENERGY, SAME_FORCES, SAME_STRESS = 1e-5, 1e-4, 1e-5
 #: What a name says of the label that it stands for.
 _KINDS = {
     'energy': 'energy',
