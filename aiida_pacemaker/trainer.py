@@ -12,18 +12,18 @@ from aiida.engine import run_get_node, submit
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.datasets import default_baseline, fit_reference_energies
+from aiida_pacemaker.calculations.functions.datasets import default_baseline, fit_reference_energies
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import TrainerConfig, parse_config
-from aiida_pacemaker.engine.options import SelectOptions
 from aiida_pacemaker.errors import TrainerError
+from aiida_pacemaker.pace.config.options import SelectOptions
+from aiida_pacemaker.pace.config.trainer_config import TrainerConfig, parse_config
 from aiida_pacemaker.sources.given import code_of
-from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
-from aiida_pacemaker.workflows.report import baseline_of, reference_energies_of
-from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
-from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
+from aiida_pacemaker.workflows.base.activeset import PaceActiveSetBaseWorkChain
+from aiida_pacemaker.workflows.base.select import PaceSelectBaseWorkChain
+from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
+from aiida_pacemaker.workflows.loop.report import baseline_of, reference_energies_of
 
 
 @dataclass(frozen=True)

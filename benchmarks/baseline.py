@@ -25,9 +25,9 @@ from aiida_pacemaker.baseline.distances import shortest_distances
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.lj import default_pair
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, LJPair, ZBLBaseline
-from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.frames.ase_io import from_atoms, to_atoms
 from aiida_pacemaker.frames.table import FloatArray, Frames
+from aiida_pacemaker.pace.config.trainer_config import parse_config
 
 STRUCTURES = Path(__file__).parents[1] / 'examples' / 'mgo-lda.extxyz'
 #: Isolated atoms at the settings of the data, in eV: see README.md beside the structures.

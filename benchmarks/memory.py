@@ -2,7 +2,7 @@
 
 ``python benchmarks/memory.py`` runs `pacemaker`, `pace_activeset` and `pace_select` on structures of MgO, the real ones
 and copies of them that are displaced at random or repeated along one axis, and prints the largest resident size of each
-process beside what :mod:`aiida_pacemaker.engine.memory` says. The programs are those beside this Python, or in
+process beside what :mod:`aiida_pacemaker.pace.cost.memory` says. The programs are those beside this Python, or in
 ``--programs FOLDER``; with ``--tensorpot FOLDER``, the folder of programs of an environment that has `tensorpotential`,
 fits with that evaluator are run too. It takes 10 minutes on two cores, and 20 with `tensorpot`. It fails if a
 prediction is off by more than the factor at which jobs are refused.
@@ -25,21 +25,21 @@ from typing import Any
 import ase.io
 import numpy as np
 
-from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.memory import (
+from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.frames.pickles.writing import write_dataset
+from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.pace.config.options import ActiveSetOptions, SelectOptions
+from aiida_pacemaker.pace.config.rendering import render_input
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.pace.cost.memory import (
     REFUSAL_FACTOR,
     MemoryEstimate,
     predict_active_set_memory,
     predict_selection_memory,
     predict_training_memory,
 )
-from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
-from aiida_pacemaker.engine.potential_files import read_potential
-from aiida_pacemaker.engine.rendering import render_input
-from aiida_pacemaker.engine.survey import Survey, survey
-from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.frames.pickle_writing import write_dataset
-from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.pace.cost.survey import Survey, survey
+from aiida_pacemaker.pace.output.potentials import read_potential
 
 STRUCTURES = Path(__file__).parents[1] / 'examples' / 'mgo-lda.extxyz'
 ENERGIES = {'Mg': -27.44, 'O': -426.12}

@@ -21,8 +21,8 @@ from time import perf_counter
 import ase.io
 import numpy as np
 
-from aiida_pacemaker.frames.pickle_reading import read_dataset
-from aiida_pacemaker.frames.pickle_writing import write_dataset
+from aiida_pacemaker.frames.pickles.reading import read_dataset
+from aiida_pacemaker.frames.pickles.writing import write_dataset
 from aiida_pacemaker.frames.table import Frames
 
 SOURCE = Path(__file__).parents[1] / 'examples' / 'mgo-lda.extxyz'

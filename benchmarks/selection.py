@@ -36,18 +36,18 @@ from aiida.manage.configuration.settings import AiiDAConfigDir
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.datasets import exclude_frames, find_candidates, merge_frames, split_frames
-from aiida_pacemaker.cli.codes import ensure_codes
-from aiida_pacemaker.cli.engine import Place
-from aiida_pacemaker.cli.localhost import ensure_computer, nearby
+from aiida_pacemaker.calculations.functions.datasets import exclude_frames, find_candidates, merge_frames, split_frames
+from aiida_pacemaker.cli.setup.codes import ensure_codes
+from aiida_pacemaker.cli.setup.engine import Place
+from aiida_pacemaker.cli.setup.localhost import ensure_computer, nearby
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.table import FloatArray, Frames
+from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.trainer import PacemakerTrainer
-from aiida_pacemaker.workflows.evaluate_base import PaceEvaluateBaseWorkChain
-from aiida_pacemaker.workflows.select_base import PaceSelectBaseWorkChain
+from aiida_pacemaker.workflows.base.evaluate import PaceEvaluateBaseWorkChain
+from aiida_pacemaker.workflows.base.select import PaceSelectBaseWorkChain
 
 STRUCTURES = Path(__file__).parents[1] / 'examples' / 'mgo-lda.extxyz'
 #: Isolated atoms at the settings of the data, in eV: see README.md beside the structures.

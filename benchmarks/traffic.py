@@ -171,7 +171,7 @@ def main() -> None:
     try:
         with counted_computer(folder) as (computer, port):
             from aiida_pacemaker.data.dataset import PaceDatasetData
-            from aiida_pacemaker.testing.fake_engine import install
+            from aiida_pacemaker.testing.fake.install import install
 
             generations = Generations(computer, port, install(folder / 'engine'))
             pool = PaceDatasetData(random_frames(arguments.frames, 1000).without_labels()).store()

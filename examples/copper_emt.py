@@ -13,12 +13,12 @@ from aiida.engine import run_get_node
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_pacemaker.calculations.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.datasets import merge_frames
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.loop_table import format_table, loop_table
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.table import format_table, loop_table
 
 
 def cells(count: int, displacement: float, strain: float, seed: int) -> list[Atoms]:

@@ -17,9 +17,9 @@ import ase.io
 from aiida import orm
 from ase import Atoms
 
-from aiida_pacemaker.calculations.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.datasets import merge_frames
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
-from aiida_pacemaker.engine.config import parse_config
+from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.provenance import frame_origin
 from aiida_pacemaker.trainer import PacemakerTrainer
 

@@ -17,7 +17,10 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 ORDER = (
     'frames',
     'baseline',
-    'engine',
+    'pace',
+    'analysis',
+    'exploration',
+    'drivers',
     'data',
     'sources',
     'provenance',
@@ -27,7 +30,7 @@ ORDER = (
     'quantumespresso',
 )
 #: Plain Python: these need no AiiDA.
-PLAIN = ('frames', 'baseline', 'engine')
+PLAIN = ('frames', 'baseline', 'pace', 'analysis', 'exploration', 'drivers')
 #: Found by its entry points alone, as labellers and sources of other packages are.
 QUANTUM_ESPRESSO = 'aiida_pacemaker.quantumespresso'
 #: Names by which code could tell Quantum ESPRESSO from others. Prose may mention it, and ASE has a

@@ -30,7 +30,7 @@ OF_PYTHON = {'_asdict', '_replace', '_exit'}
 
 def modules() -> list[str]:
     """Return the names of the modules that may not use such names; drivers and programs are imported elsewhere."""
-    elsewhere = (HERE, 'aiida_pacemaker.calculations.drivers.', 'aiida_pacemaker.testing.', 'aiida_pacemaker.__main__')
+    elsewhere = (HERE, 'aiida_pacemaker.drivers.', 'aiida_pacemaker.testing.', 'aiida_pacemaker.__main__')
     found = pkgutil.walk_packages([str(ROOT)], 'aiida_pacemaker.')
     return [module.name for module in found if not module.name.startswith(elsewhere)]
 

@@ -9,7 +9,7 @@ import numpy as np
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
-from aiida_pacemaker.frames.pickle_writing import write_dataset
+from aiida_pacemaker.frames.pickles.writing import write_dataset
 from aiida_pacemaker.frames.table import Frames
 
 

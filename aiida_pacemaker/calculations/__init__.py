@@ -1,1 +1,1 @@
-"""Calculation jobs, one per file, and the drivers that run on the computer."""
+"""Calculation jobs, one per file, with what they share; functions and checks have folders of their own."""

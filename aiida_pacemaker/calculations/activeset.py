@@ -11,11 +11,7 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PARENT_FILES_LOST, PaceCalcJob
-from aiida_pacemaker.calculations.memory_checks import complaint_about_active_set_memory
-from aiida_pacemaker.calculations.staging import trained_on
-from aiida_pacemaker.calculations.train import PaceTrainCalculation
-from aiida_pacemaker.calculations.training_checks import complaint_about_counts
-from aiida_pacemaker.calculations.validation import (
+from aiida_pacemaker.calculations.checks.inputs import (
     all_of,
     on_one_computer,
     options_of,
@@ -23,10 +19,14 @@ from aiida_pacemaker.calculations.validation import (
     validate_parent,
     validator_for,
 )
+from aiida_pacemaker.calculations.checks.memory import complaint_about_active_set_memory
+from aiida_pacemaker.calculations.checks.training import complaint_about_counts
+from aiida_pacemaker.calculations.staging import trained_on
+from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.options import ActiveSetOptions
+from aiida_pacemaker.pace.config.options import ActiveSetOptions
 
 
 def validate_activeset(inputs: Any, _: Any) -> str | None:

@@ -12,20 +12,20 @@ from aiida.common import CalcInfo, CodeInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec, ExitCode
 
+from aiida_pacemaker import drivers
 from aiida_pacemaker._aiida.processes import FolderKeepingCalcJob
-from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import cache_of
-from aiida_pacemaker.calculations.launch_checks import (
+from aiida_pacemaker.calculations.checks.inputs import all_of
+from aiida_pacemaker.calculations.checks.launch import (
     complaint_about_limits,
     complaint_about_mpi,
     complaint_about_program,
 )
 from aiida_pacemaker.calculations.python_environment import clean_python
 from aiida_pacemaker.calculations.staging import Staging
-from aiida_pacemaker.calculations.validation import all_of
 from aiida_pacemaker.calculations.versions import CACHE_VERSION
-from aiida_pacemaker.engine.failure_kinds import PROGRAMS
-from aiida_pacemaker.engine.failures import Diagnosis, Failure
+from aiida_pacemaker.pace.output.failure_kinds import PROGRAMS
+from aiida_pacemaker.pace.output.failures import Diagnosis, Failure
 
 #: Exit status of each failure of a program; a job has those of its own program. 3xx: the same inputs would fail again;
 #: 4xx: something can be done about it, by a restart chain or on the computer.

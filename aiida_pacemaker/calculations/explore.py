@@ -15,20 +15,21 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline import ace_on_baseline, pair_terms
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
+from aiida_pacemaker.calculations.checks.inputs import all_of, options_of, validator_for
 from aiida_pacemaker.calculations.select import complaint_about_elements
 from aiida_pacemaker.calculations.unseen import unseen_of
-from aiida_pacemaker.calculations.validation import all_of, options_of, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine import keeping, near_elements, velocities
-from aiida_pacemaker.engine.exploration import ExploreOptions, complaint_about_periods
 from aiida_pacemaker.errors import PerturbationError
+from aiida_pacemaker.exploration import keeping, velocities
+from aiida_pacemaker.exploration.options import ExploreOptions, complaint_about_periods
 from aiida_pacemaker.frames import handedness, random_states
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.perturbation import perturb
 from aiida_pacemaker.frames.shards import split_into_shards, write_shard
 from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.pace import near_elements
 
 
 def validate_seed(node: orm.Int | None, _: Any) -> str | None:

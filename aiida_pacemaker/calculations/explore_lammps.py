@@ -9,14 +9,13 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
 from aiida_pacemaker.baseline.lammps import lammps_table, table_file_of
+from aiida_pacemaker.calculations.checks.inputs import all_of, options_of
 from aiida_pacemaker.calculations.explore import ExplorationJob, starting_frames
 from aiida_pacemaker.calculations.unseen import unseen_of
-from aiida_pacemaker.calculations.validation import all_of, options_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.exploration import ExploreOptions
-from aiida_pacemaker.engine.lammps_box import Box, box_of
-from aiida_pacemaker.engine.lammps_exploration import (
+from aiida_pacemaker.exploration.lammps_box import Box, box_of
+from aiida_pacemaker.exploration.lammps_script import (
     EDGE,
     KEPT,
     LOG,
@@ -26,6 +25,7 @@ from aiida_pacemaker.engine.lammps_exploration import (
     run_script,
     structure_file,
 )
+from aiida_pacemaker.exploration.options import ExploreOptions
 
 
 def validate_boxes(inputs: Any, _: Any) -> str | None:

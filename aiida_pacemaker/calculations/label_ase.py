@@ -14,9 +14,9 @@ from aiida.orm import to_aiida_type
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aiida_pacemaker.calculations.base import PaceCalcJob
-from aiida_pacemaker.calculations.validation import validator_for
+from aiida_pacemaker.calculations.checks.inputs import validator_for
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.errors import parse_options
+from aiida_pacemaker.option_errors import parse_options
 
 #: Reasons of frames that have not failed, but to whose end the job did not come.
 INTERRUPTED, RUNNING = 'interrupted', 'running'

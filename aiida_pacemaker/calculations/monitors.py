@@ -23,7 +23,7 @@ from aiida.common import timezone
 from aiida.engine.processes.calcjobs.monitors import CalcJobMonitorAction, CalcJobMonitorResult
 from aiida.transports import Transport
 
-from aiida_pacemaker.engine.metrics import MetricsTable, read_metrics
+from aiida_pacemaker.pace.output.metrics import MetricsTable, read_metrics
 
 LOSS = 'pacemaker.loss'
 #: Extra of a training job with its newest row of metrics.

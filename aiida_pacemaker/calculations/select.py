@@ -13,13 +13,13 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
-from aiida_pacemaker.calculations.memory_checks import complaint_about_selection_memory
+from aiida_pacemaker.calculations.checks.inputs import all_of, on_one_computer, options_of, validator_for
+from aiida_pacemaker.calculations.checks.memory import complaint_about_selection_memory
 from aiida_pacemaker.calculations.staging import Staging
-from aiida_pacemaker.calculations.validation import all_of, on_one_computer, options_of, validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.options import SelectOptions
+from aiida_pacemaker.pace.config.options import SelectOptions
 
 
 def validate_select(inputs: Any, _: Any) -> str | None:

@@ -20,15 +20,15 @@ import numpy.typing as npt
 from aiida import orm
 from aiida.common.folders import Folder
 
+from aiida_pacemaker import drivers
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.targets import write_targets
-from aiida_pacemaker.calculations import drivers
 from aiida_pacemaker.calculations.cache import Cache
 from aiida_pacemaker.calculations.checksums import LOST as NOT_FOUND
 from aiida_pacemaker.calculations.checksums import Checksums
 from aiida_pacemaker.calculations.versions import CACHE_VERSION
 from aiida_pacemaker.frames.hashing import HashArray, frame_hashes, hex_hashes
-from aiida_pacemaker.frames.pickle_writing import write_candidates
+from aiida_pacemaker.frames.pickles.writing import write_candidates
 
 if TYPE_CHECKING:
     from aiida_pacemaker.data.active_set import PaceActiveSetData

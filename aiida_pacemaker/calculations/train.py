@@ -14,23 +14,23 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
-from aiida_pacemaker.calculations.initial_potentials import initial_potentials, mode_of
-from aiida_pacemaker.calculations.monitors import validate_monitors, watched
-from aiida_pacemaker.calculations.training_checks import validate_training
-from aiida_pacemaker.calculations.validation import (
+from aiida_pacemaker.calculations.checks.initial_potentials import initial_potentials, mode_of
+from aiida_pacemaker.calculations.checks.inputs import (
     all_of,
     validate_baseline,
     validate_config,
     validate_labelled,
     validate_reference_energies,
 )
+from aiida_pacemaker.calculations.checks.training import validate_training
+from aiida_pacemaker.calculations.monitors import validate_monitors, watched
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.potential_files import strip_fit_cycles
-from aiida_pacemaker.engine.rendering import InitialPotential, render_input
-from aiida_pacemaker.engine.short_range import initial_potential, use_baseline
 from aiida_pacemaker.errors import ConfigError, PotentialFileError
+from aiida_pacemaker.pace.config.rendering import InitialPotential, render_input
+from aiida_pacemaker.pace.config.short_range import initial_potential, use_baseline
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 
 #: Driver that a monitor of the loss has the engine call, and how the engine finds it: it is beside the job.
 STOP_DRIVER, STOP_CALLBACK = 'stop_request.py', 'stop_request.stop'

@@ -1,4 +1,4 @@
-"""Interactions that the data of a potential never had, from nodes: see :mod:`aiida_pacemaker.engine.unseen`."""
+"""Interactions that the data of a potential never had, from nodes: see :mod:`aiida_pacemaker.pace.unseen`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from aiida import orm
 
 from aiida_pacemaker.calculations.staging import trained_on
 from aiida_pacemaker.data.surveys import surroundings_of
-from aiida_pacemaker.engine.potential_files import PotentialSummary, read_potential
-from aiida_pacemaker.engine.unseen import Unseen, unseen_by_matrix, unseen_in
+from aiida_pacemaker.pace.output.potentials import PotentialSummary, read_potential
+from aiida_pacemaker.pace.unseen import Unseen, unseen_by_matrix, unseen_in
 
 if TYPE_CHECKING:
     from aiida_pacemaker.data.active_set import PaceActiveSetData

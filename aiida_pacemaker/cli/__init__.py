@@ -75,10 +75,10 @@ def setup(
     `aiida-pacemaker engine install` puts it.
     """
     from aiida_pacemaker._aiida.processes import without_broker
-    from aiida_pacemaker.cli.check import check_options
-    from aiida_pacemaker.cli.engine import Place
-    from aiida_pacemaker.cli.localhost import ensure_profile
-    from aiida_pacemaker.cli.setting_up import set_up, write_files
+    from aiida_pacemaker.cli.setup.check import check_options
+    from aiida_pacemaker.cli.setup.engine import Place
+    from aiida_pacemaker.cli.setup.localhost import ensure_profile
+    from aiida_pacemaker.cli.setup.setting_up import set_up, write_files
     from aiida_pacemaker.errors import SetupError
 
     if path and conda:
@@ -110,8 +110,8 @@ def config(file: Path, output: Path | None) -> None:
     """
     import yaml
 
-    from aiida_pacemaker.engine.input_files import read_input_file
     from aiida_pacemaker.errors import ConfigError
+    from aiida_pacemaker.pace.config.input_files import read_input_file
 
     try:
         found = read_input_file(file)
@@ -144,7 +144,7 @@ def engine() -> None:
 )
 def install(path: Path | None, tensorpot: bool, python: str) -> None:
     """Make an environment for the engine on this machine, apart from that of AiiDA."""
-    from aiida_pacemaker.cli.environments import data_home, install_engine, name_of
+    from aiida_pacemaker.cli.setup.environments import data_home, install_engine, name_of
     from aiida_pacemaker.errors import InstallError
 
     folder = path or data_home() / name_of(tensorpot)
@@ -212,7 +212,7 @@ def set_cache(computer: str, directory: str | None, profile: str | None) -> None
 def _with_cache(label: str, profile: str | None, action: Callable[[Any, Any], str]) -> None:
     """Do something with the cache of a computer, over a connection to it, and print what is said."""
     from aiida_pacemaker._aiida.processes import without_broker
-    from aiida_pacemaker.cli.engine import ready
+    from aiida_pacemaker.cli.setup.engine import ready
     from aiida_pacemaker.errors import SetupError
 
     _load(profile)
@@ -298,7 +298,7 @@ def _load(profile: str | None) -> None:
     """Load a profile: the one that is named, or the default one if there is none yet."""
     from aiida.manage.configuration import get_profile
 
-    from aiida_pacemaker.cli.localhost import load_named
+    from aiida_pacemaker.cli.setup.localhost import load_named
     from aiida_pacemaker.errors import SetupError
 
     if profile is not None or get_profile() is None:

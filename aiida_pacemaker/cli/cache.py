@@ -19,8 +19,8 @@ from aiida_pacemaker.calculations.cache import (
     refuse_foreign,
     setting_of,
 )
-from aiida_pacemaker.engine.byte_sizes import shown_bytes
 from aiida_pacemaker.errors import CacheError, SetupError
+from aiida_pacemaker.pace.cost.byte_sizes import shown_bytes
 
 #: Seconds after which a copy is not going on any more.
 LEFTOVER_AGE = 86400

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.potentials import import_potential_file
+from aiida_pacemaker.calculations.functions.potentials import import_potential_file
 from aiida_pacemaker.errors import ImportFileError
 
 

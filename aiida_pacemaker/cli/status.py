@@ -8,8 +8,8 @@ from typing import Any
 from aiida import orm
 
 from aiida_pacemaker.calculations.monitors import progress_of
-from aiida_pacemaker.workflows.history import LOOP
-from aiida_pacemaker.workflows.loop_table import format_table, loop_table
+from aiida_pacemaker.workflows.loop.history import LOOP
+from aiida_pacemaker.workflows.loop.table import format_table, loop_table
 from aiida_pacemaker.workflows.runners import how_to_take_up, is_abandoned
 
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from aiida import orm
 from aiida.orm.pydantic import OrmMetadataField
 
-from aiida_pacemaker.engine.active_set_files import read_active_set
-from aiida_pacemaker.engine.unseen import Unseen
+from aiida_pacemaker.pace.output.active_sets import read_active_set
+from aiida_pacemaker.pace.unseen import Unseen
 
 
 class PaceActiveSetData(orm.SinglefileData):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aiida_pacemaker.baseline.ase_calculator import one_frame, to_ase
-from aiida_pacemaker.engine.unseen import Unseen, unseen_atoms
-from aiida_pacemaker.engine.versions import TESTED
 from aiida_pacemaker.frames.handedness import right_handed_calculator
+from aiida_pacemaker.pace.unseen import Unseen, unseen_atoms
+from aiida_pacemaker.pace.versions import TESTED
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from aiida import orm
 
-from aiida_pacemaker.engine.metrics import MetricsTable
+from aiida_pacemaker.pace.output.metrics import MetricsTable
 
 
 def curves_from_tables(tables: Mapping[str, MetricsTable]) -> orm.ArrayData:

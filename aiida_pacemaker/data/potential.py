@@ -14,11 +14,11 @@ from aiida_pacemaker.baseline.lammps import lammps_table, table_file_of, to_lamm
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.calculator import build_calculator
-from aiida_pacemaker.engine.errors import parse_options
-from aiida_pacemaker.engine.importing import COMPANION, differing_energies, write_companion
-from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
-from aiida_pacemaker.engine.short_range import zbl_cores
-from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen, unseen_by_matrix
+from aiida_pacemaker.option_errors import parse_options
+from aiida_pacemaker.pace.config.short_range import zbl_cores
+from aiida_pacemaker.pace.imported_potentials import COMPANION, differing_energies, write_companion
+from aiida_pacemaker.pace.output.potentials import read_ctilde, read_potential
+from aiida_pacemaker.pace.unseen import UNKNOWN, Unseen, unseen_by_matrix
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator

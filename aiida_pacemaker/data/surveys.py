@@ -12,12 +12,12 @@ import numpy as np
 from aiida_pacemaker.baseline.distances import Distances, join_distances, shortest_distances
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.baseline.reference_energies import element_counts, fit_energies
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.reference_energies import element_counts, fit_energies
-from aiida_pacemaker.engine.survey import Survey, corrected_energies, join, survey
-from aiida_pacemaker.engine.unseen import Surroundings, all_surroundings
 from aiida_pacemaker.frames.near_duplicates import Fingerprints, fingerprints
 from aiida_pacemaker.frames.table import FloatArray
+from aiida_pacemaker.pace.cost.survey import Survey, corrected_energies, join, survey
+from aiida_pacemaker.pace.unseen import Surroundings, all_surroundings
 
 #: Shards whose numbers are remembered: those of some ten million frames.
 REMEMBERED = 4096

@@ -7,9 +7,9 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.option_errors import parse_options
 
 #: Attribute of trajectories and files whose labels are known to be of one level of theory.
 ATTRIBUTE = 'level_of_theory'

@@ -11,12 +11,12 @@ from ase import Atoms
 
 from aiida_pacemaker.data.conventions import say_convention
 from aiida_pacemaker.data.theory import Theory, say_theory
-from aiida_pacemaker.engine.errors import parse_options
 from aiida_pacemaker.frames.ase_io import reading_of
 from aiida_pacemaker.frames.conventions import EV_ASE
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.trajectory import to_arrays
+from aiida_pacemaker.option_errors import parse_options
 
 #: Attribute of a trajectory with what was to be said of its labels when it was made, for the report of a merge.
 REMARKS = 'remarks'

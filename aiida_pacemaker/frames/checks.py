@@ -10,9 +10,8 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from aiida_pacemaker.errors import FramesRefusedError
-
-from .neighbours import face_distances, pair_blocks, searchable
-from .table import BoolArray, FloatArray, Frames
+from aiida_pacemaker.frames.neighbours import face_distances, pair_blocks, searchable
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
 
 #: In angstrom. The shortest bond there is, that of H2, is 0.74; what is closer than this is an accident (atoms listed
 #: twice, wrong units), and the engine stops on it. Compressed dimers, which teach the repulsion, stay above.

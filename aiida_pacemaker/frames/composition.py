@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .table import Frames, IntArray
+from aiida_pacemaker.frames.table import Frames, IntArray
 
 
 def composition(frames: Frames) -> tuple[IntArray, IntArray]:

@@ -18,11 +18,11 @@ from enum import Enum
 
 import numpy as np
 
-from .composition import composition
-from .lattices import lattices_of
-from .magnitudes import least_deviations_fit
-from .table import BoolArray, FloatArray, Frames, IntArray
-from .unit_factors import FORCE_FACTORS, STRESS_FACTORS, meanings
+from aiida_pacemaker.frames.composition import composition
+from aiida_pacemaker.frames.lattices import lattices_of
+from aiida_pacemaker.frames.magnitudes import least_deviations_fit
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.unit_factors import FORCE_FACTORS, STRESS_FACTORS, meanings
 
 #: In angstrom: no atom moves farther between near frames. Beyond, two forces say little of what is between.
 FARTHEST = 0.7

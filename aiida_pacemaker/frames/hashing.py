@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from .table import Frames
+from aiida_pacemaker.frames.table import Frames
 
 #: Raw bytes, which numpy sorts, searches and compares whole; a string column would lose trailing zero bytes.
 HASH_DTYPE = np.dtype('V16')

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 from ase.data import chemical_symbols
 
-from .checks import MAX_LENGTH
-from .neighbours import face_distances
-from .table import BoolArray, Frames
+from aiida_pacemaker.frames.checks import MAX_LENGTH
+from aiida_pacemaker.frames.neighbours import face_distances
+from aiida_pacemaker.frames.table import BoolArray, Frames
 
 #: In angstrom. An atom whose images are this far away is alone.
 ALONE = 8.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .table import BoolArray, FloatArray, Frames
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
 
 #: The length in angstrom of vectors along directions without a period.
 FREE_PERIOD = 7.3

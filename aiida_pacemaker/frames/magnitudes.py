@@ -7,8 +7,8 @@ from enum import Enum
 
 import numpy as np
 
-from .composition import composition
-from .table import BoolArray, FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.composition import composition
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
 
 #: In eV/angstrom^3, which is 801 GPa: more than twice the pressure at the centre of the Earth.
 ODD_STRESS = 5.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .hashing import HASH_DTYPE, HashArray, frame_hashes
-from .table import LABELS, BoolArray, FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray, frame_hashes
+from aiida_pacemaker.frames.table import LABELS, BoolArray, FloatArray, Frames, IntArray
 
 #: In eV per atom. The same calculation on two machines agrees to about 1e-6, two levels of theory differ by far more.
 ENERGY_TOLERANCE = 1e-5

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from .lattices import lattices_of
-from .table import BoolArray, FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.lattices import lattices_of
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
 
 ComplexArray: TypeAlias = npt.NDArray[np.complex128]
 Pair: TypeAlias = tuple[int, int]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from vesin import NeighborList
 
-from .table import BoolArray, FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
 
 #: The search sorts atoms into bins as wide as its cutoff; below 2 angstrom its time goes into empty bins (330 us for
 #: 32 atoms at 0.5 angstrom, 34 us at 2). Shorter cutoffs are therefore searched at this one, and filtered.

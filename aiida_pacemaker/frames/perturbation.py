@@ -9,9 +9,8 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 
 from aiida_pacemaker.errors import PerturbationError
-
-from .random_states import FOR_PERTURBATION, random_state
-from .table import BoolArray, FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.random_states import FOR_PERTURBATION, random_state
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
 
 
 class Perturbation(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .table import Frames
+from aiida_pacemaker.frames.table import Frames
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,11 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from aiida_pacemaker.errors import ArchiveError, ShardError
-
-from .archives import Archive, open_archive
-from .hashing import HASH_DTYPE, HashArray, frame_hashes
-from .table import COLUMNS, LABELS, Frames
-from .weights import WEIGHTS, check_weights
+from aiida_pacemaker.frames.archives import Archive, open_archive
+from aiida_pacemaker.frames.hashing import HASH_DTYPE, HashArray, frame_hashes
+from aiida_pacemaker.frames.table import COLUMNS, LABELS, Frames
+from aiida_pacemaker.frames.weights import WEIGHTS, check_weights
 
 FORMAT, WEIGHTED_FORMAT = 1, 2
 

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from .table import COLUMNS, Frames
+from aiida_pacemaker.frames.table import COLUMNS, Frames
 
 #: What follows the name in a key that was made of content, and what a key is that AiiDA has made of a node.
 _OF_CONTENT = re.compile(r'@[0-9a-f]{16}$')

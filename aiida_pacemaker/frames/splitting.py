@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from .hashing import HashArray, frame_hashes
-from .near_duplicates import near_groups
-from .table import BoolArray, FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.hashing import HashArray, frame_hashes
+from aiida_pacemaker.frames.near_duplicates import near_groups
+from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
 
 Range = tuple[float | None, float | None]
 

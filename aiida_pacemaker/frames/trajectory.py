@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from ase.data import atomic_numbers, chemical_symbols
 
-from .conventions import EV_ASE, Convention
-from .table import LABELS, BoolArray, FloatArray, Frames, IntArray
-from .weights import WEIGHTS, check_weights
+from aiida_pacemaker.frames.conventions import EV_ASE, Convention
+from aiida_pacemaker.frames.table import LABELS, BoolArray, FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.weights import WEIGHTS, check_weights
 
 Array = npt.NDArray[Any]
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from .table import FloatArray, Frames, IntArray
+from aiida_pacemaker.frames.table import FloatArray, Frames, IntArray
 
 #: The columns of weights, under the names that they have in tables of the engine and in extended XYZ.
 WEIGHTS = ('w_energy', 'w_forces')

@@ -1,1 +1,1 @@
-"""Parsers, one per calculation job: glue over `aiida_pacemaker.engine`."""
+"""Parsers, one per calculation job: glue over the readers of `pace`, `exploration` and `drivers`."""

@@ -9,12 +9,12 @@ from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.activeset import PaceActiveSetCalculation
+from aiida_pacemaker.calculations.checks.inputs import options_of
 from aiida_pacemaker.calculations.unseen import data_of, unseen_by, unseen_from
-from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
-from aiida_pacemaker.engine.logs import ActiveSetLog, read_active_set_log
-from aiida_pacemaker.engine.options import ActiveSetOptions
-from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen
+from aiida_pacemaker.pace.config.options import ActiveSetOptions
+from aiida_pacemaker.pace.output.logs import ActiveSetLog, read_active_set_log
+from aiida_pacemaker.pace.unseen import UNKNOWN, Unseen
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
 

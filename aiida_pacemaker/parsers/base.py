@@ -17,10 +17,10 @@ from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
 from aiida_pacemaker.calculations.staging import LOST, lost_by_stderr, note_lost
 from aiida_pacemaker.calculations.versions import CACHE_VERSION
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.active_set_files import MAX_BYTES
-from aiida_pacemaker.engine.failures import Diagnosis, Failure, diagnose
 from aiida_pacemaker.errors import LogError, printable
-from aiida_pacemaker.frames.pickle_reading import MAX_SIZE
+from aiida_pacemaker.frames.pickles.reading import MAX_SIZE
+from aiida_pacemaker.pace.output.active_sets import MAX_BYTES
+from aiida_pacemaker.pace.output.failures import Diagnosis, Failure, diagnose
 
 Summary = TypeVar('Summary')
 

@@ -9,19 +9,19 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
+from aiida_pacemaker.analysis.quality import spreads
+from aiida_pacemaker.analysis.statistics import errors_of, gamma_quantiles, largest_per_frame
 from aiida_pacemaker.baseline.evaluation import evaluate
+from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.calculations.evaluate import PaceEvaluateCalculation
 from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.evaluation_files import read_evaluation
-from aiida_pacemaker.engine.quality import spreads
-from aiida_pacemaker.engine.reference_energies import reference_energy
-from aiida_pacemaker.engine.statistics import errors_of, gamma_quantiles, largest_per_frame
-from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen, unseen_atoms
+from aiida_pacemaker.drivers.evaluation_files import read_evaluation
 from aiida_pacemaker.errors import EvaluationFileError
 from aiida_pacemaker.frames.table import FloatArray
+from aiida_pacemaker.pace.unseen import UNKNOWN, Unseen, unseen_atoms
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
 

@@ -8,17 +8,17 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode
 
+from aiida_pacemaker.calculations.checks.inputs import options_of
 from aiida_pacemaker.calculations.explore import PaceExploreCalculation, run_keys, starting_frames
 from aiida_pacemaker.calculations.unseen import unseen_of
-from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
-from aiida_pacemaker.engine.exploration_files import Ending, read_endings, read_run
-from aiida_pacemaker.engine.exploration_results import Run, candidate_frames, grades, report, trace_columns
-from aiida_pacemaker.engine.unseen import UNKNOWN
+from aiida_pacemaker.drivers.exploration_files import Ending, read_endings, read_run
 from aiida_pacemaker.errors import ExplorationFileError
+from aiida_pacemaker.exploration.options import ExploreOptions, Reason
+from aiida_pacemaker.exploration.results import Run, candidate_frames, grades, report, trace_columns
 from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.pace.unseen import UNKNOWN
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 from aiida.engine import ExitCode
 
+from aiida_pacemaker.calculations.checks.inputs import options_of
 from aiida_pacemaker.calculations.explore import starting_frames
 from aiida_pacemaker.calculations.explore_lammps import PaceExploreLammpsCalculation
 from aiida_pacemaker.calculations.unseen import unseen_of
-from aiida_pacemaker.calculations.validation import options_of
-from aiida_pacemaker.engine.exploration import ExploreOptions
-from aiida_pacemaker.engine.exploration_results import Run
-from aiida_pacemaker.engine.lammps_exploration import LOG, TRACE
-from aiida_pacemaker.engine.lammps_files import read_log, read_trace
-from aiida_pacemaker.engine.lammps_runs import failed_run, read_run
 from aiida_pacemaker.errors import ExplorationFileError
+from aiida_pacemaker.exploration.lammps_output import read_log, read_trace
+from aiida_pacemaker.exploration.lammps_runs import failed_run, read_run
+from aiida_pacemaker.exploration.lammps_script import LOG, TRACE
+from aiida_pacemaker.exploration.options import ExploreOptions
+from aiida_pacemaker.exploration.results import Run
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.parsers.explore import ExplorationParser
 

@@ -10,11 +10,11 @@ from aiida.engine import ExitCode
 
 from aiida_pacemaker.calculations.label_ase import INTERRUPTED, RUNNING, AseCalculator, AseLabelCalculation
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
-from aiida_pacemaker.engine.failures import diagnose
-from aiida_pacemaker.engine.label_files import Labels, read_labels, read_versions
+from aiida_pacemaker.drivers.label_files import Labels, read_labels, read_versions
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.table import BoolArray, Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.pace.output.failures import diagnose
 from aiida_pacemaker.parsers.base import PaceParser
 
 Failure = tuple[str, str]

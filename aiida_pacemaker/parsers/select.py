@@ -9,17 +9,17 @@ import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
+from aiida_pacemaker.calculations.checks.inputs import options_of
 from aiida_pacemaker.calculations.select import PaceSelectCalculation
 from aiida_pacemaker.calculations.unseen import unseen_of
-from aiida_pacemaker.calculations.validation import options_of
 from aiida_pacemaker.data.agreement import add_sources
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.logs import SelectionLog, read_selection_log
-from aiida_pacemaker.engine.options import SelectOptions
-from aiida_pacemaker.engine.unseen import UNKNOWN, Unseen, cover, ranked, unseen_counts
-from aiida_pacemaker.frames.pickle_reading import read_selection
+from aiida_pacemaker.frames.pickles.reading import read_selection
 from aiida_pacemaker.frames.table import Frames, IntArray
 from aiida_pacemaker.frames.theory import LevelOfTheory
+from aiida_pacemaker.pace.config.options import SelectOptions
+from aiida_pacemaker.pace.output.logs import SelectionLog, read_selection_log
+from aiida_pacemaker.pace.unseen import UNKNOWN, Unseen, cover, ranked, unseen_counts
 from aiida_pacemaker.parsers.base import PaceParser
 
 
@@ -27,7 +27,7 @@ class PaceSelectParser(PaceParser):
     """Attach the selected frames. Nothing selected is a success: the candidates have nothing to add.
 
     The engine ranks by what it knows of. Before its frames come those with interactions that the data of the active set
-    never had, as many as their functions need (:func:`aiida_pacemaker.engine.unseen.cover`), and after them, where more
+    never had, as many as their functions need (:func:`aiida_pacemaker.pace.unseen.cover`), and after them, where more
     frames were asked for, the others that have such interactions.
     """
 

@@ -13,22 +13,22 @@ from aiida.engine import CalcJob, ExitCode
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS
-from aiida_pacemaker.calculations.baseline_checks import warnings_about_reach
+from aiida_pacemaker.calculations.checks.baseline import warnings_about_reach
+from aiida_pacemaker.calculations.checks.training import warnings_about_counts
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
-from aiida_pacemaker.calculations.training_checks import warnings_about_counts
 from aiida_pacemaker.calculations.unseen import unseen_by
 from aiida_pacemaker.data.learning_curves import curves_from_tables
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.failures import Failure, diagnose
-from aiida_pacemaker.engine.interim import all_finite, usable_interims
-from aiida_pacemaker.engine.logs import LogSummary, read_log
-from aiida_pacemaker.engine.metrics import MetricsTable, TrainingMetrics, read_metrics
-from aiida_pacemaker.engine.potential_files import read_ctilde, strip_fit_cycles
-from aiida_pacemaker.engine.predictions import read_predictions
-from aiida_pacemaker.engine.versions import untested
 from aiida_pacemaker.errors import PotentialFileError
 from aiida_pacemaker.frames.hashing import hex_hashes
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.pace.output.failures import Failure, diagnose
+from aiida_pacemaker.pace.output.interim import all_finite, usable_interims
+from aiida_pacemaker.pace.output.logs import LogSummary, read_log
+from aiida_pacemaker.pace.output.metrics import MetricsTable, TrainingMetrics, read_metrics
+from aiida_pacemaker.pace.output.potentials import read_ctilde, strip_fit_cycles
+from aiida_pacemaker.pace.output.predictions import read_predictions
+from aiida_pacemaker.pace.versions import untested
 from aiida_pacemaker.parsers.base import PaceParser, finite
 
 #: What every fit is to.

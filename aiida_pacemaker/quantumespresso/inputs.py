@@ -12,7 +12,7 @@ from aiida.plugins import WorkflowFactory
 
 from aiida_pacemaker._aiida.processes import inputs_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.expansion import deep_merge
+from aiida_pacemaker.pace.config.expansion import deep_merge
 from aiida_pacemaker.quantumespresso.functions import structure_of
 
 BASE, PLUGIN = 'quantumespresso.pw.base', 'quantumespresso.pw'

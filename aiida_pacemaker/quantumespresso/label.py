@@ -19,7 +19,7 @@ from aiida_pacemaker.quantumespresso.functions import (
     structure_of_frame,
 )
 from aiida_pacemaker.quantumespresso.inputs import base_work_chain, complaint_about_inputs, inputs_for
-from aiida_pacemaker.workflows.resuming import ResumingWorkChain
+from aiida_pacemaker.workflows.base.resuming import ResumingWorkChain
 
 
 def _positive(node: orm.Int | orm.Float | None, _: Any) -> str | None:

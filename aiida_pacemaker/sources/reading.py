@@ -15,7 +15,7 @@ from aiida_pacemaker.data.trajectories import FOUND, REMARKS
 from aiida_pacemaker.frames.ase_io.apart import FileReader
 from aiida_pacemaker.frames.ase_io.compression import is_pickle, plain_name
 from aiida_pacemaker.frames.label_keys import LabelKeys
-from aiida_pacemaker.frames.pickle_reading import read_dataset, said_of_columns
+from aiida_pacemaker.frames.pickles.reading import read_dataset, said_of_columns
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.sources.merge_options import MergeOptions

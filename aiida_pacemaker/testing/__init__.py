@@ -3,7 +3,7 @@
 Where python-ace is installed, let your tests run it: it is fast enough on small data. Where it is not, as in the CI of
 a package that only builds on this one, or where something has to go wrong at a certain moment, there is a fake one::
 
-    python -m aiida_pacemaker.testing.fake_engine FOLDER
+    python -m aiida_pacemaker.testing.fake.install FOLDER
 
 writes executables ``pacemaker``, ``pace_activeset``, ``pace_select``, ``pace_yaml2yace`` and ``python`` into a folder.
 They accept the command lines of the real programs, check their input as these do, and leave the same files behind, in

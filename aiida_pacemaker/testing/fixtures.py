@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.testing.fake_engine import install
+from aiida_pacemaker.testing.fake.install import install
 
 pytest_plugins = ['aiida.tools.pytest_fixtures']
 

@@ -20,8 +20,8 @@ from aiida.engine import CalcJob, ProcessSpec
 from pydantic import BaseModel
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.errors import near_miss
 from aiida_pacemaker.errors import ConfigError
+from aiida_pacemaker.option_errors import near_miss
 from aiida_pacemaker.workflows.plugins import Role, namespace_in, process_from
 
 #: Group of the entry points; the name of each is that of the engine.

@@ -10,12 +10,12 @@ from aiida.engine import ExitCode, ProcessSpec, while_
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker._aiida.processes import job_class_of
+from aiida_pacemaker.calculations.checks.inputs import complaint_about
 from aiida_pacemaker.calculations.explore import validate_explore
-from aiida_pacemaker.calculations.exploring import collect_explorations, options_under, plan_exploration
-from aiida_pacemaker.calculations.validation import complaint_about
-from aiida_pacemaker.engine.exploration import ExploreOptions
-from aiida_pacemaker.workflows.explore_base import PaceExploreBaseWorkChain
-from aiida_pacemaker.workflows.resuming import ResumingWorkChain
+from aiida_pacemaker.calculations.functions.exploring import collect_explorations, options_under, plan_exploration
+from aiida_pacemaker.exploration.options import ExploreOptions
+from aiida_pacemaker.workflows.base.explore import PaceExploreBaseWorkChain
+from aiida_pacemaker.workflows.base.resuming import ResumingWorkChain
 
 #: Inputs of the job that the explorer provides itself.
 PROVIDED = ('potential', 'active_set', 'seeds', 'seed', 'options')

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from aiida_pacemaker.calculations.explore_lammps import PaceExploreLammpsCalculation
+from aiida_pacemaker.workflows.base.explore import PaceExploreBaseWorkChain
 from aiida_pacemaker.workflows.explore import PaceExploreWorkChain
-from aiida_pacemaker.workflows.explore_base import PaceExploreBaseWorkChain
 
 
 class PaceExploreLammpsBaseWorkChain(PaceExploreBaseWorkChain):

@@ -10,11 +10,11 @@ from aiida.engine import ProcessHandlerReport, ProcessSpec, process_handler
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import RESOURCES
+from aiida_pacemaker.calculations.checks.inputs import all_of
+from aiida_pacemaker.calculations.checks.launch import complaint_about_mpi
+from aiida_pacemaker.calculations.functions.labelling import interrupted_frames, join_failures
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
-from aiida_pacemaker.calculations.labelling import interrupted_frames, join_failures
-from aiida_pacemaker.calculations.launch_checks import complaint_about_mpi
-from aiida_pacemaker.calculations.validation import all_of
-from aiida_pacemaker.workflows.restart import PaceRestartWorkChain
+from aiida_pacemaker.workflows.base.restart import PaceRestartWorkChain
 
 
 def validate_launch(inputs: Any, _: Any) -> str | None:

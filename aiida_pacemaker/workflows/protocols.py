@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from aiida_pacemaker.engine.errors import near_miss
-from aiida_pacemaker.engine.expansion import deep_merge
 from aiida_pacemaker.errors import ConfigError
+from aiida_pacemaker.option_errors import near_miss
+from aiida_pacemaker.pace.config.expansion import deep_merge
 from aiida_pacemaker.workflows.engines import PACEMAKER, Engine, engine_called
 
 

@@ -9,9 +9,13 @@ from aiida.engine import ExitCode, ProcessSpec, ToContext
 from aiida.orm import to_aiida_type
 from ase.data import chemical_symbols
 
-from aiida_pacemaker.calculations.reference_atoms import ERROR_LEVELS_DIFFER, energies_of_atoms, isolated_atoms
+from aiida_pacemaker.calculations.functions.reference_atoms import (
+    ERROR_LEVELS_DIFFER,
+    energies_of_atoms,
+    isolated_atoms,
+)
+from aiida_pacemaker.workflows.base.resuming import ResumingWorkChain
 from aiida_pacemaker.workflows.plugins import LABELLER, process_from
-from aiida_pacemaker.workflows.resuming import ResumingWorkChain
 
 #: Smallest box in angstrom in which atoms may count as isolated.
 SMALLEST_BOX = 6.0

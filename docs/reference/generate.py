@@ -20,15 +20,15 @@ from service_table import MATRIX_HEAD, NOT_TRIED, TESTS_HEAD, matrix, record, te
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
-from aiida_pacemaker.calculations.datasets import FilterOptions, SplitOptions
+from aiida_pacemaker.calculations.functions.datasets import FilterOptions, SplitOptions
 from aiida_pacemaker.calculations.label_ase import AseCalculator
-from aiida_pacemaker.engine.config import TrainerConfig
-from aiida_pacemaker.engine.exploration import ExploreOptions
-from aiida_pacemaker.engine.failure_kinds import ENVIRONMENT
-from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
+from aiida_pacemaker.exploration.options import ExploreOptions
+from aiida_pacemaker.pace.config.options import ActiveSetOptions, SelectOptions
+from aiida_pacemaker.pace.config.trainer_config import TrainerConfig
+from aiida_pacemaker.pace.output.failure_kinds import ENVIRONMENT
 from aiida_pacemaker.sources.merge_options import MergeOptions
 from aiida_pacemaker.sources.registry import CALCULATIONS, GROUP, all_sources, sources_by_process
-from aiida_pacemaker.workflows.settings import LoopSettings
+from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
 HERE = Path(__file__).parent
 NOTICE = '<!-- Written by generate.py from the code; change it there. -->'

@@ -14,11 +14,11 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.datasets import default_baseline, merge_frames
+from aiida_pacemaker.calculations.functions.datasets import default_baseline, merge_frames
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.input_files import read_input_file
-from aiida_pacemaker.testing import basis
+from aiida_pacemaker.pace.config.input_files import read_input_file
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.testing.fake import basis
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

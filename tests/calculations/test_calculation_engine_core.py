@@ -8,8 +8,8 @@ from ase.calculators.emt import EMT
 from aiida_pacemaker.baseline.distances import shortest_distances
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.potential_files import blocks_of_pairs
 from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.pace.output.potentials import blocks_of_pairs
 
 pytestmark = pytest.mark.engine
 

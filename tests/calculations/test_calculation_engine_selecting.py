@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from aiida_pacemaker.analysis.agreement import disagreement
 from aiida_pacemaker.baseline.evaluation import evaluate
+from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.agreement import disagreement
-from aiida_pacemaker.engine.reference_energies import reference_energy
 from aiida_pacemaker.frames.ase_io import to_atoms
 
 pytestmark = pytest.mark.engine

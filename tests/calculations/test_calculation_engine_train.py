@@ -10,8 +10,8 @@ from aiida import orm
 
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.reference_energies import reference_energy
 
 pytestmark = pytest.mark.engine
 

@@ -15,7 +15,7 @@ from exploring import OPTIONS, rocksalt, water
 from aiida_pacemaker.calculations.explore import PaceExploreCalculation, run_keys, starting_frames
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.exploration import ExploreOptions
+from aiida_pacemaker.exploration.options import ExploreOptions
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.perturbation import Perturbation, perturb
 from aiida_pacemaker.frames.shards import read_shard

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aiida_pacemaker.engine.metrics import read_metrics
+from aiida_pacemaker.pace.output.metrics import read_metrics
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from aiida import orm
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.calculations.staging import structure_files, training_files
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
-from aiida_pacemaker.frames.pickle_reading import read_dataset, read_table
+from aiida_pacemaker.frames.pickles.reading import read_dataset, read_table
+from aiida_pacemaker.pace.config.options import ActiveSetOptions, SelectOptions
 
 
 @pytest.fixture

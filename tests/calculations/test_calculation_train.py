@@ -10,7 +10,7 @@ from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.frames.pickle_reading import read_dataset
+from aiida_pacemaker.frames.pickles.reading import read_dataset
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
 MODES = {

@@ -9,8 +9,8 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.pace.config.options import ActiveSetOptions, SelectOptions
 
 PLAIN = DeltaBaseline.for_elements(['Mg', 'O'])
 ONE_LJ = {

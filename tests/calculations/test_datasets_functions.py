@@ -12,8 +12,9 @@ from ase import Atoms
 
 from aiida_pacemaker.baseline.evaluation import evaluate, subtract
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations import datasets as functions
-from aiida_pacemaker.calculations.datasets import (
+from aiida_pacemaker.baseline.reference_energies import reference_energy
+from aiida_pacemaker.calculations.functions import datasets as functions
+from aiida_pacemaker.calculations.functions.datasets import (
     default_baseline,
     exclude_datasets,
     exclude_frames,
@@ -25,7 +26,6 @@ from aiida_pacemaker.calculations.datasets import (
 )
 from aiida_pacemaker.data import dataset as dataset_module
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.reference_energies import reference_energy
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.hashing import hex_hashes

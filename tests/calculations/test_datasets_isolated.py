@@ -7,7 +7,7 @@ import io
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.calculations.datasets import merge_frames, reference_energies_from, split_frames
+from aiida_pacemaker.calculations.functions.datasets import merge_frames, reference_energies_from, split_frames
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.isolated import isolated_atoms
 

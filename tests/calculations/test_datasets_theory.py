@@ -15,7 +15,7 @@ from aiida.manage.caching import enable_caching
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_pacemaker.calculations.datasets import (
+from aiida_pacemaker.calculations.functions.datasets import (
     exclude_frames,
     filter_frames,
     merge_frames,

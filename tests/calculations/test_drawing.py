@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.calculations.drawing import choose_seeds, member_dataset, set_aside
+from aiida_pacemaker.calculations.functions.drawing import choose_seeds, member_dataset, set_aside
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.table import Frames
 

@@ -8,8 +8,8 @@ from aiida.plugins import CalculationFactory, WorkflowFactory
 from aiida.plugins.entry_point import get_entry_point_names
 
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
-from aiida_pacemaker.engine.failure_kinds import ENVIRONMENT, PROGRAMS, Failure
-from aiida_pacemaker.workflows.explore_base import PaceExploreBaseWorkChain
+from aiida_pacemaker.pace.output.failure_kinds import ENVIRONMENT, PROGRAMS, Failure
+from aiida_pacemaker.workflows.base.explore import PaceExploreBaseWorkChain
 from aiida_pacemaker.workflows.label_ase import AseLabelWorkChain
 
 

@@ -17,7 +17,7 @@ import aiida_pacemaker
 from aiida_pacemaker.baseline.ace_on_baseline import AceOnBaseline
 from aiida_pacemaker.baseline.ase_calculator import EvaluatedBaseline
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
+from aiida_pacemaker.exploration.options import ExploreOptions, Reason
 from aiida_pacemaker.frames.random_states import FOR_DYNAMICS, random_state
 
 PACKAGE = Path(aiida_pacemaker.__file__).parent
@@ -26,7 +26,7 @@ PACKAGE = Path(aiida_pacemaker.__file__).parent
 @pytest.fixture
 def driver(monkeypatch):
     """Return a function that imports a file that is put beside the driver."""
-    for folder in ('frames', 'baseline', 'engine', 'calculations/drivers'):
+    for folder in ('frames', 'baseline', 'pace', 'exploration', 'drivers'):
         monkeypatch.syspath_prepend(str(PACKAGE / folder))
     before = set(sys.modules)
     yield importlib.import_module

@@ -23,9 +23,9 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.explore import starting_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.exploration import ExploreOptions
-from aiida_pacemaker.engine.lammps_runs import read_run
 from aiida_pacemaker.errors import ExplorationFileError
+from aiida_pacemaker.exploration.lammps_runs import read_run
+from aiida_pacemaker.exploration.options import ExploreOptions
 from aiida_pacemaker.frames.ase_io import from_atoms, to_atoms
 from aiida_pacemaker.frames.perturbation import perturb
 

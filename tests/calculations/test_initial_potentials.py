@@ -8,13 +8,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.training_checks import complaint_about_training
+from aiida_pacemaker.calculations.checks.training import complaint_about_training
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.potential_files import strip_fit_cycles
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.testing import basis
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
+from aiida_pacemaker.testing.fake import basis
 
 SHORT = {'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2}
 BASELINE = DeltaBaseline.for_elements(['Ag', 'Cu'])

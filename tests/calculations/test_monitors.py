@@ -18,8 +18,8 @@ from aiida.transports.plugins.local import LocalTransport
 
 from aiida_pacemaker.calculations.monitors import Plateau, progress_of, watch_loss, watch_progress
 from aiida_pacemaker.calculations.train import SEARCH_PATH
-from aiida_pacemaker.engine.metrics import read_metrics
-from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
+from aiida_pacemaker.pace.output.metrics import read_metrics
+from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 
 TRAIN = Path(__file__).parents[1] / 'fixtures' / 'train'
 METRICS = (TRAIN / 'default' / 'metrics.txt').read_text()
@@ -153,7 +153,7 @@ def test_a_fit_is_asked_once_for_each_of_its_cycles(job, transport, tmp_path):
 
 
 def driver():
-    return importlib.import_module('aiida_pacemaker.calculations.drivers.stop_request')
+    return importlib.import_module('aiida_pacemaker.drivers.stop_request')
 
 
 @pytest.mark.parametrize('content', [None, '', '{"ladder_step": 0, "cyc', '[]', '{"ladder_step": 0}', 'plateau'])

@@ -4,7 +4,7 @@ import pytest
 from aiida import orm
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
-from aiida_pacemaker.workflows.loop_checks import _check_launches
+from aiida_pacemaker.workflows.loop.checks import _check_launches
 
 JOBS = ['train', 'activeset', 'select', 'evaluate', 'explore', 'label.ase']
 

@@ -7,8 +7,8 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.potentials import import_potential_file
-from aiida_pacemaker.calculations.training_checks import complaint_about_training
+from aiida_pacemaker.calculations.checks.training import complaint_about_training
+from aiida_pacemaker.calculations.functions.potentials import import_potential_file
 from aiida_pacemaker.cli import main
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import RefusedError

@@ -15,18 +15,19 @@ from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory, WorkflowFactory
 
+from aiida_pacemaker import drivers
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.targets import write_targets
-from aiida_pacemaker.calculations import cache, drivers
+from aiida_pacemaker.calculations import cache
 from aiida_pacemaker.calculations.cache import SETTING, directory_name
 from aiida_pacemaker.calculations.checksums import LOST as NOT_FOUND
 from aiida_pacemaker.calculations.checksums import Checksums
-from aiida_pacemaker.calculations.drivers import tables
 from aiida_pacemaker.calculations.staging import LIST, SCRIPT, structure_files, training_files
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.potential_files import strip_fit_cycles
-from aiida_pacemaker.frames.pickle_writing import Call, opcodes_of
+from aiida_pacemaker.drivers import tables
+from aiida_pacemaker.frames.pickles.writing import Call, opcodes_of
+from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 from aiida_pacemaker.testing.fixtures import _codes
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aiida_pacemaker.calculations import drivers
+from aiida_pacemaker import drivers
 from aiida_pacemaker.calculations.staging import LIST, LOST, SCRIPT
 
 OURS, THEIRS = 23456, 34567

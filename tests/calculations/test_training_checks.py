@@ -10,22 +10,22 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, ZBLBaseline, ZBLPair
-from aiida_pacemaker.calculations.baseline_checks import warnings_about_reach
-from aiida_pacemaker.calculations.declarations import Declaration, declare, declared
-from aiida_pacemaker.calculations.memory_checks import complaint_about_training_memory
-from aiida_pacemaker.calculations.training_checks import (
+from aiida_pacemaker.calculations.checks.baseline import warnings_about_reach
+from aiida_pacemaker.calculations.checks.memory import complaint_about_training_memory
+from aiida_pacemaker.calculations.checks.training import (
     complaint_about_active_set,
     complaint_about_training,
     warnings_about_counts,
 )
+from aiida_pacemaker.calculations.declarations import Declaration, declare, declared
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.data.surveys import shortest_of, survey_of
-from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.survey import join, survey
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.neighbours import pairs
 from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.pace.cost.survey import join, survey
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
 FEW = {'nradmax_by_orders': [8, 4, 2, 2], 'lmax_by_orders': [0, 4, 2, 2]}

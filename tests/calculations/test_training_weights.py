@@ -10,11 +10,11 @@ import yaml
 from aiida import orm
 
 from aiida_pacemaker.baseline.evaluation import subtract
+from aiida_pacemaker.baseline.reference_energies import reference_energy
+from aiida_pacemaker.calculations.checks.training import complaint_about_training
 from aiida_pacemaker.calculations.staging import training_files
-from aiida_pacemaker.calculations.training_checks import complaint_about_training
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.reference_energies import reference_energy
-from aiida_pacemaker.frames.pickle_reading import read_dataset
+from aiida_pacemaker.frames.pickles.reading import read_dataset
 
 POLICY = {'fit': {'weighting': {'type': 'EnergyBasedWeightingPolicy'}}}
 IGNORED = {'data': {'ignore_weights': True}}

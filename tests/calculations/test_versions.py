@@ -17,7 +17,7 @@ from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.calculations.versions import CACHE_VERSION
-from aiida_pacemaker.frames.pickle_writing import write_candidates
+from aiida_pacemaker.frames.pickles.writing import write_candidates
 from aiida_pacemaker.frames.table import Frames
 
 RAISE = (

@@ -14,8 +14,8 @@ from aiida.manage import get_manager
 from click.testing import Result
 from command_line import call
 
-from aiida_pacemaker.cli import localhost
-from aiida_pacemaker.cli.engine import PROGRAMS
+from aiida_pacemaker.cli.setup import localhost
+from aiida_pacemaker.cli.setup.engine import PROGRAMS
 
 MakeEngine = Callable[..., Path]
 

@@ -10,7 +10,7 @@ import pytest
 from aiida import orm
 from aiida.manage import get_config_option
 
-from aiida_pacemaker.cli.check import check_options
+from aiida_pacemaker.cli.setup.check import check_options
 from aiida_pacemaker.errors import SetupError
 
 TENSORPOT = os.environ.get('PACEMAKER_TENSORPOT')

@@ -9,8 +9,8 @@ from aiida.common.exceptions import NotExistent
 from click.testing import CliRunner
 
 from aiida_pacemaker.calculations.declarations import declared
-from aiida_pacemaker.cli.codes import ensure_codes
-from aiida_pacemaker.cli.engine import PROGRAMS, Place
+from aiida_pacemaker.cli.setup.codes import ensure_codes
+from aiida_pacemaker.cli.setup.engine import PROGRAMS, Place
 from aiida_pacemaker.errors import SetupError
 
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 from command_line import call
 
-from aiida_pacemaker.cli import localhost
+from aiida_pacemaker.cli.setup import localhost
 from aiida_pacemaker.errors import SetupError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.cli.engine import Place, find_engine, ready
-from aiida_pacemaker.cli.recipes import Answer, complaints
+from aiida_pacemaker.cli.setup.engine import Place, find_engine, ready
+from aiida_pacemaker.cli.setup.recipes import Answer, complaints
 from aiida_pacemaker.errors import EngineMissingError, SetupError
 
 #: What a cluster may have in the files that a login shell reads. A module is a line that sets the search path.

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from command_line import call
 
-from aiida_pacemaker.cli import environments
-from aiida_pacemaker.cli.recipes import ENGINE, TENSORPOTENTIAL
+from aiida_pacemaker.cli.setup import environments
+from aiida_pacemaker.cli.setup.recipes import ENGINE, TENSORPOTENTIAL
 from aiida_pacemaker.errors import InstallError
 
 

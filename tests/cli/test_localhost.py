@@ -11,8 +11,8 @@ import pytest
 from aiida import orm
 
 from aiida_pacemaker.calculations.declarations import declared
-from aiida_pacemaker.cli import localhost
-from aiida_pacemaker.cli.engine import PROGRAMS
+from aiida_pacemaker.cli.setup import localhost
+from aiida_pacemaker.cli.setup.engine import PROGRAMS
 
 
 @pytest.fixture

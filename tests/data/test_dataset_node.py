@@ -20,7 +20,7 @@ from aiida_pacemaker.data import dataset as dataset_module
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import read
 from aiida_pacemaker.frames.hashing import frame_hashes
-from aiida_pacemaker.frames.pickle_reading import read_dataset
+from aiida_pacemaker.frames.pickles.reading import read_dataset
 from aiida_pacemaker.frames.shards import write_shard
 from aiida_pacemaker.frames.table import COLUMNS, Frames
 from aiida_pacemaker.frames.trajectory import from_arrays

@@ -20,8 +20,8 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.workflows import engines
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.settings import LoopSettings
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
 PAGE = DOCS / 'howto' / 'write_an_engine.md'
 ENGINE = 'mypackage.mean'

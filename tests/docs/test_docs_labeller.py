@@ -10,10 +10,10 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from test_docs_reference import DOCS, code, load
 
-from aiida_pacemaker.calculations.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.datasets import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 PAGE = DOCS / 'howto' / 'write_a_labeller.md'
 PARAMETERS = {'sigma': 2.3, 'epsilon': 0.4, 'rc': 6.0}

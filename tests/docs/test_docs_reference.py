@@ -122,7 +122,7 @@ def test_exit_codes_that_pages_name_exist():
 
 
 def test_stop_reasons_are_all_explained():
-    from aiida_pacemaker.workflows.decision import StopReason
+    from aiida_pacemaker.workflows.loop.decision import StopReason
 
     page = (DOCS / 'howto' / 'run_the_loop.md').read_text()
     assert re.findall(r'^\| `([A-Z_]+)` \|', page, re.MULTILINE) != []
@@ -138,7 +138,7 @@ def test_faults_are_all_explained():
 
 
 def test_reasons_of_runs_are_all_explained():
-    from aiida_pacemaker.engine.exploration import Reason
+    from aiida_pacemaker.exploration.options import Reason
 
     page = (DOCS / 'howto' / 'explore.md').read_text()
     named = set(re.findall(r'^\| `([a-z_]+)` \|', page, re.MULTILINE))
@@ -170,8 +170,8 @@ def test_handlers_are_all_explained():
 
 
 def test_protocols_are_all_explained():
-    from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-    from aiida_pacemaker.workflows.settings import LoopSettings
+    from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
+    from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
     page = (DOCS / 'howto' / 'run_the_loop.md').read_text()
     for name in PaceActiveLearningWorkChain.get_available_protocols():

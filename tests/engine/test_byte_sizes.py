@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiida_pacemaker.engine.byte_sizes import shown_bytes
+from aiida_pacemaker.pace.cost.byte_sizes import shown_bytes
 
 
 @pytest.mark.parametrize(

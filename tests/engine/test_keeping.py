@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiida_pacemaker.calculations.explore import PaceExploreCalculation
-from aiida_pacemaker.engine.keeping import Keeping
+from aiida_pacemaker.exploration.keeping import Keeping
 
 RULE = Keeping(gamma_low=1.0, gamma_high=5.0, max_frames_per_run=3, spacing=10)
 

@@ -9,9 +9,9 @@ from aiida import orm
 from aiida.tools.archive import import_archive
 
 from aiida_pacemaker.provenance import ancestors, frame_origin, levels_of, unsourced_frames
-from aiida_pacemaker.workflows.generations import TableRow
-from aiida_pacemaker.workflows.history import state_of
-from aiida_pacemaker.workflows.loop_table import loop_table
+from aiida_pacemaker.workflows.loop.generations import TableRow
+from aiida_pacemaker.workflows.loop.history import state_of
+from aiida_pacemaker.workflows.loop.table import loop_table
 
 ARCHIVE = Path(__file__).parents[2] / 'examples' / 'mgo_from_scratch.aiida'
 

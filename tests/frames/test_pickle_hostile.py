@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiida_pacemaker.errors import ForbiddenPickleError, UnreadablePickleError
-from aiida_pacemaker.frames import pickle_limits
-from aiida_pacemaker.frames.pickle_reading import Table, read_dataset, read_selection, read_table
-from aiida_pacemaker.frames.pickle_writing import write_dataset
+from aiida_pacemaker.frames.pickles import limits as pickle_limits
+from aiida_pacemaker.frames.pickles.reading import Table, read_dataset, read_selection, read_table
+from aiida_pacemaker.frames.pickles.writing import write_dataset
 
 RECORDED = Path(__file__).parents[2] / 'tests' / 'fixtures' / 'pickles'
 ANY = RECORDED / 'pandas-2.2.2-selected.pkl.gz'

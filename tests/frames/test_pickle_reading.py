@@ -13,7 +13,7 @@ from ase.build import bulk
 
 from aiida_pacemaker.errors import ForbiddenPickleError, UnreadablePickleError
 from aiida_pacemaker.frames.label_keys import LabelKeys
-from aiida_pacemaker.frames.pickle_reading import Structure, read_dataset, read_selection, read_table, said_of_columns
+from aiida_pacemaker.frames.pickles.reading import Structure, read_dataset, read_selection, read_table, said_of_columns
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / 'tests' / 'fixtures' / 'pickles'

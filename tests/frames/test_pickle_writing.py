@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiida_pacemaker.frames.pickle_reading import read_dataset, read_selection
-from aiida_pacemaker.frames.pickle_writing import write_candidates, write_dataset
+from aiida_pacemaker.frames.pickles.reading import read_dataset, read_selection
+from aiida_pacemaker.frames.pickles.writing import write_candidates, write_dataset
 from aiida_pacemaker.frames.table import Frames
 
 ROOT = Path(__file__).parents[2]
@@ -146,8 +146,8 @@ def test_pandas_is_not_needed(tmp_path):
 import sys
 sys.modules.update(dict.fromkeys(['pandas', 'pyarrow']))  # None: cannot be imported
 from pathlib import Path
-from aiida_pacemaker.frames.pickle_reading import read_dataset
-from aiida_pacemaker.frames.pickle_writing import write_candidates
+from aiida_pacemaker.frames.pickles.reading import read_dataset
+from aiida_pacemaker.frames.pickles.writing import write_candidates
 frames, _ = read_dataset(Path(sys.argv[1]), 'mgo')
 with open(sys.argv[2], 'wb') as handle:
     write_candidates(frames, handle)

@@ -18,18 +18,9 @@ import numpy as np
 from guard import Outcome, examine
 from mutation import Mutator
 
-from aiida_pacemaker.engine.active_set_files import read_active_set
-from aiida_pacemaker.engine.evaluation_files import read_evaluation
-from aiida_pacemaker.engine.exploration import ExploreOptions, Reason
-from aiida_pacemaker.engine.exploration_files import Ending, read_endings, read_run
-from aiida_pacemaker.engine.exploration_results import TRACES, candidate_frames, report
-from aiida_pacemaker.engine.failures import diagnose
-from aiida_pacemaker.engine.label_files import read_labels
-from aiida_pacemaker.engine.lammps_files import read_dump, read_trace
-from aiida_pacemaker.engine.lammps_files import read_log as read_lammps_log
-from aiida_pacemaker.engine.logs import read_active_set_log, read_log, read_selection_log
-from aiida_pacemaker.engine.metrics import TrainingMetrics, read_metrics, stitch
-from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential, strip_fit_cycles
+from aiida_pacemaker.drivers.evaluation_files import read_evaluation
+from aiida_pacemaker.drivers.exploration_files import Ending, read_endings, read_run
+from aiida_pacemaker.drivers.label_files import read_labels
 from aiida_pacemaker.errors import (
     ActiveSetFileError,
     EvaluationFileError,
@@ -40,12 +31,21 @@ from aiida_pacemaker.errors import (
     ShardError,
     UnreadablePickleError,
 )
+from aiida_pacemaker.exploration.lammps_output import read_dump, read_trace
+from aiida_pacemaker.exploration.lammps_output import read_log as read_lammps_log
+from aiida_pacemaker.exploration.options import ExploreOptions, Reason
+from aiida_pacemaker.exploration.results import TRACES, candidate_frames, report
 from aiida_pacemaker.frames import ase_io
 from aiida_pacemaker.frames.checks import check
-from aiida_pacemaker.frames.pickle_reading import read_dataset, read_selection, read_table
-from aiida_pacemaker.frames.pickle_writing import write_dataset
+from aiida_pacemaker.frames.pickles.reading import read_dataset, read_selection, read_table
+from aiida_pacemaker.frames.pickles.writing import write_dataset
 from aiida_pacemaker.frames.shards import read_columns, read_hashes, read_shard, write_shard
 from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.pace.output.active_sets import read_active_set
+from aiida_pacemaker.pace.output.failures import diagnose
+from aiida_pacemaker.pace.output.logs import read_active_set_log, read_log, read_selection_log
+from aiida_pacemaker.pace.output.metrics import TrainingMetrics, read_metrics, stitch
+from aiida_pacemaker.pace.output.potentials import read_ctilde, read_potential, strip_fit_cycles
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / 'tests' / 'fixtures'

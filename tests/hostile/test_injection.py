@@ -23,17 +23,17 @@ from ruamel.yaml import YAML
 
 from aiida_pacemaker.baseline.lammps import to_lammps
 from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.checks.inputs import validator_for
 from aiida_pacemaker.calculations.label_ase import AseCalculator
-from aiida_pacemaker.calculations.validation import validator_for
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.engine.options import ActiveSetOptions, SelectOptions
-from aiida_pacemaker.engine.potential_files import newest_interim
-from aiida_pacemaker.engine.rendering import InitialPotential, render_input
 from aiida_pacemaker.errors import ConfigError, UnreadableFileError
 from aiida_pacemaker.frames import ase_io
+from aiida_pacemaker.pace.config.options import ActiveSetOptions, SelectOptions
+from aiida_pacemaker.pace.config.rendering import InitialPotential, render_input
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.pace.output.potentials import newest_interim
 
 NASTY = [
     *('', ' ', '.', '..', '../ran', '../../ran.yaml', '/tmp/ran.yaml', '~/ran', 'a/../../ran.yaml', './/../ran'),  # noqa: S108

@@ -9,7 +9,7 @@ from aiida import orm
 from recorded_cases import FIXTURES, NOT_RECORDED, RECORDED, recorded
 
 from aiida_pacemaker.calculations.base import STATUS
-from aiida_pacemaker.engine.failures import Failure
+from aiida_pacemaker.pace.output.failures import Failure
 
 
 def test_every_recorded_run_has_a_test():

@@ -9,8 +9,8 @@ from aiida.engine import ExitCode
 from recorded_cases import ACTIVE_SET, FIXTURES, SELECT, recorded
 
 from aiida_pacemaker.frames.hashing import frame_hashes
-from aiida_pacemaker.frames.pickle_reading import read_selection
-from aiida_pacemaker.frames.pickle_writing import write_candidates
+from aiida_pacemaker.frames.pickles.reading import read_selection
+from aiida_pacemaker.frames.pickles.writing import write_candidates
 
 
 def matrices(**blocks):

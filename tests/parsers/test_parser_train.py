@@ -10,11 +10,11 @@ from recorded_cases import CONVERSION, FIXTURES, TRAIN, recorded
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.metrics import read_metrics
-from aiida_pacemaker.engine.predictions import read_predictions
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
-from aiida_pacemaker.frames.pickle_reading import read_table
-from aiida_pacemaker.frames.pickle_writing import split_by_frame, write_table
+from aiida_pacemaker.frames.pickles.reading import read_table
+from aiida_pacemaker.frames.pickles.writing import split_by_frame, write_table
+from aiida_pacemaker.pace.output.metrics import read_metrics
+from aiida_pacemaker.pace.output.predictions import read_predictions
 
 
 def text(case, name):

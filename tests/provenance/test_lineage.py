@@ -10,7 +10,7 @@ from aiida.manage.caching import enable_caching
 from aiida.tools import delete_nodes
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.datasets import exclude_frames, merge_frames, split_frames
+from aiida_pacemaker.calculations.functions.datasets import exclude_frames, merge_frames, split_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
@@ -27,8 +27,8 @@ from aiida_pacemaker.provenance import (
     training_history,
     unsourced_frames,
 )
-from aiida_pacemaker.workflows.history import state_of
-from aiida_pacemaker.workflows.loop_table import loop_table
+from aiida_pacemaker.workflows.loop.history import state_of
+from aiida_pacemaker.workflows.loop.table import loop_table
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')
 

@@ -8,13 +8,13 @@ from aiida import orm
 from aiida.engine import run_get_node
 from ase.build import bulk
 
-from aiida_pacemaker.calculations.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.datasets import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.provenance import levels_of
 from aiida_pacemaker.quantumespresso.label import QuantumEspressoLabelWorkChain
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.history import state_of
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.history import state_of
 
 pytestmark = [pytest.mark.qe, pytest.mark.slow]
 

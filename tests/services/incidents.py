@@ -14,7 +14,7 @@ from aiida import orm
 from aiida.engine import submit
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
+from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 
 #: A fit that has hundreds of parameters, and so would go on for hundreds of iterations.
 CONFIG = {

@@ -15,7 +15,7 @@ from incidents import cancelled_and_out_of_walltime, legs_of, out_of_memory
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 Codes = dict[str, orm.InstalledCode]
 

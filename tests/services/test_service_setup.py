@@ -11,7 +11,7 @@ from aiida import orm
 from command_line import call
 from servers.sshd import Sshd
 
-from aiida_pacemaker.cli import localhost
+from aiida_pacemaker.cli.setup import localhost
 
 pytestmark = [pytest.mark.services, pytest.mark.engine, pytest.mark.slow]
 

@@ -14,8 +14,8 @@ from ase.build import bulk
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
-from aiida_pacemaker.testing.fake_engine import PROGRAMS, install
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.testing.fake.install import PROGRAMS, install
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 #: Modules for the processes of the instance, among them a calculator.
 INSIDE = Path(__file__).parent / 'inside'

@@ -10,7 +10,7 @@ from ase.io import read
 from fake_cases import MGO, Outcome, RealEngine, run, table, write_input, write_train
 
 from aiida_pacemaker.frames.table import Frames
-from aiida_pacemaker.testing.fake_engine import install
+from aiida_pacemaker.testing.fake.install import install
 
 
 @pytest.fixture(scope='session')

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from aiida_pacemaker.frames.pickle_writing import write_candidates, write_dataset
+from aiida_pacemaker.frames.pickles.writing import write_candidates, write_dataset
 from aiida_pacemaker.frames.table import Frames
 
 MGO = Path(__file__).parents[2] / 'examples' / 'mgo-lda.extxyz'

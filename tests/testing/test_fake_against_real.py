@@ -17,14 +17,14 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from fake_cases import BOND, REFERENCE, Outcome, run, write_input, write_pool, write_train
 
-from aiida_pacemaker.engine.active_set_files import function_weights
-from aiida_pacemaker.engine.logs import LogSummary, read_active_set_log, read_log, read_selection_log
-from aiida_pacemaker.engine.metrics import read_metrics
-from aiida_pacemaker.engine.potential_files import read_ctilde, read_potential
-from aiida_pacemaker.engine.unseen import dropped_from
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.frames.pickle_reading import read_selection, read_table
+from aiida_pacemaker.frames.pickles.reading import read_selection, read_table
 from aiida_pacemaker.frames.table import Frames
+from aiida_pacemaker.pace.output.active_sets import function_weights
+from aiida_pacemaker.pace.output.logs import LogSummary, read_active_set_log, read_log, read_selection_log
+from aiida_pacemaker.pace.output.metrics import read_metrics
+from aiida_pacemaker.pace.output.potentials import read_ctilde, read_potential
+from aiida_pacemaker.pace.unseen import dropped_from
 
 pytestmark = pytest.mark.engine
 

@@ -18,18 +18,18 @@ from fake_cases import Outcome, run, write_input, write_pool, write_train
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiida_pacemaker.calculations import drivers
-from aiida_pacemaker.engine.active_set_files import read_active_set
-from aiida_pacemaker.engine.evaluation_files import read_evaluation
-from aiida_pacemaker.engine.logs import read_log
-from aiida_pacemaker.engine.metrics import TrainingMetrics, read_metrics
-from aiida_pacemaker.engine.potential_files import newest_interim, read_potential
+from aiida_pacemaker import drivers
+from aiida_pacemaker.drivers.evaluation_files import read_evaluation
 from aiida_pacemaker.frames import handedness
 from aiida_pacemaker.frames.label_keys import LabelKeys
-from aiida_pacemaker.frames.pickle_reading import read_dataset, read_selection
+from aiida_pacemaker.frames.pickles.reading import read_dataset, read_selection
 from aiida_pacemaker.frames.table import Frames
-from aiida_pacemaker.testing import physics
-from aiida_pacemaker.testing.stub.pyace import PyACECalculator
+from aiida_pacemaker.pace.output.active_sets import read_active_set
+from aiida_pacemaker.pace.output.logs import read_log
+from aiida_pacemaker.pace.output.metrics import TrainingMetrics, read_metrics
+from aiida_pacemaker.pace.output.potentials import newest_interim, read_potential
+from aiida_pacemaker.testing.fake import physics
+from aiida_pacemaker.testing.fake.stub.pyace import PyACECalculator
 
 FIT = ('input.yaml', '--no-predict')
 #: The column of the fitted energies in what the engine was given.
@@ -288,13 +288,13 @@ def test_the_matrices_are_those_that_the_functions_need(fake, rattled, fitted, t
 
 def test_the_module_installs_what_it_says(tmp_path):
     folder = tmp_path / 'a folder' / 'bin'
-    command = [sys.executable, '-m', 'aiida_pacemaker.testing.fake_engine', str(folder)]
+    command = [sys.executable, '-m', 'aiida_pacemaker.testing.fake.install', str(folder)]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split('\n')[:-1]
     assert sorted(listed) == sorted(str(path) for path in folder.iterdir())
     version = run(folder / 'pacemaker', tmp_path, '--version')
     assert version.stdout.splitlines()[0] == 'pacemaker/pyace version: 0.4.0rc1'
     script = 'import pyace, sys; print(pyace.__version__, pyace.__file__)'
-    assert 'aiida_pacemaker/testing/stub' in run(folder / 'python', tmp_path, '-c', script).stdout
+    assert 'aiida_pacemaker/testing/fake/stub' in run(folder / 'python', tmp_path, '-c', script).stdout
 
 
 def test_no_program_needs_pandas(fake, rattled, tmp_path):

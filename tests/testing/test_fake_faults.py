@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from fake_cases import Outcome, run, write_input, write_train
 
-from aiida_pacemaker.engine.active_set_files import read_active_set
-from aiida_pacemaker.engine.failures import Failure, diagnose
-from aiida_pacemaker.engine.logs import read_log
-from aiida_pacemaker.engine.metrics import read_metrics
-from aiida_pacemaker.engine.potential_files import newest_interim, read_potential
 from aiida_pacemaker.errors import ActiveSetFileError, PotentialFileError
+from aiida_pacemaker.pace.output.active_sets import read_active_set
+from aiida_pacemaker.pace.output.failures import Failure, diagnose
+from aiida_pacemaker.pace.output.logs import read_log
+from aiida_pacemaker.pace.output.metrics import read_metrics
+from aiida_pacemaker.pace.output.potentials import newest_interim, read_potential
 from aiida_pacemaker.testing import faults
 
 DIAGNOSED = {

@@ -14,14 +14,14 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_pacemaker.calculations.datasets import filter_frames
+from aiida_pacemaker.calculations.functions.datasets import filter_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.ase_io import from_atoms
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.history import state_of
-from aiida_pacemaker.workflows.loop_table import format_table, loop_table
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.history import state_of
+from aiida_pacemaker.workflows.loop.table import format_table, loop_table
 
 CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 SETTINGS = {'first_epochs': 8, 'later_epochs': 4, 'frames_per_generation': 4, 'max_generations': 3}

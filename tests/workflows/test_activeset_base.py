@@ -7,7 +7,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
-from aiida_pacemaker.workflows.activeset_base import PaceActiveSetBaseWorkChain
+from aiida_pacemaker.workflows.base.activeset import PaceActiveSetBaseWorkChain
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from aiida import orm
 from aiida.common.datastructures import StashMode
 from aiida.engine import run_get_node
 
-from aiida_pacemaker.workflows import active_learning
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop import chain as active_learning
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 
 @pytest.fixture

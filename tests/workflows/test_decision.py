@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiida_pacemaker.workflows.decision import StopReason, decide, labels_left, split_labels
-from aiida_pacemaker.workflows.settings import LoopSettings
+from aiida_pacemaker.workflows.loop.decision import StopReason, decide, labels_left, split_labels
+from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
 
 def row(**changes):

@@ -15,11 +15,11 @@ from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory
 from ase.build import bulk
 
-from aiida_pacemaker.calculations.exploring import collect_explorations, plan_exploration
+from aiida_pacemaker.calculations.functions.exploring import collect_explorations, plan_exploration
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.workflows.base.explore import PaceExploreBaseWorkChain
 from aiida_pacemaker.workflows.explore import PaceExploreWorkChain
-from aiida_pacemaker.workflows.explore_base import PaceExploreBaseWorkChain
 
 OPTIONS = {'n_steps': 10, 'check_every': 5, 'spacing': 5, 'gamma_low': 0.0, 'gamma_high': 1e6}
 

@@ -14,17 +14,17 @@ from ase.calculators.emt import EMT
 from pydantic import ConfigDict, TypeAdapter, create_model
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.exploration import ExploreOptions
+from aiida_pacemaker.exploration.options import ExploreOptions
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance import ancestors, frame_origin
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.generations import Explored, GenerationRow
-from aiida_pacemaker.workflows.history import state_of
-from aiida_pacemaker.workflows.loop_checks import _check_grades, validate_loop
-from aiida_pacemaker.workflows.loop_context import LoopContext
-from aiida_pacemaker.workflows.loop_links import LoopCall
-from aiida_pacemaker.workflows.settings import LoopSettings
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.checks import _check_grades, validate_loop
+from aiida_pacemaker.workflows.loop.context import LoopContext
+from aiida_pacemaker.workflows.loop.generations import Explored, GenerationRow
+from aiida_pacemaker.workflows.loop.history import state_of
+from aiida_pacemaker.workflows.loop.links import LoopCall
+from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
 CONFIG = {'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 SETTINGS = {

@@ -14,7 +14,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.engine.label_files import read_labels
+from aiida_pacemaker.drivers.label_files import read_labels
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.workflows.label_ase import AseLabelWorkChain
 

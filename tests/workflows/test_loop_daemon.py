@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

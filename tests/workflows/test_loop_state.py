@@ -14,12 +14,12 @@ from aiida.engine import ProcessState
 import aiida_pacemaker
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.generations import GAMMA_KEYS, GenerationRow
-from aiida_pacemaker.workflows.history import LABELLING_JOBS, LOOP, state_of
-from aiida_pacemaker.workflows.loop_context import LoopContext
-from aiida_pacemaker.workflows.loop_links import LoopCall, LoopStep, generation_of
-from aiida_pacemaker.workflows.loop_table import format_table, loop_table
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.context import LoopContext
+from aiida_pacemaker.workflows.loop.generations import GAMMA_KEYS, GenerationRow
+from aiida_pacemaker.workflows.loop.history import LABELLING_JOBS, LOOP, state_of
+from aiida_pacemaker.workflows.loop.links import LoopCall, LoopStep, generation_of
+from aiida_pacemaker.workflows.loop.table import format_table, loop_table
 
 PACKAGE = Path(aiida_pacemaker.__file__).parent
 

@@ -7,7 +7,7 @@ from aiida.engine import run_get_node
 from aiida.plugins import CalculationFactory
 
 from aiida_pacemaker.errors import ConfigError
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from aiida import orm
 from aiida.engine import ProcessState
 
 from aiida_pacemaker.cli.status import status_of
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 from aiida_pacemaker.workflows.runners import EXTRA, Runner, is_abandoned, record_runner, runner_of
 
 

@@ -9,10 +9,10 @@ from aiida.cmdline.utils.common import get_workchain_report
 from aiida.engine import run_get_node
 
 from aiida_pacemaker.calculations.monitors import progress_of
-from aiida_pacemaker.engine.config import parse_config
-from aiida_pacemaker.workflows.active_learning import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.functions import remaining_cycles, remaining_epochs
-from aiida_pacemaker.workflows.train_base import PaceTrainBaseWorkChain
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.workflows.base.functions import remaining_cycles, remaining_epochs
+from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 CODES = PaceTrainBaseWorkChain.exit_codes

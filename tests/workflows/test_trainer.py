@@ -7,10 +7,10 @@ import pytest
 from aiida import orm
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.potentials import import_potential_file
+from aiida_pacemaker.calculations.functions.potentials import import_potential_file
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.engine.config import parse_config
 from aiida_pacemaker.errors import TrainerError
+from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.trainer import PacemakerTrainer
 
 CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}

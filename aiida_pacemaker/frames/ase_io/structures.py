@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from aiida_pacemaker.frames.label_keys import LabelKeys
-from aiida_pacemaker.frames.pickle_writing import RESERVED_PREFIX
+from aiida_pacemaker.frames.pickles.writing import RESERVED_PREFIX
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import FloatArray, Frames
 from aiida_pacemaker.frames.weights import weights_of, with_weights_of

@@ -1,0 +1,1 @@
+"""How good a potential is, and what gamma is worth. Plain Python, no AiiDA."""

@@ -1,0 +1,1 @@
+"""Checks of the inputs of jobs before submission."""

@@ -1,0 +1,1 @@
+"""Calculation functions, and functions that call them with plain arguments."""

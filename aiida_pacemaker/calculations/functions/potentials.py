@@ -1,0 +1,106 @@
+"""Potentials from elsewhere: a calculation function, and one that takes paths and plain arguments."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiida import orm
+from aiida.engine import ExitCode, calcfunction
+
+from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.calculations.functions.datasets import ERROR_REFUSED
+from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.errors import RefusedError
+from aiida_pacemaker.pace.imported_potentials import origin_of, read_companion
+from aiida_pacemaker.pace.output.potentials import MAX_BYTES
+
+
+@calcfunction
+def import_potential(
+    file: orm.SinglefileData,
+    c_tilde: orm.SinglefileData | None = None,
+    reference_energies: orm.Dict | None = None,
+    baseline: orm.Dict | None = None,
+) -> PacePotentialData | ExitCode:
+    """Make a potential of a B-basis file that was fitted elsewhere.
+
+    What the file says of itself (energies of the isolated atoms, ZBL core) is taken, and held against what is given.
+    The baseline has to be given where the file cannot say it: `{"mode": "none"}` if nothing was subtracted from the
+    labels.
+    """
+    try:
+        content = _content(file)
+        energies, found = origin_of(
+            content,
+            None if reference_energies is None else reference_energies.get_dict(),
+            None if baseline is None else baseline.get_dict(),
+        )
+        return PacePotentialData(
+            content,
+            c_tilde=None if c_tilde is None else _content(c_tilde),
+            baseline=found,
+            reference_energies=energies,
+        )
+    except ValueError as exception:
+        return ExitCode(ERROR_REFUSED, str(exception))
+
+
+def import_potential_file(
+    path: str | Path,
+    *,
+    c_tilde: str | Path | None = None,
+    reference_energies: Mapping[str, float] | None = None,
+    baseline: DeltaBaseline | Mapping[str, Any] | None = None,
+) -> PacePotentialData:
+    """Import a potential from a file, with provenance.
+
+    Files that `write_files` has written need no more than their path: what belongs to them stands in
+    `<stem>.baseline.json` beside them, and their `.yace` is taken too.
+
+    :param path: the B-basis `.yaml`.
+    :param c_tilde: the `.yace` that was made of it, if any.
+    :param reference_energies: energy in eV of the isolated atom of each element of which the file says nothing.
+    :param baseline: what was subtracted from the labels; `DeltaBaseline(mode='none')` if nothing was.
+    :returns: the potential; its creator is the import, whose inputs are the files and what was said of them.
+    :raises RefusedError: if the file is no potential, if it contradicts what is given, or if something is missing.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+        beside = read_companion(path)
+    except (OSError, ValueError) as exception:
+        raise RefusedError(f'{path}: {exception}') from exception
+    if beside is not None:
+        reference_energies = beside.reference_energies if reference_energies is None else reference_energies
+        baseline = beside.baseline if baseline is None else baseline
+        tilde = path.with_suffix('.yace')
+        c_tilde = tilde if c_tilde is None and tilde.is_file() else c_tilde
+    given: dict[str, orm.Data] = {'file': _node(path, content)}
+    if c_tilde is not None:
+        try:
+            given['c_tilde'] = _node(Path(c_tilde), Path(c_tilde).read_bytes())
+        except OSError as exception:
+            raise RefusedError(f'{c_tilde}: {exception}') from exception
+    if reference_energies is not None:
+        given['reference_energies'] = orm.Dict(dict(reference_energies))
+    if baseline is not None:
+        plain = baseline.model_dump(mode='json') if isinstance(baseline, DeltaBaseline) else dict(baseline)
+        given['baseline'] = orm.Dict(plain)
+    potential, node = import_potential.run_get_node(**given)
+    if not node.is_finished_ok:
+        raise RefusedError(f'{path}: {node.exit_message} (process {node.pk})')
+    imported: PacePotentialData = potential
+    return imported
+
+
+def _node(path: Path, content: bytes) -> orm.SinglefileData:
+    return orm.SinglefileData(io.BytesIO(content), filename=path.name)
+
+
+def _content(file: orm.SinglefileData) -> bytes:
+    """Return the content of a file; of one that is too large, so much that its reader refuses it."""
+    with file.open(mode='rb') as handle:
+        return bytes(handle.read(MAX_BYTES + 1))

@@ -1,0 +1,1 @@
+"""Setting up: profile, computer, engine and codes."""

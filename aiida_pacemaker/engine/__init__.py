@@ -1,1 +1,0 @@
-"""What the engine reads and writes: inputs, metrics, logs, potentials, active sets. Plain Python, no AiiDA."""

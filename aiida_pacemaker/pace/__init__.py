@@ -1,0 +1,1 @@
+"""What Pacemaker reads and writes, and what it costs. Plain Python, no AiiDA."""

@@ -1,0 +1,310 @@
+"""The configuration of a fit: a short form for what one usually says, and every key of the engine for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from aiida_pacemaker.errors import ProblemsError, printable
+from aiida_pacemaker.option_errors import known_paths, parse_options
+from aiida_pacemaker.pace.config.expansion import (
+    BACKENDS,
+    EMBEDDING,
+    LOSS,
+    TRAINABLE,
+    bond_of,
+    deep_merge,
+    shape_of,
+)
+from aiida_pacemaker.pace.config.forms import in_one_form
+from aiida_pacemaker.pace.config.potential_checks import bonds_of, check_keys, check_shape, check_values
+from aiida_pacemaker.pace.config.potential_section import Potential
+from aiida_pacemaker.pace.config.sections import Backend, Data, Fit, Kappa, Section
+from aiida_pacemaker.pace.config.short_range import overwritten_by_auto
+from aiida_pacemaker.pace.config.species import GROUPS, SYMBOLS, species_of
+
+Problem = tuple[str, str]
+
+#: Keys of the engine that act with one evaluator only.
+EVALUATOR_KEYS = {
+    'pyace': ('backend.parallel_mode', 'backend.n_workers'),
+    'tensorpot': (
+        'backend.batch_size',
+        'backend.batch_size_reduction',
+        'backend.batch_size_reduction_factor',
+        'backend.gpu_config',
+        'fit.loss.w_orth',
+        'fit.min_relative_test_loss_per_iter',
+    ),
+}
+#: The sections that ``extra`` can add to.
+SECTIONS: dict[str, type[Section]] = {'potential': Potential, 'fit': Fit, 'backend': Backend, 'data': Data}
+#: Keys of the short form with the path of the section key that says the same.
+SHORT_FORM = {'max_epochs': 'fit.maxiter', 'kappa': 'fit.loss.kappa', 'evaluator': 'backend.evaluator'}
+
+
+class TrainerConfig(Section):
+    """What to fit and how.
+
+    The short form (``elements``, ``r_cut``, ``max_deg``, ...) expands into the sections of the engine's input, which
+    :meth:`sections` shows. The sections that are given override the expansion: key by key in ``fit``, ``backend`` and
+    ``data``; in ``potential``, each of ``embeddings``, ``bonds`` and ``functions`` replaces the expanded one. Saying
+    two different things in the short form and in a section is an error.
+
+    With ``potential.functions``, in place of ``max_deg``, a configuration is in the words of the engine, and what it
+    does not say is what the engine does: all parameters are fitted, there is no regularisation, and forces have no
+    weight (``kappa`` 0). Terms are never added to a ``fit.loss`` that is given.
+
+    Use :func:`parse_config` to read one from a mapping with messages for people.
+    """
+
+    refused: ClassVar[dict[str, str]] = {
+        'cutoff': 'written from r_cut, or the largest rcut of potential.bonds; set these',
+    }
+
+    elements: tuple[str, ...] = Field(strict=False, min_length=1, description='chemical symbols of the potential')
+    r_cut: float | None = Field(
+        None, gt=0, le=20, description='outer cutoff in angstrom. Needed unless potential.bonds is given.'
+    )
+    max_deg: int | None = Field(
+        None, ge=1, description='total degree of the basis functions. Needed unless potential.functions is given.'
+    )
+    max_order: int | None = Field(
+        None, ge=1, le=12, description='largest correlation order; the body order is one more. Default: 3.'
+    )
+    max_epochs: int | None = Field(None, ge=1, description='iterations of the optimizer (fit.maxiter). Default: 100.')
+    kappa: Kappa | None = Field(
+        None,
+        description='weight of the forces, 0 to 1, or auto (fit.loss.kappa). Default: 0.3; with potential.functions 0.',
+    )
+    evaluator: Literal['pyace', 'tensorpot'] | None = Field(
+        None, description='pyace needs no TensorFlow, tensorpot is fast (backend.evaluator). Default: pyace.'
+    )
+    seed: int = Field(42, ge=0, lt=2**32, description='seed of all random numbers')
+    active_set_size: int | None = Field(
+        None, ge=1, description='structures chosen at once from candidates by D-optimality, at most. Default: no limit.'
+    )
+    potential: Potential | None = Field(None, description='shape of the basis, in the words of the engine')
+    fit: Fit | None = Field(None, description='loss, optimizer and cycles, in the words of the engine')
+    backend: Backend | None = Field(None, description='evaluator and parallel running, in the words of the engine')
+    data: Data | None = Field(None, description='treatment of the data, in the words of the engine')
+    metadata: dict[str, str] = Field(
+        default_factory=dict, description='notes for the input file; the engine does not copy them into the potential'
+    )
+    extra: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description='keys by section that are not known here, for other versions of the engine; taken as they are',
+    )
+
+    @model_validator(mode='after')
+    def _consistent(self) -> TrainerConfig:
+        problems = self._check_elements() + self._check_short_form() + self._check_extra()
+        if not problems:
+            potential = self._known_sections()['potential']
+            problems = [(f'potential.{path}', text) for path, text in check_keys(potential) or check_values(potential)]
+            problems += self._check_evaluator() + self._check_trainable()
+            problems += [] if problems else self._check_cutoff() + self._check_repulsion()
+        if problems:
+            raise ProblemsError(problems)
+        return self
+
+    @property
+    def in_words_of_the_engine(self) -> bool:
+        """Whether the basis is given as the engine reads it, so that its defaults are those of the engine too."""
+        return self.potential is not None and self.potential.functions is not None
+
+    @property
+    def fits_no_forces(self) -> bool:
+        """Whether forces have no weight in the loss."""
+        return bool(self.sections()['fit']['loss'].get('kappa', 0) == 0)
+
+    @property
+    def cutoff(self) -> float:
+        """The largest outer cutoff of all pairs of elements, in angstrom: that of the neighbour lists."""
+        return max(float(bond['rcut']) for bond in bonds_of(self.sections()['potential']).values())
+
+    @property
+    def maxiter(self) -> int:
+        """Iterations of the optimizer in each cycle and ladder step."""
+        return int(self.sections()['fit']['maxiter'])
+
+    def sections(self) -> dict[str, Any]:
+        """Return the sections of the engine's input as plain data, all but what names files and reference energies."""
+        return deep_merge(self._known_sections(), self.to_dict()['extra'])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data from which :func:`parse_config` makes an equal configuration."""
+        plain = self.model_dump(mode='json', by_alias=True, exclude_none=True, exclude={'extra'})
+        return plain | self.model_dump(mode='json', include={'extra'})
+
+    def _known_sections(self) -> dict[str, Any]:
+        given = self.to_dict()
+        evaluator = self.evaluator or given.get('backend', {}).get('evaluator', 'pyace')
+        fit = {'optimizer': 'BFGS', 'maxiter': 100 if self.max_epochs is None else self.max_epochs}
+        # The weight of the forces is always written, also where it is that of the engine.
+        loss = {'kappa': (0 if self.in_words_of_the_engine else 0.3) if self.kappa is None else self.kappa}
+        backend = {'evaluator': evaluator}
+        if not self.in_words_of_the_engine:
+            loss |= {} if _get(given, 'fit.loss') is not None else LOSS
+            fit['trainable_parameters'] = TRAINABLE[evaluator]
+            backend = BACKENDS[evaluator]
+        sections = {
+            'seed': self.seed,
+            'metadata': given['metadata'],
+            'potential': self._expanded_potential() | {**given.get('potential', {}), 'elements': sorted(self.elements)},
+            'data': given.get('data', {}),
+            'fit': deep_merge({'loss': loss, **fit}, given.get('fit', {})),
+            'backend': deep_merge(backend, given.get('backend', {})),
+        }
+        weighting = sections['fit'].get('weighting')
+        if weighting is not None:
+            # Without a seed the engine draws the structures, and all random numbers after them, from the clock.
+            sections['fit']['weighting'] = {'seed': self.seed, **weighting}
+        return deepcopy(sections)
+
+    def _expanded_potential(self) -> dict[str, Any]:
+        expanded: dict[str, Any] = {
+            'elements': sorted(self.elements),
+            'deltaSplineBins': 0.001,
+            'embeddings': {'ALL': EMBEDDING},
+        }
+        if self.r_cut is not None:
+            expanded['bonds'] = {'ALL': bond_of(self.r_cut)}
+        if self.max_deg is not None:
+            expanded['functions'] = {'ALL': shape_of(self.max_deg, self._order)}
+        return expanded
+
+    @property
+    def _order(self) -> int:
+        return 3 if self.max_order is None else self.max_order
+
+    def _check_elements(self) -> list[Problem]:
+        problems = []
+        unknown = sorted(set(self.elements) - SYMBOLS)
+        if unknown:
+            problems.append(('elements', f'no chemical symbols: {", ".join(map(printable, unknown))}'))
+        if len(set(self.elements)) < len(self.elements):
+            problems.append(('elements', f'found {", ".join(self.elements)}, needed: each once'))
+        within = self.potential.elements if self.potential is not None else None
+        if within is not None and set(within) != set(self.elements):
+            text = f'found {", ".join(within)}, needed: the same as elements, {", ".join(self.elements)}'
+            problems.append(('potential.elements', text))
+        return problems
+
+    def _check_short_form(self) -> list[Problem]:
+        problems: list[Problem] = []
+        given = self.to_dict()
+        for key, path in SHORT_FORM.items():
+            long = _get(given, path)
+            if key in given and long is not None and long != given[key]:
+                problems.append((key, f'found {given[key]!r}, but {path} is {long!r}; keep one of them'))
+        if self.r_cut is None and _get(given, 'potential.bonds') is None:
+            problems.append(('r_cut', 'missing; needed: the outer cutoff in angstrom, or potential.bonds'))
+        functions = _get(given, 'potential.functions')
+        if functions is None and self.max_deg is None:
+            problems.append(('max_deg', 'missing; needed: the total degree of the functions, or potential.functions'))
+        for key in ('max_deg', 'max_order'):
+            if functions is not None and key in given:
+                problems.append((key, 'potential.functions says this too; keep one of them'))
+        if functions is None and self.max_deg is not None and self.max_deg < self._order:
+            text = f'found {self.max_deg}, needed: at least max_order, {self._order}, one degree for each factor'
+            problems.append(('max_deg', text))
+        elif functions is None and self.max_deg is not None:
+            beyond = check_shape(tuple(self.elements), shape_of(self.max_deg, self._order))
+            problems += [('max_deg', f'found {self.max_deg}, which gives {key}: {text}') for key, text in beyond[:1]]
+        return problems
+
+    def _check_extra(self) -> list[Problem]:
+        problems: list[Problem] = []
+        known = list(known_paths(TrainerConfig))
+        for name, keys in self.extra.items():
+            if name not in SECTIONS:
+                problems.append((f'extra.{name}', f'unknown section; known: {", ".join(SECTIONS)}'))
+                continue
+            refused = SECTIONS[name].refused
+            problems += [(f'extra.{name}.{key}', refused[key]) for key in keys if key in refused]
+            for path in _paths(keys, f'{name}.'):
+                if any(fnmatchcase(path, pattern) for pattern in known):
+                    problems.append((f'extra.{path}', f'is a known key; give it as {path}'))
+        return problems
+
+    def _check_evaluator(self) -> list[Problem]:
+        problems: list[Problem] = []
+        sections, given = self.sections(), self.to_dict()
+        evaluator = sections['backend']['evaluator']
+        other = 'tensorpot' if evaluator == 'pyace' else 'pyace'
+        for path in EVALUATOR_KEYS[other]:
+            if _get(given, path) is not None:
+                problems.append((path, f'read by {other} only, and the evaluator is {evaluator}; leave it out'))
+        if (
+            evaluator == 'pyace'
+            and _get(given, 'backend.n_workers')
+            and sections['backend']['parallel_mode'] != 'process'
+        ):
+            problems.append(('backend.n_workers', 'read with parallel_mode process only'))
+        optimizer = sections['fit']['optimizer']
+        if evaluator == 'tensorpot' and optimizer == 'Nelder-Mead':
+            problems.append(('fit.optimizer', 'found Nelder-Mead, which tensorpot does not have; use BFGS or L-BFGS-B'))
+        bonds = sections['potential'].get('bonds', {})
+        if evaluator == 'tensorpot' and any(bond.get('radbase') == 'ChebLinear' for bond in bonds.values()):
+            problems.append(('potential.bonds', 'radbase ChebLinear is not in tensorpot; use SBessel'))
+        return problems
+
+    def _check_trainable(self) -> list[Problem]:
+        trainable = self.sections()['fit'].get('trainable_parameters', 'ALL')
+        names = [trainable] if isinstance(trainable, str) else list(trainable)
+        species = {one for name in names if name not in (*GROUPS, 'func', 'radial') for one in species_of(name)}
+        strangers = sorted(species - set(self.elements))
+        if strangers:
+            text = f'{", ".join(strangers)} not among the elements {", ".join(self.elements)}'
+            return [('fit.trainable_parameters', text)]
+        return []
+
+    def _check_cutoff(self) -> list[Problem]:
+        if self.r_cut is not None and self.r_cut != self.cutoff:
+            text = f'found {self.r_cut}, but the largest rcut of potential.bonds is {self.cutoff}; keep one of them'
+            return [('r_cut', text)]
+        return []
+
+    def _check_repulsion(self) -> list[Problem]:
+        """Look for short-range settings that the engine would overwrite after its fit, but fit with."""
+        sections = self.sections()
+        if sections['fit'].get('repulsion') != 'auto':
+            return []
+        found = overwritten_by_auto(sections['potential'])
+        return [
+            (
+                f'potential.bonds.{key}',
+                f'{", ".join(names)} would be overwritten by fit.repulsion auto; needed: only one',
+            )
+            for key, names in found.items()
+        ]
+
+
+def parse_config(mapping: Mapping[str, Any]) -> TrainerConfig:
+    """Read a configuration.
+
+    :param mapping: the keys of :class:`TrainerConfig`, as read from YAML or JSON.
+    :raises ConfigError: naming every problem, one a line: where, what was found, what is needed, the nearest known key.
+    """
+    return parse_options(TrainerConfig, in_one_form(mapping), 'the configuration')
+
+
+def _get(mapping: Mapping[str, Any], path: str) -> Any:
+    """Return what a dotted path leads to in nested mappings, or None."""
+    value: Any = mapping
+    for part in path.split('.'):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _paths(mapping: Mapping[str, Any], prefix: str) -> list[str]:
+    """Return the dotted paths of all leaves."""
+    paths = []
+    for key, value in mapping.items():
+        paths += _paths(value, f'{prefix}{key}.') if isinstance(value, Mapping) and value else [f'{prefix}{key}']
+    return paths

@@ -1,0 +1,1 @@
+"""What the programs leave behind: metrics, logs, failures, potentials, active sets."""

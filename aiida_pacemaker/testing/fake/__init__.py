@@ -1,0 +1,1 @@
+"""The fake engine: programs with the command lines of the real ones."""

@@ -1,0 +1,1 @@
+"""Restart chains, one per job, and what they have in common."""

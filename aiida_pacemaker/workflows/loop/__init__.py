@@ -1,0 +1,1 @@
+"""The active-learning loop: its chain, ports, settings, steps, state and history."""

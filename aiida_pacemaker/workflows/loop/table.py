@@ -1,0 +1,113 @@
+"""What a loop did, generation by generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from aiida import orm
+from tabulate import tabulate
+
+from aiida_pacemaker.workflows.loop.generations import GammaKey, GenerationRow, TableRow, content_of
+from aiida_pacemaker.workflows.loop.history import CALLS, loop_of, state_of
+from aiida_pacemaker.workflows.loop.links import generation_of
+
+#: The columns that `format_table` shows.
+_Column = Literal[
+    'generation',
+    'n_frames',
+    'train_rmse_energy',
+    'train_rmse_forces',
+    'test_rmse_energy',
+    'test_rmse_forces',
+    'gamma_median',
+    'gamma_max',
+    'n_candidates',
+    'n_selected',
+    'seconds',
+]
+
+
+def loop_table(loop: orm.WorkChainNode | int | str) -> list[TableRow]:
+    """Return one row per generation of a loop, those of the runs that it continued included.
+
+    The columns are those of the report and `seconds`; `TableRow` and `GenerationRow` list them with their units.
+
+    :param loop: a `PaceActiveLearningWorkChain`, or its PK or uuid; while it runs, the generations so far are told.
+    :raises ValueError: if something else is given, or if the loop has no report yet.
+    """
+    loop = loop_of(loop)
+    found = state_of(loop).report
+    if found is None:
+        raise ValueError(f'{loop.process_label}<{loop.pk}> has no report: it has not begun yet')
+    report = content_of(found)
+    seconds = _seconds(loop)
+    return [
+        {**row, 'seconds': seconds.get(row['generation']) if row['run'] == report['run'] else None}
+        for row in report['generations']
+    ]
+
+
+def format_table(rows: Sequence[TableRow]) -> str:
+    """Return the rows of a loop as text for a terminal: errors in meV/atom and meV/angstrom, and how good that is."""
+    columns: dict[_Column, tuple[str, float, str]] = {
+        'generation': ('gen', 1, 'd'),
+        'n_frames': ('frames', 1, 'd'),
+        'train_rmse_energy': ('E train', 1e3, '.1f'),
+        'train_rmse_forces': ('F train', 1e3, '.0f'),
+        'test_rmse_energy': ('E test', 1e3, '.1f'),
+        'test_rmse_forces': ('F test', 1e3, '.0f'),
+        'gamma_median': ('γ median', 1, '.1f'),
+        'gamma_max': ('γ max', 1, '.1f'),
+        'n_candidates': ('candidates', 1, 'd'),
+        'n_selected': ('selected', 1, 'd'),
+        'seconds': ('seconds', 1, '.0f'),
+    }
+    table = [[title for title, _, _ in columns.values()]]
+    for row in rows:
+        table.append([_cell(row, name, factor, style) for name, (_, factor, style) in columns.items()])
+    # As headers the titles would be padded with two more spaces.
+    text = tabulate(table, tablefmt='plain', stralign='right', disable_numparse=True)
+    return '\n'.join([text, *quality_lines(rows)])
+
+
+def quality_lines(rows: Sequence[GenerationRow]) -> list[str]:
+    """Return how good the last potential of a loop is, in sentences; none where its report does not say.
+
+    :param rows: as of :func:`loop_table`, or `generations` of the report.
+    """
+    quality = rows[-1].get('quality') if rows else None
+    if quality is None:
+        return []
+    return [*quality['text'], *(f'Warning: {warning}' for warning in quality['warnings'])]
+
+
+def shown_gamma(row: GenerationRow, name: GammaKey, style: str = '.4f') -> str:
+    """Return a quantile of gamma as text: `inf` where interactions occur that the data never had, `no` without any.
+
+    :param row: a row of a loop.
+    :param name: `gamma_median`, `gamma_p90`, `gamma_p99` or `gamma_max`.
+    """
+    gamma = row[name]
+    if gamma is None:
+        return 'inf' if row.get('gamma_n_unseen') else 'no'
+    return format(gamma, style)
+
+
+def _cell(row: TableRow, name: _Column, factor: float, style: str) -> str:
+    value = row[name]
+    if value is None:
+        return 'inf' if name.startswith('gamma') and row.get('gamma_n_unseen') else '-'
+    return format(value * factor if factor != 1 else value, style)
+
+
+def _seconds(loop: orm.WorkChainNode) -> dict[int, float]:
+    """Return the wall time of each generation, from the labels of the links to its processes."""
+    times: dict[int, list[datetime]] = {}
+    calls = loop.base.links.get_outgoing(link_type=CALLS).all()
+    for link in calls:
+        generation = generation_of(link.link_label)
+        if generation is not None:
+            times.setdefault(generation, []).extend([link.node.ctime, link.node.mtime])
+    return {generation: (max(moments) - min(moments)).total_seconds() for generation, moments in times.items()}
