@@ -13,12 +13,15 @@ from aiida.engine import run_get_node
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker import (
+    PaceActiveLearningWorkChain,
+    PaceDatasetData,
+    format_table,
+    loop_table,
+    merge_frames,
+    trajectories_from_atoms,
+)
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
-from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.trajectories import trajectories_from_atoms
-from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.loop.table import format_table, loop_table
 
 
 def cells(count: int, displacement: float, strain: float, seed: int) -> list[Atoms]:

@@ -19,11 +19,14 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.eos import EquationOfState
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
-from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.trajectories import trajectories_from_atoms
-from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.loop.table import format_table, loop_table
+from aiida_pacemaker import (
+    PaceActiveLearningWorkChain,
+    PaceDatasetData,
+    format_table,
+    loop_table,
+    merge_frames,
+    trajectories_from_atoms,
+)
 
 #: Lattice constants over that of EMT at rest, for the equation of state.
 SCALES = np.linspace(0.97, 1.03, 9)

@@ -17,10 +17,16 @@ from aiida import orm
 from aiida.engine import run_get_node
 from ase.units import Ry
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames, pick_frames, split_frames
-from aiida_pacemaker.provenance import contributing_trajectories, frame_origin
-from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.loop.table import format_table, loop_table
+from aiida_pacemaker import (
+    PaceActiveLearningWorkChain,
+    contributing_trajectories,
+    format_table,
+    frame_origin,
+    loop_table,
+    merge_frames,
+    split_frames,
+)
+from aiida_pacemaker.calculations.functions.datasets import pick_frames
 
 # `verdi run` gives a script the path that it was called by as its first argument.
 HERE = Path(sys.argv[0]).resolve().parent

@@ -28,11 +28,15 @@ from aiida_pseudo.groups.family import CutoffsPseudoPotentialFamily
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
-from aiida_pacemaker.data.trajectories import trajectories_from_atoms
-from aiida_pacemaker.provenance import frame_origin, levels_of
-from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
-from aiida_pacemaker.workflows.loop.table import format_table, loop_table
+from aiida_pacemaker import (
+    PaceActiveLearningWorkChain,
+    format_table,
+    frame_origin,
+    loop_table,
+    merge_frames,
+    trajectories_from_atoms,
+)
+from aiida_pacemaker.provenance import levels_of
 
 #: Give `quick` as an argument for fewer k-points, functions and steps, to see it run.
 QUICK = 'quick' in sys.argv[1:]

@@ -17,11 +17,7 @@ import ase.io
 from aiida import orm
 from ase import Atoms
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
-from aiida_pacemaker.data.trajectories import trajectories_from_atoms
-from aiida_pacemaker.pace.config.trainer_config import parse_config
-from aiida_pacemaker.provenance import frame_origin
-from aiida_pacemaker.trainer import PacemakerTrainer
+from aiida_pacemaker import PacemakerTrainer, frame_origin, merge_frames, parse_config, trajectories_from_atoms
 
 # `verdi run` gives a script the path that it was called by as its first argument.
 DATA = Path(sys.argv[0]).resolve().parent / 'mgo-lda.extxyz'
