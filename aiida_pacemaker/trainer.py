@@ -13,6 +13,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.functions.datasets import default_baseline, fit_reference_energies
+from aiida_pacemaker.calculations.functions.potentials import baseline_of, reference_energies_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -23,7 +24,6 @@ from aiida_pacemaker.sources.given import code_of
 from aiida_pacemaker.workflows.base.activeset import PaceActiveSetBaseWorkChain
 from aiida_pacemaker.workflows.base.select import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
-from aiida_pacemaker.workflows.loop.report import baseline_of, reference_energies_of
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.checks.inputs import on_one_computer, options_of
 from aiida_pacemaker.calculations.checks.training import complaint_about_active_set, complaint_about_training
+from aiida_pacemaker.calculations.functions.potentials import baseline_of, reference_energies_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.option_errors import parse_options
 from aiida_pacemaker.pace.config.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.pace.config.trainer_config import TrainerConfig, parse_config
 from aiida_pacemaker.workflows.engines import Engine, Step
-from aiida_pacemaker.workflows.loop.report import baseline_of, reference_energies_of
 from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
 #: Namespace of the job among the inputs of each restart chain.

@@ -21,25 +21,25 @@ from aiida_pacemaker.workflows.plugins import LABELLER, process_from
 WORKFLOWS = Path(aiida_pacemaker.__file__).parent / 'workflows'
 #: Modules of the loop that hold for any engine.
 OF_THE_LOOP = [
-    *sorted(WORKFLOWS.glob('loop_*.py')),
-    *(WORKFLOWS / f'{name}.py' for name in ('active_learning', 'ports', 'builders', 'protocols', 'engines')),
+    *sorted((WORKFLOWS / 'loop').glob('[a-z]*.py')),
+    *(WORKFLOWS / f'{name}.py' for name in ('protocols', 'engines')),
 ]
 #: What belongs to Pacemaker.
 OF_PACEMAKER = (
     'workflows.engine_pacemaker',
-    'workflows.train_base',
-    'workflows.activeset_base',
-    'workflows.evaluate_base',
-    'workflows.select_base',
+    'workflows.base.train',
+    'workflows.base.activeset',
+    'workflows.base.evaluate',
+    'workflows.base.select',
     'calculations.train',
-    'calculations.training_checks',
+    'calculations.checks.training',
     'calculations.activeset',
     'calculations.evaluate',
     'calculations.select',
     'data.potential',
     'data.active_set',
-    'engine.config',
-    'engine.options',
+    'pace.config.trainer_config',
+    'pace.config.options',
 )
 
 

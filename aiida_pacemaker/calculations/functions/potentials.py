@@ -1,4 +1,4 @@
-"""Potentials from elsewhere: a calculation function, and one that takes paths and plain arguments."""
+"""Calculation functions on potentials: import of one from elsewhere, and what one was fitted with."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ def import_potential(
         )
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
+
+
+@calcfunction
+def baseline_of(potential: PacePotentialData) -> orm.Dict:
+    """Return the baseline that a potential was fitted on."""
+    return orm.Dict(potential.baseline.model_dump(mode='json'))
+
+
+@calcfunction
+def reference_energies_of(potential: PacePotentialData) -> orm.Dict:
+    """Return the energies of the isolated atoms that a potential was fitted with."""
+    return orm.Dict(potential.reference_energies)
 
 
 def import_potential_file(

@@ -10,7 +10,6 @@ from aiida.engine import calcfunction
 from aiida_pacemaker.analysis.agreement import disagreement
 from aiida_pacemaker.analysis.quality import judge
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.option_errors import parse_options
 from aiida_pacemaker.workflows.loop.decision import StopReason, decide
 from aiida_pacemaker.workflows.loop.generations import (
@@ -183,18 +182,6 @@ def report_calibration(report: orm.Dict, calibration: orm.Dict) -> orm.Dict:
 def stop_reason_of(report: orm.Dict) -> orm.Str:
     """Return why the loop has ended."""
     return orm.Str(report['stop_reason'])
-
-
-@calcfunction
-def baseline_of(potential: PacePotentialData) -> orm.Dict:
-    """Return the baseline that a potential was fitted on."""
-    return orm.Dict(potential.baseline.model_dump(mode='json'))
-
-
-@calcfunction
-def reference_energies_of(potential: PacePotentialData) -> orm.Dict:
-    """Return the energies of the isolated atoms that a potential was fitted with."""
-    return orm.Dict(potential.reference_energies)
 
 
 def _grades(evaluated: dict[str, Any], exploration: orm.Dict | None) -> dict[str, Any]:
