@@ -147,6 +147,8 @@ def test_filter_refuses(dataset):
         filter_frames(dataset, gamma=(2.0, None), evaluation=evaluation(np.zeros(50), dataset))
     with pytest.raises(RefusedError, match='no gamma'):
         filter_frames(dataset, gamma=(2.0, None), evaluation=orm.ArrayData(np.zeros(100)))
+    with pytest.raises(RefusedError, match='nothing of the `evaluation` would be used'):
+        filter_frames(dataset, max_force=(None, 1.0), evaluation=evaluation(np.zeros(100), dataset))
     with pytest.raises(RefusedError, match='none of the 100 frames'):
         filter_frames(dataset, max_force=(1e9, None))
     with pytest.raises(ValueError, match='max_forces'):

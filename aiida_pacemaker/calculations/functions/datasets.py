@@ -106,11 +106,15 @@ def filter_dataset(
     settings = parse_options(FilterOptions, options.get_dict())
     if settings.gamma is not None and evaluation is None:
         return ExitCode(ERROR_REFUSED, 'a range of gamma needs an `evaluation` of this dataset with an active set')
+    if settings.gamma is None and evaluation is not None:
+        return ExitCode(
+            ERROR_REFUSED, 'nothing of the `evaluation` would be used: give a range of `gamma`, or leave it out'
+        )
     masks: list[BoolArray] = []
     refused_by: Counter[str] = Counter()
     start = 0
     try:
-        gamma = None if evaluation is None or settings.gamma is None else _gamma(evaluation, dataset)
+        gamma = None if evaluation is None else _gamma(evaluation, dataset)
         for frames in dataset.iterate():
             mask, refused = filter_by(
                 frames,
