@@ -264,7 +264,7 @@ def random_numbers(frame: Frames, temperature: float, seed: int, position: int, 
     :param frame: one frame of ``n`` atoms.
     :param temperature: in K.
     :param seed: of all random numbers.
-    :param position: that of the structure among the seeds.
+    :param position: that of the structure among the initial structures.
     :param copy: which of its copies this is.
     """
     random = random_state(seed, position, copy, FOR_DYNAMICS)

@@ -117,8 +117,8 @@ def complaint_about_periods(options: ExploreOptions, frames: Frames) -> str | No
         return None
     frame = int(np.flatnonzero(~frames.pbc.all(axis=1))[0])
     return (
-        f'npt needs periods in three directions, but frame {frame} of the seeds has {frames.pbc[frame].tolist()}: use '
-        'nvt for it'
+        f'npt needs periodic boundary conditions along all three axes, but frame {frame} of the initial structures has '
+        f'{frames.pbc[frame].tolist()}: use nvt for it'
     )
 
 

@@ -64,7 +64,7 @@ class PaceExploreParser(ExplorationParser):
         if PaceExploreCalculation.RUNS not in self.names:
             return self.verdict(self.diagnose(), self.silent())
         options = options_of(ExploreOptions, inputs)
-        starts = starting_frames(inputs.seeds, options, int(inputs.seed.value))
+        starts = starting_frames(inputs.initial_structures, options, int(inputs.random_seed.value))
         with self.repository.open(PaceExploreCalculation.RUNS, 'rb') as handle:
             endings = read_endings(handle, len(starts), options)
         whole = PaceExploreCalculation.SUMMARY in self.names

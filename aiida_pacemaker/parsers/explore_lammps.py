@@ -30,7 +30,7 @@ class PaceExploreLammpsParser(ExplorationParser):
         folder = None if retrieved is None else Path(retrieved)
         inputs = self.node.inputs
         options = options_of(ExploreOptions, inputs)
-        starts = starting_frames(inputs.seeds, options, int(inputs.seed.value))
+        starts = starting_frames(inputs.initial_structures, options, int(inputs.random_seed.value))
         names = [PaceExploreLammpsCalculation.name_of(number) for number in range(len(starts))]
         begun = [number for number, name in enumerate(names) if folder and (folder / f'{name}.{LOG}').is_file()]
         if folder is None or not begun:

@@ -16,7 +16,7 @@ class PaceExploreLammpsBaseWorkChain(PaceExploreBaseWorkChain):
 
 
 class PaceExploreLammpsWorkChain(PaceExploreWorkChain):
-    """Explore by LAMMPS from all seeds under all conditions, and collect the candidates, each once.
+    """Explore by LAMMPS from all initial structures under all conditions, and collect the candidates, each once.
 
     It is `pacemaker.explore.md` with another job; all else is said there.
     """

@@ -151,22 +151,22 @@ LABELLER = Role(
     outputs=('trajectories', 'failures'),
     types={'dataset': PaceDatasetData, 'trajectories': orm.TrajectoryData, 'failures': orm.Dict},
 )
-#: Takes `potential`, `active_set`, `seeds` (a `PaceDatasetData` of structures to begin from) and `seed` (an `Int` for
-#: its random numbers). Its outputs are `candidates`, a `PaceDatasetData` without labels, which is not there if nothing
-#: was worth keeping, and `report`, a `Dict` with `n_runs`, `n_candidates`, `reasons` (how many runs ended for which
-#: reason; `finished` for those that came to their end) and `gamma`, quantiles of the extrapolation grade of all
+#: Takes `potential`, `active_set`, `initial_structures` (a `PaceDatasetData` of structures to begin from) and
+#: `random_seed` (an `Int`). Its outputs are `candidates`, a `PaceDatasetData` without labels, which is not there if
+#: nothing was worth keeping, and `report`, a `Dict` with `n_runs`, `n_candidates`, `reasons` (how many runs ended for
+#: which reason; `finished` for those that came to their end) and `gamma`, quantiles of the extrapolation grade of all
 #: structures on the way, not only of those that were kept (`median`, `p90`, `p99`, `max`; None where it is infinite,
 #: and `n_unseen`, how many are, because they have interactions that the data never had). One that has the input
 #: `gamma_low` (a `Float`) gets the grade from which on the caller takes a structure for unknown.
 EXPLORER = Role(
     'explorer',
     'explore',
-    ('potential', 'active_set', 'seeds', 'seed'),
+    ('potential', 'active_set', 'initial_structures', 'random_seed'),
     ('gamma_low',),
     outputs=('candidates', 'report'),
     types={
-        'seeds': PaceDatasetData,
-        'seed': orm.Int,
+        'initial_structures': PaceDatasetData,
+        'random_seed': orm.Int,
         'gamma_low': orm.Float,
         'candidates': PaceDatasetData,
         'report': orm.Dict,

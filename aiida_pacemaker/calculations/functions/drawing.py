@@ -16,7 +16,7 @@ from aiida_pacemaker.frames.table import BoolArray, IntArray
 
 
 @calcfunction
-def choose_seeds(dataset: PaceDatasetData, count: orm.Int, seed: orm.Int) -> PaceDatasetData:
+def choose_initial_structures(dataset: PaceDatasetData, count: orm.Int, seed: orm.Int) -> PaceDatasetData:
     """Return frames of a dataset to begin explorations from, without labels; all if there are no more.
 
     None is larger than the largest frame of the first generation: of what was explored in supercells, supercells would

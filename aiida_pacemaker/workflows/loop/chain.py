@@ -201,7 +201,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             dataset=self.ctx.dataset,
             baseline=self.ctx.baseline,
             reference_energies=self.ctx.reference_energies,
-            max_epochs=orm.Int(settings.first_epochs if first else settings.later_epochs),
+            max_epochs=orm.Int(settings.first_iterations if first else settings.later_iterations),
             **given(test_dataset=self.ctx.test_dataset, potential=self.ctx.potential),
         )
         if complaint := self.engine.complaint_about_active_set(self.engine.place_in({'train': inputs}, 'train')):
@@ -307,7 +307,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Selection.
 
     def run_select(self) -> ToContext | ExitCode:
-        """Choose the most informative candidates; some that are drawn blindly are kept for the test set."""
+        """Choose the most informative candidates; some that are drawn at random are kept for the test set."""
         settings: LoopSettings = self.ctx.settings
         content = content_of(self.ctx.report)
         left = labels_left(rows_of_run(content), settings, retried_in_run(content))

@@ -128,7 +128,10 @@ def _check_elements(inputs: Any) -> str | None:
     if config is None:
         return None
     known = set(config.elements)
-    given = {'the pool': inputs.get('pool'), '`explore.seeds`': inputs.get('explore', {}).get('seeds')}
+    given = {
+        'the pool': inputs.get('pool'),
+        '`explore.initial_structures`': inputs.get('explore', {}).get('initial_structures'),
+    }
     for name, frames in given.items():
         unknown = [] if frames is None else sorted(set(frames.elements) - known)
         if unknown:

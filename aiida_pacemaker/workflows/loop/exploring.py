@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiida import orm
 from aiida.engine import ExitCode, ToContext
 
-from aiida_pacemaker.calculations.functions.drawing import choose_seeds
+from aiida_pacemaker.calculations.functions.drawing import choose_initial_structures
 from aiida_pacemaker.workflows.loop.generations import content_of, last_row
 from aiida_pacemaker.workflows.loop.links import LoopStep
 from aiida_pacemaker.workflows.loop.steps import LoopSteps
@@ -20,17 +20,24 @@ class LoopExploring(LoopSteps):
         return 'entry_point' in self.inputs.explore
 
     def run_explore(self) -> ToContext | ExitCode:
-        """Let the explorer begin from the seeds that are given, or from frames of the dataset."""
+        """Let the explorer begin from the structures that are given, or from frames of the dataset."""
         settings = self.ctx.settings
         # Other frames to begin from, and other random numbers, in each generation.
         seed = orm.Int(settings.exploration_seed + self.ctx.generation)
-        seeds = self.inputs.explore.get('seeds')
-        if seeds is None:
+        structures = self.inputs.explore.get('initial_structures')
+        if structures is None:
             count = orm.Int(settings.seed_frames)
-            seeds = self.call(LoopStep.SEEDS, choose_seeds, dataset=self.ctx.dataset, count=count, seed=seed)
+            structures = self.call(
+                LoopStep.INITIAL_STRUCTURES, choose_initial_structures, dataset=self.ctx.dataset, count=count, seed=seed
+            )
         process_class = process_from(self.inputs.explore.entry_point.value)
         threshold = orm.Float(settings.gamma_threshold)
-        provided = {'potential': self.ctx.potential, 'active_set': self.ctx.active_set, 'seeds': seeds, 'seed': seed}
+        provided = {
+            'potential': self.ctx.potential,
+            'active_set': self.ctx.active_set,
+            'initial_structures': structures,
+            'random_seed': seed,
+        }
         inputs = self.plugged_in(
             'explore', LoopStep.EXPLORE, **provided, **EXPLORER.optional_inputs(process_class, gamma_low=threshold)
         )

@@ -43,8 +43,8 @@ class LoopStep(str, Enum):
     TRAIN = 'train'
     #: The active set of the potential.
     ACTIVESET = 'activeset'
-    #: `choose_seeds`: the structures that an exploration begins from.
-    SEEDS = 'seeds'
+    #: `choose_initial_structures`: the structures that an exploration begins from.
+    INITIAL_STRUCTURES = 'seeds'
     #: The explorer.
     EXPLORE = 'explore'
     #: The evaluation of the potential, or of a member of the ensemble.
