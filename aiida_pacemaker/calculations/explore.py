@@ -16,14 +16,14 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.baseline import ace_on_baseline, pair_terms
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of, options_of, validator_for
-from aiida_pacemaker.calculations.select import complaint_about_elements
+from aiida_pacemaker.calculations.select import check_elements
 from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import PerturbationError
 from aiida_pacemaker.exploration import keeping, velocities
-from aiida_pacemaker.exploration.options import ExploreOptions, complaint_about_periods
+from aiida_pacemaker.exploration.options import ExploreOptions, check_periodicity
 from aiida_pacemaker.frames import handedness, random_states
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.perturbation import perturb
@@ -44,14 +44,14 @@ def validate_explore(inputs: Any, _: Any) -> str | None:
     if any(name not in inputs for name in ('potential', 'active_set', 'initial_structures')):
         return None
     structures: PaceDatasetData = inputs['initial_structures']
-    complaint = complaint_about_elements(inputs['potential'], {'initial_structures': structures}, inputs['active_set'])
-    if complaint is not None:
-        return complaint
+    problem = check_elements(inputs['potential'], {'initial_structures': structures}, inputs['active_set'])
+    if problem is not None:
+        return problem
     options = options_of(ExploreOptions, inputs)
     try:
         inputs['potential'].baseline.plain_terms(structures.elements)
-        if complaint := complaint_about_periods(options, structures.get_frames()):
-            return complaint
+        if problem := check_periodicity(options, structures.get_frames()):
+            return problem
         # Whether structures can be perturbed does not depend on the random numbers, but for what vacancies leave over.
         if 'random_seed' in inputs:
             starting_frames(structures, options, inputs['random_seed'].value)

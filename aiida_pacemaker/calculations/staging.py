@@ -148,7 +148,7 @@ class Staging:
             self._written(name, partial(_write_structures, dataset, shard))
         return list(names.values())
 
-    def whatever_is_there(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> list[str]:
+    def partial_labels(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> list[str]:
         """Provide files that hold the structures of a dataset: those of a training on it, if the computer has them.
 
         :returns: the names of the files, in the order of the dataset.

@@ -21,7 +21,7 @@ from aiida_pacemaker.pace.unseen import Unseen
 
 #: The largest number that the random numbers of LAMMPS begin with, less room for one more per segment.
 MAX_SEED = 800_000_000
-#: A cell that shrinks or grows by this factor in volume is no longer a piece of matter.
+#: A cell that shrinks or grows by this factor in volume is taken as unphysical (collapsed or evaporated).
 VOLUME_FACTOR = 3.0
 BAR_PER_GPA = 1e4
 #: What the script says of a run of constant pressure that exceeds it.

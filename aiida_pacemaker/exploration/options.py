@@ -111,7 +111,7 @@ class ExploreOptions(BaseModel):
         return {**plain, 'temperatures': list(self.temperatures), 'pressures': list(self.pressures)}
 
 
-def complaint_about_periods(options: ExploreOptions, frames: Frames) -> str | None:
+def check_periodicity(options: ExploreOptions, frames: Frames) -> str | None:
     """Return why an ensemble makes no sense for some structures, or None."""
     if options.ensemble != 'npt' or bool(frames.pbc.all()):
         return None

@@ -168,7 +168,7 @@ class Engine:
         """
         return provided
 
-    def complaint_about(self, inputs: Mapping[str, Any]) -> str | None:
+    def check_inputs(self, inputs: Mapping[str, Any]) -> str | None:
         """Return what keeps the inputs of the loop from being useful, None if nothing is known to.
 
         The processes check their own inputs, as far as they are there before the loop begins. What needs more than one
@@ -178,7 +178,7 @@ class Engine:
         """
         return None
 
-    def complaint_about_active_set(self, training: Mapping[str, Any]) -> str | None:
+    def check_active_set(self, training: Mapping[str, Any]) -> str | None:
         """Return why there is going to be no active set for a potential that is not trained yet; None if there is.
 
         :param training: the inputs of the training that are those of the role, and the user's beside them.
@@ -223,7 +223,7 @@ class Engine:
         """Classes of the nodes that not all engines share, by the names of ports."""
         return {'potential': self.potential_type, 'active_set': self.active_set_type}
 
-    def complaint_about_processes(self) -> str | None:
+    def check_processes(self) -> str | None:
         """Return what keeps a process of the engine from its role, None if nothing does."""
         for name, role in ROLES.items():
             if name not in self.steps:
@@ -233,9 +233,9 @@ class Engine:
                 process = self.process(name)
             except ValueError as exception:
                 return f'`{name}`: {exception}'
-            complaint = role.complaint_about(process, prefix=step.prefix, without=step.without, types=self.types)
-            if complaint is not None:
-                return f'`{step.entry_point}`: {complaint}'
+            problem = role.check_process(process, prefix=step.prefix, without=step.without, types=self.types)
+            if problem is not None:
+                return f'`{step.entry_point}`: {problem}'
         return None
 
     def job_options(self) -> list[str]:
@@ -361,7 +361,7 @@ def validate_engine(node: orm.Str | None, _: Any) -> str | None:
     if node is None:
         return None
     try:
-        complaint = engine_called(node.value).complaint_about_processes()
+        problem = engine_called(node.value).check_processes()
     except ValueError as exception:
         return str(exception)
-    return None if complaint is None else f'the engine `{node.value}` cannot be used: {complaint}. See {HOW_TO}'
+    return None if problem is None else f'the engine `{node.value}` cannot be used: {problem}. See {HOW_TO}'

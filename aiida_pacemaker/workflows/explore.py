@@ -10,7 +10,7 @@ from aiida.engine import ExitCode, ProcessSpec, while_
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker._aiida.processes import job_class_of
-from aiida_pacemaker.calculations.checks.inputs import complaint_about
+from aiida_pacemaker.calculations.checks.inputs import check_model
 from aiida_pacemaker.calculations.explore import validate_explore
 from aiida_pacemaker.calculations.functions.exploring import collect_explorations, options_under, plan_exploration
 from aiida_pacemaker.exploration.options import ExploreOptions
@@ -31,9 +31,9 @@ def validate_explorer(inputs: Any, _: Any) -> str | None:
     }
     for label, condition in (inputs.get('conditions') or {'': None}).items():
         options = orm.Dict(options_under(inputs.get('options'), condition, inputs.get('gamma_low')))
-        complaint = complaint_about(ExploreOptions, options) or validate_explore({**known, 'options': options}, None)
-        if complaint is not None:
-            return f'`conditions.{label}`: {complaint}' if label else complaint
+        problem = check_model(ExploreOptions, options) or validate_explore({**known, 'options': options}, None)
+        if problem is not None:
+            return f'`conditions.{label}`: {problem}' if label else problem
     return None
 
 

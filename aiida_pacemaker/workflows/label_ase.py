@@ -11,7 +11,7 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.checks.inputs import all_of
-from aiida_pacemaker.calculations.checks.launch import complaint_about_mpi
+from aiida_pacemaker.calculations.checks.launch import check_mpi
 from aiida_pacemaker.calculations.functions.labelling import interrupted_frames, join_failures
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
 from aiida_pacemaker.workflows.base.restart import PaceRestartWorkChain
@@ -20,7 +20,7 @@ from aiida_pacemaker.workflows.base.restart import PaceRestartWorkChain
 def validate_launch(inputs: Any, _: Any) -> str | None:
     """Check that the code can be launched as is asked for."""
     options = inputs['options'].get_dict() if 'options' in inputs else {}
-    return complaint_about_mpi(inputs, options)
+    return check_mpi(inputs, options)
 
 
 class AseLabelWorkChain(PaceRestartWorkChain):

@@ -43,7 +43,7 @@ class Role:
     optional_outputs: tuple[str, ...] = ()
     types: Mapping[str, type[orm.Data]] = field(default_factory=dict)
 
-    def complaint_about(
+    def check_process(
         self,
         process: Any,
         *,
@@ -99,17 +99,17 @@ class Role:
             return None
         return None if any(issubclass(one, node_class) for one in valid) else f'is no `{node_class.__name__}`'
 
-    def complaint_about_choice(self, entry_point: str, types: Mapping[str, type[orm.Data]] | None = None) -> str | None:
+    def check_choice(self, entry_point: str, types: Mapping[str, type[orm.Data]] | None = None) -> str | None:
         """Return what is wrong with the process that was chosen for this role, None if nothing is known to be.
 
         :param entry_point: name of its entry point.
-        :param types: as for :meth:`complaint_about`.
+        :param types: as for :meth:`check_process`.
         """
         try:
-            complaint = self.complaint_about(process_from(entry_point), types=types)
+            problem = self.check_process(process_from(entry_point), types=types)
         except ValueError as exception:
             return f'`{self.namespace}.entry_point`: {exception}'
-        return None if complaint is None else f'`{self.namespace}.entry_point`: `{entry_point}`: {complaint}'
+        return None if problem is None else f'`{self.namespace}.entry_point`: `{entry_point}`: {problem}'
 
     def define_ports(self, spec: ProcessSpec, *, help: str) -> None:  # noqa: A002 (as ports call it)
         """Define how such a process is given: its entry point, its inputs and its metadata."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.calculations.functions.drawing import choose_initial_structures, member_dataset, set_aside
+from aiida_pacemaker.calculations.functions.drawing import choose_initial_structures, hold_out, member_dataset
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.table import Frames
 
@@ -40,10 +40,10 @@ def test_initial_structures_do_not_grow(aiida_profile, mgo_frames):
 
 
 @pytest.mark.parametrize(('n_candidates', 'count', 'n_test'), [(20, 3, 3), (4, 3, 2), (1, 3, 0)])
-def test_what_is_set_aside(aiida_profile, mgo_frames, n_candidates, count, n_test):
+def test_what_is_held_out(aiida_profile, mgo_frames, n_candidates, count, n_test):
     """The parts are disjoint, and at least half of the candidates is left to select from."""
     candidates = PaceDatasetData(mgo_frames.select(np.arange(n_candidates)).without_labels()).store()
-    parts = set_aside(candidates, orm.Int(count), orm.Int(7))
+    parts = hold_out(candidates, orm.Int(count), orm.Int(7))
     assert ('test' in parts) == (n_test > 0)
     test = hashes(parts['test']) if n_test else set()
     assert len(test) == n_test

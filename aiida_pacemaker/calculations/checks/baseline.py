@@ -16,7 +16,7 @@ from aiida_pacemaker.data.surveys import baseline_energies_of, label_spread_of, 
 LARGEST_ENERGY, LARGEST_RATIO = 10.0, 10.0
 
 
-def complaint_about_size(inputs: Mapping[str, Any]) -> str | None:
+def check_size(inputs: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a baseline beside which the labels are nothing."""
     dataset: PaceDatasetData = inputs['dataset']
     baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())

@@ -116,9 +116,9 @@ class LoopEngine(ResumingWorkChain):
 
 @functools.cache
 def _spec_for(cls: Any, engine: Engine) -> ProcessSpec:
-    complaint = engine.complaint_about_processes()
-    if complaint is not None:
-        raise ValueError(f'the engine `{engine.name}` cannot be used: {complaint}')
+    problem = engine.check_processes()
+    if problem is not None:
+        raise ValueError(f'the engine `{engine.name}` cannot be used: {problem}')
     spec: ProcessSpec = type(cls.spec())()
     cls.define(spec)
     define_steps(spec, engine)

@@ -12,7 +12,7 @@ from aiida_pacemaker.calculations.functions.drawing import member_dataset
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.workflows.loop.links import LoopCall, LoopStep, member_name
 from aiida_pacemaker.workflows.loop.ports import given
-from aiida_pacemaker.workflows.loop.steps import LoopSteps, fate
+from aiida_pacemaker.workflows.loop.steps import LoopSteps, describe_failure
 
 
 class LoopEnsemble(LoopSteps):
@@ -32,7 +32,7 @@ class LoopEnsemble(LoopSteps):
                 dataset=self.ctx.dataset,
                 seed=orm.Int(seed),
                 fraction=orm.Float(settings.ensemble_fraction),
-                metadata=self.labels(LoopStep.DATASET, seed),
+                metadata=self.metadata_for(LoopStep.DATASET, seed),
             )
             potential = self.ctx.members.get(member_name(seed))
             inputs = self.prepare(
@@ -67,7 +67,7 @@ class LoopEnsemble(LoopSteps):
 
     def inspect_member_evaluations(self) -> None:
         """Keep what the members say of the candidates."""
-        self.ctx.opinions = self.of_members(LoopStep.EVALUATE, lambda outputs: outputs.evaluations.pool)
+        self.ctx.member_evaluations = self.of_members(LoopStep.EVALUATE, lambda outputs: outputs.evaluations.pool)
 
     def member_call(self, step: LoopStep, seed: int, process_class: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return what to wait for; nothing if the inputs are refused, as a share of few frames may be."""
@@ -90,5 +90,5 @@ class LoopEnsemble(LoopSteps):
             if node.is_finished_ok:
                 found[name] = take(node.outputs)
             else:
-                self.report(f'{self.stage}: {name} is left out: {fate(node)}')
+                self.report(f'{self.stage}: {name} is left out: {describe_failure(node)}')
         return found

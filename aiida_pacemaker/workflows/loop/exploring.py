@@ -45,8 +45,8 @@ class LoopExploring(LoopSteps):
 
     def inspect_explore(self) -> ExitCode | None:
         """Take what was found for the pool of this generation."""
-        if complaint := self.complaint(LoopStep.EXPLORE, self.exit_codes.ERROR_EXPLORATION_FAILED):
-            return complaint
+        if problem := self.check_finished(LoopStep.EXPLORE, self.exit_codes.ERROR_EXPLORATION_FAILED):
+            return problem
         outputs = self.ctx.explore.outputs
         self.ctx.pool = outputs.candidates if 'candidates' in outputs else None
         self.ctx.exploration = outputs.report

@@ -51,8 +51,8 @@ class LoopStep(str, Enum):
     EVALUATE = 'evaluate'
     #: `find_candidates`.
     CANDIDATES = 'candidates'
-    #: `set_aside`: candidates for the test set.
-    SET_ASIDE = 'set_aside'
+    #: `hold_out`: candidates for the test set.
+    HOLD_OUT = 'set_aside'
     #: The selection.
     SELECT = 'select'
     #: The labeller, for frames that are to be trained on.

@@ -37,7 +37,10 @@ class LoopSettings(BaseModel):
         'are given as `explore.initial_structures`.',
     )
     exploration_seed: int = Field(
-        default=42, ge=0, lt=2**31, description='Random seed of explorations and of what is set aside for testing.'
+        default=42,
+        ge=0,
+        lt=2**31,
+        description='Random seed of explorations and of the frames held out for the test set.',
     )
     test_share: float = Field(
         default=0.0,
