@@ -1,4 +1,4 @@
-"""The exploration job: molecular dynamics with the potential, which keeps what the potential does not know well."""
+"""The exploration job: molecular dynamics with the potential, which keeps the frames on which it extrapolates."""
 
 from __future__ import annotations
 

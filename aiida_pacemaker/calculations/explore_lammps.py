@@ -1,4 +1,4 @@
-"""The exploration job that LAMMPS moves the atoms in."""
+"""The exploration job with LAMMPS."""
 
 from __future__ import annotations
 

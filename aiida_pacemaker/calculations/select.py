@@ -60,8 +60,8 @@ def check_elements(
 class PaceSelectCalculation(PaceCalcJob):
     """Choose the most informative candidates with `pace_select` (D-optimality, MaxVol).
 
-    What is selected is what enlarges the active set most. That is no statement on gamma: with the active set of the
-    very data it was built from, some frames are still selected. Leave out what is known first.
+    Selected are the frames that enlarge the active set most, whatever their gamma: some are selected even of the data
+    that the active set was built from. Leave out frames with a gamma below the threshold first.
     """
 
     POTENTIAL: ClassVar[str] = 'potential.yaml'

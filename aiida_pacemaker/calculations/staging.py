@@ -49,7 +49,7 @@ _SAID = 'stage.sh lost: '
 def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> dict[str, str]:
     """Return the name of the engine's file for each shard of a labelled dataset.
 
-    The name says all that the content follows from: the shard, what the baseline takes off its pairs of elements,
+    The name says all that the content follows from: the shard, what the baseline subtracts for its pairs of elements,
     however that is said, and whether weights are written.
     """
     names = {}

@@ -82,7 +82,7 @@ def run_script(
     The script itself moves from check to check, because LAMMPS could halt at a gamma that is too high by itself, but
     not look back at what came before.
 
-    :param baseline: what was taken off the labels.
+    :param baseline: what was subtracted from the labels.
     :param elements: chemical symbol of each atom type, in order.
     :param options: what is asked for.
     :param potential_file: the B-basis of the potential.

@@ -56,7 +56,7 @@ class AseLabelWorkChain(PaceRestartWorkChain):
 
     @process_handler(priority=600)
     def handle_interrupted(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Go on with the frames that a job did not come to."""
+        """Continue with the frames that a job did not reach."""
         if not node.is_failed or 'failures' not in node.outputs:
             return None
         metadata = {'call_link_label': f'left_{self.ctx.iteration:02d}'}
@@ -71,7 +71,7 @@ class AseLabelWorkChain(PaceRestartWorkChain):
         return ProcessHandlerReport(True)
 
     def handle_all_done(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Be content with the labels that there are, if there are any."""
+        """Accept the labels that there are, if there are any."""
         if not any('trajectories' in job.outputs for job in self.ctx.children):
             return None
         self.report_action(node, 'none, the other frames are labelled')

@@ -22,7 +22,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 class Role:
     """What a process does for another one that calls it: the ports that it has to have.
 
-    A namespace that takes anything does not count: exposing the inputs of another process makes one of it unasked.
+    A dynamic namespace does not count as having a port: AiiDA makes namespaces dynamic when inputs are exposed in them.
 
     :param name: in words; that of its namespace among the inputs is the verb.
     :param namespace: where it is chosen.

@@ -1,4 +1,4 @@
-"""Checks of a training before submission: what belongs together, and what the engine would stumble over."""
+"""Checks of a training before submission: consistency of the inputs, and data on which the engine fails."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _useless_weights(dataset: PaceDatasetData) -> list[str]:
 
 
 def _check_neighbours(inputs: Any) -> str | None:
-    """Look for frames that the engine would drop in silence, or stop at."""
+    """Look for frames that the engine would drop without a message, or at which it would stop."""
     config = _config(inputs)
     for label in ('dataset', 'test_dataset'):
         if label not in inputs:
@@ -193,7 +193,7 @@ def _check_neighbours(inputs: Any) -> str | None:
 
 
 def _check_energies(inputs: Any) -> str | None:
-    """Look for energies that the engine takes for a mistake."""
+    """Look for energies outside of the range that the engine accepts."""
     baseline = _baseline(inputs)
     corrected = corrected_energies_of(inputs['dataset'], baseline, inputs['reference_energies'].get_dict())
     lowest, highest = ENERGY_RANGE
@@ -202,7 +202,7 @@ def _check_energies(inputs: Any) -> str | None:
         return None
     return (
         f'{_frames(inputs["dataset"], outside)} have energies of {corrected.min():.6g} to {corrected.max():.6g} '
-        f'eV/atom when the isolated atoms and the baseline are taken off; the engine accepts {lowest:g} to '
+        f'eV/atom when the isolated atoms and the baseline are subtracted; the engine accepts {lowest:g} to '
         f'{highest:g}. Check that `reference_energies` are total energies of the isolated atoms with the settings of '
         'the dataset (or fit them with `fit_reference_energies`), and take out frames in which atoms almost touch '
         '(`filter_frames`).'
@@ -210,7 +210,7 @@ def _check_energies(inputs: Any) -> str | None:
 
 
 def check_active_set(inputs: Mapping[str, Any]) -> str | None:
-    """Return what keeps the potential of a training from having an active set, which the training alone does without.
+    """Return why no active set can be built for the potential of a training, None if one can.
 
     :param inputs: inputs of the training job. Where dataset or config are not known yet, nothing is checked.
     """

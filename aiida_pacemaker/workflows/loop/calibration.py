@@ -28,8 +28,8 @@ def calibrate(
 ) -> orm.Dict:
     """Return the errors of the potential on what was labelled after it had been chosen, and what follows from them.
 
-    Nothing of it had been trained on when it was evaluated, so these are errors of extrapolation, with the gamma that
-    was known before the label was paid for.
+    None of these frames had been trained on when they were evaluated, so the errors are those of extrapolation, and
+    gamma is that of the selection.
 
     :param candidates: what was evaluated.
     :param evaluation: energies, forces and gamma of the candidates by the potential of that time.

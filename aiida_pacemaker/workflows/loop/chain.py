@@ -41,12 +41,12 @@ from aiida_pacemaker.workflows.reference_energies import PaceReferenceEnergiesWo
 
 
 class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLabels, LoopEnsemble):
-    """Train, find out what the potential does not know, label the most informative of it, and begin again.
+    """Train, find configurations on which the potential extrapolates, label the most informative ones, and repeat.
 
-    Each generation trains a potential on the dataset (a short baseline taken off, reference energies pinned), builds
-    its active set, explores with it (or takes a pool), grades what was found, leaves out what is known, selects by
-    D-optimality, labels and merges. The loop says why it has ended in the output `stop_reason`, and keeps what it has
-    whenever it fails.
+    Each generation trains a potential on the dataset (short-range baseline subtracted, atomic reference energies
+    fixed), builds its active set, explores with it (or takes a pool), computes the extrapolation grades, leaves out
+    frames below the threshold, selects by D-optimality, labels and merges. The output `stop_reason` says why the loop
+    has ended. A loop that fails returns what it has.
     """
 
     @classmethod
@@ -153,7 +153,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         return self.exit_codes.ERROR_ATOMS_FAILED.format(reason=f'{reason}.')
 
     def pin_references(self) -> ExitCode | None:
-        """Settle the baseline and the reference energies of all generations."""
+        """Fix the baseline and the reference energies for all generations."""
         potential = self.ctx.potential
         if 'baseline' in self.inputs:
             self.ctx.baseline = self.inputs.baseline
@@ -182,11 +182,11 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # A generation begins, if there is no reason to stop.
 
     def should_go_on(self) -> bool:
-        """Return whether the report says nothing of an end."""
+        """Return whether the report has no stop reason yet."""
         return content_of(self.ctx.report)['stop_reason'] is None
 
     def begin_generation(self) -> None:
-        """Set the label of all that is called from now on."""
+        """Set the stage, with which the labels of all further calls begin."""
         self.ctx.stage = generation_stage(self.ctx.generation)
 
     # Training.
@@ -249,7 +249,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Evaluation.
 
     def run_evaluate(self) -> ToContext | ExitCode:
-        """Evaluate the potential on all that is there, in one job."""
+        """Evaluate the potential on the dataset, the test set and the candidates in one job."""
         inputs = self.prepare(
             'evaluate',
             LoopStep.EVALUATE,
@@ -263,7 +263,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         return ToContext(**evaluation, **self.member_evaluations(self.ctx.pool))
 
     def inspect_evaluate(self) -> ExitCode | None:
-        """Find what the potential does not know, and judge whether that is reason to go on."""
+        """Find the frames on which the potential extrapolates, and decide whether the loop goes on."""
         if problem := self.check_finished(LoopStep.EVALUATE, self.exit_codes.ERROR_EVALUATION_FAILED):
             return problem
         self.inspect_member_evaluations()
@@ -290,7 +290,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         return self.stuck()
 
     def find_candidates(self) -> Any:
-        """Return what of the pool, or of what was explored, the potential does not know; nothing if there is none."""
+        """Return the frames of the pool or of the exploration on which the potential extrapolates, None without any."""
         if self.ctx.pool is None:
             return {}
         return self.call(
@@ -343,7 +343,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Calibration of gamma.
 
     def run_calibrate(self) -> None:
-        """Compare the errors on what has labels now with the gamma, and the spread, that it was chosen by."""
+        """Calibrate gamma, and the force spread, by the errors on the frames that have labels now."""
         self.ctx.calibration = self.call(
             LoopStep.CALIBRATION,
             calibrate,

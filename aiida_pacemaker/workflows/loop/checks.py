@@ -53,7 +53,7 @@ def _check_candidates(inputs: Any) -> str | None:
 
 
 def _check_grades(inputs: Any) -> str | None:
-    """Look for explorations that would keep less than the loop asks for, and so find nothing while not all is known."""
+    """Check that the explorer keeps all frames above the threshold of the loop, which would not converge otherwise."""
     explore = inputs.get('explore', {})
     if 'entry_point' not in explore or 'gamma_low' not in process_from(explore['entry_point'].value).spec().inputs:
         return None

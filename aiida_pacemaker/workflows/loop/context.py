@@ -45,7 +45,7 @@ class LoopContext(Protocol):
     active_set: orm.Data
     #: Baseline of all potentials; from `pin_references` on.
     baseline: orm.Dict
-    #: Energies of the isolated atoms in eV; from `pin_references` on they are not None.
+    #: Atomic reference energies (E0) in eV; from `pin_references` on they are not None.
     reference_energies: orm.Dict | None
     #: Errors of what was labelled, with the gamma that it was chosen by; None before the first selection.
     calibration: orm.Dict | None

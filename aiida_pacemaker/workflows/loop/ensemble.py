@@ -1,4 +1,4 @@
-"""The steps of the loop that train an ensemble, whose spread is a second opinion beside gamma."""
+"""The steps of the loop that train an ensemble, whose force spread is an uncertainty estimate beside gamma."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from aiida_pacemaker.workflows.loop.steps import LoopSteps, describe_failure
 class LoopEnsemble(LoopSteps):
     """Training and evaluating the members of an ensemble, beside the potential of the loop.
 
-    A second opinion must not cost the first: a member that fails is reported and left out, and begins from nothing in
-    the next generation.
+    A member that fails does not stop the loop: it is reported and left out, and is fitted from nothing in the next
+    generation.
     """
 
     def member_trainings(self) -> ToContext:
@@ -66,7 +66,7 @@ class LoopEnsemble(LoopSteps):
         return awaited
 
     def inspect_member_evaluations(self) -> None:
-        """Keep what the members say of the candidates."""
+        """Keep the evaluations of the candidates by the members."""
         self.ctx.member_evaluations = self.of_members(LoopStep.EVALUATE, lambda outputs: outputs.evaluations.pool)
 
     def member_call(self, step: LoopStep, seed: int, process_class: Any, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class LoopExploring(LoopSteps):
         return None
 
     def stuck(self) -> ExitCode | None:
-        """Return the exit code for an exploration that found neither candidates nor that all is known."""
+        """Return the exit code for an exploration without candidates where the loop is not converged, or None."""
         stop_reason = content_of(self.ctx.report)['stop_reason']
         if self.ctx.exploration is None or self.ctx.candidates is not None or stop_reason:
             return None

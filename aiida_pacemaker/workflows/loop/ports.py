@@ -93,8 +93,8 @@ class LoopPorts:
             valid_type=orm.Dict,
             serializer=to_aiida_type,
             required=False,
-            help='Energy of the isolated atom of each element in eV; by default those of `potential`, or fitted once '
-            'to the first dataset. They stay the same in all generations.',
+            help='Atomic reference energy (E0) of each element in eV; by default those of `potential`, or fitted '
+            'once to the first dataset. They stay the same in all generations.',
         )
         spec.input(
             'settings',

@@ -174,7 +174,7 @@ def _labels(n_given: int, merged: orm.Dict | None, failures: orm.Dict | None) ->
 
 @calcfunction
 def report_calibration(report: orm.Dict, calibration: orm.Dict) -> orm.Dict:
-    """Return the report with what the labels so far say of the thresholds of gamma."""
+    """Return the report with the calibration of gamma so far."""
     said = {key: value for key, value in calibration.get_dict().items() if key not in ('points', 'curve')}
     return orm.Dict({**content_of(report), 'calibration': said})
 
@@ -193,7 +193,7 @@ def baseline_of(potential: PacePotentialData) -> orm.Dict:
 
 @calcfunction
 def reference_energies_of(potential: PacePotentialData) -> orm.Dict:
-    """Return the energies of the isolated atoms that a potential was fitted with."""
+    """Return the atomic reference energies that a potential was fitted with."""
     return orm.Dict(potential.reference_energies)
 
 
