@@ -19,27 +19,27 @@ from aiida_pacemaker.workflows.engines import ACTIVE_SET, TRAINING, Engine, Step
 from aiida_pacemaker.workflows.plugins import LABELLER, process_from
 
 WORKFLOWS = Path(aiida_pacemaker.__file__).parent / 'workflows'
-#: Modules of the loop that hold for any engine.
+#: Modules of the loop that hold for any engine; `report.py` has functions of the potentials of Pacemaker beside.
 OF_THE_LOOP = [
-    *sorted(WORKFLOWS.glob('loop_*.py')),
-    *(WORKFLOWS / f'{name}.py' for name in ('active_learning', 'ports', 'builders', 'protocols', 'engines')),
+    *(path for path in sorted((WORKFLOWS / 'loop').glob('*.py')) if path.name != 'report.py'),
+    *(WORKFLOWS / f'{name}.py' for name in ('protocols', 'engines')),
 ]
 #: What belongs to Pacemaker.
 OF_PACEMAKER = (
     'workflows.engine_pacemaker',
-    'workflows.train_base',
-    'workflows.activeset_base',
-    'workflows.evaluate_base',
-    'workflows.select_base',
+    'workflows.base.train',
+    'workflows.base.activeset',
+    'workflows.base.evaluate',
+    'workflows.base.select',
     'calculations.train',
-    'calculations.training_checks',
+    'calculations.checks.training',
     'calculations.activeset',
     'calculations.evaluate',
     'calculations.select',
     'data.potential',
     'data.active_set',
-    'engine.config',
-    'engine.options',
+    'pace.config.trainer_config',
+    'pace.config.options',
 )
 
 
