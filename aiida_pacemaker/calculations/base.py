@@ -77,7 +77,7 @@ CACHED = {Failure.ERROR_ENVIRONMENTS_INSUFFICIENT, Failure.ERROR_BATCHES_NEED_AL
 #: What to do with a result that cannot be used.
 LOOK_AND_REPEAT = 'Look at the output `retrieved` for what the program says, and run it again if the file was damaged.'
 
-#: One process. The number of its threads is a matter of its environment (OMP_NUM_THREADS).
+#: One process; the number of its threads is set by the environment variable OMP_NUM_THREADS.
 RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 

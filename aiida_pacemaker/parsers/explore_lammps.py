@@ -1,4 +1,4 @@
-"""Parser of the exploration job that LAMMPS moves the atoms in."""
+"""Parser of the exploration job with LAMMPS."""
 
 from __future__ import annotations
 

@@ -181,9 +181,9 @@ def test_protocols_are_all_explained():
         inputs = PaceActiveLearningWorkChain.get_protocol_inputs(name)
         config, settings = inputs['config'], LoopSettings(**inputs['settings'])
         shape = f'{config["r_cut"]:g} Å, degree {config["max_deg"]}, order {config["max_order"]}'
-        epochs = f'{settings.first_iterations}, {settings.later_iterations}'
+        iterations = f'{settings.first_iterations}, {settings.later_iterations}'
         default = ' (default)' if name == PaceActiveLearningWorkChain.get_default_protocol() else ''
-        assert f'| `{name}`{default} | {shape} | {epochs} | {settings.max_generations} |' in page
+        assert f'| `{name}`{default} | {shape} | {iterations} | {settings.max_generations} |' in page
 
 
 def test_the_columns_of_a_loop_are_listed():
