@@ -36,7 +36,7 @@ class PacemakerTrainer:
         `{'pacemaker': 'pacemaker@localhost', ...}`; with `pace_yaml2yace` each potential also has a `.yace`.
     :param baseline: the baseline of potentials that begin from nothing; ZBL for the elements of the dataset by default.
         A potential that continues another keeps its baseline.
-    :param reference_energies: energies of the isolated atoms in eV, likewise; fitted to the dataset by default.
+    :param reference_energies: atomic reference energies (E0) in eV, likewise; fitted to the dataset by default.
     :param options: options of all jobs.
     """
 

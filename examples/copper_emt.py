@@ -70,7 +70,12 @@ def main() -> None:
         protocol='fast',
         overrides={
             'config': {'r_cut': 5.0},
-            'settings': {'max_generations': 2, 'first_epochs': 15, 'later_epochs': 15, 'frames_per_generation': 5},
+            'settings': {
+                'max_generations': 2,
+                'first_iterations': 15,
+                'later_iterations': 15,
+                'frames_per_generation': 5,
+            },
         },
     )
     builder.label = {'entry_point': 'pacemaker.label.ase', 'inputs': labeller}

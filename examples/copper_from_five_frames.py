@@ -94,8 +94,8 @@ def main() -> None:
             'settings': {
                 'isolated_atoms': True,
                 'max_generations': 5,
-                'first_epochs': 100,
-                'later_epochs': 60,
+                'first_iterations': 100,
+                'later_iterations': 60,
                 'frames_per_generation': 10,
                 'test_share': 0.2,
                 'seed_frames': 3,
@@ -126,8 +126,8 @@ def put_to_the_test(potential: orm.Data, active_set: orm.Data, python: orm.Abstr
         WorkflowFactory('pacemaker.explore.md'),
         potential=potential,
         active_set=active_set,
-        seeds=unlabelled([crystal()]),
-        seed=2026,
+        initial_structures=unlabelled([crystal()]),
+        random_seed=2026,
         options={'n_steps': 5000, 'timestep': 2.0, 'check_every': 10, 'gamma_low': ALARM - 0.01, 'gamma_high': ALARM},
         conditions={
             # Half of the kinetic energy that a crystal at rest is given becomes potential energy.

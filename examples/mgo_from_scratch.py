@@ -134,8 +134,8 @@ def main() -> None:
                 'isolated_atoms': True,
                 # The last generation trains and explores, and labels nothing more.
                 'max_generations': 2 if QUICK else 3,
-                'first_epochs': 10 if QUICK else 40,
-                'later_epochs': 10 if QUICK else 20,
+                'first_iterations': 10 if QUICK else 40,
+                'later_iterations': 10 if QUICK else 20,
                 'frames_per_generation': 4 if QUICK else 10,
                 'test_share': 0.25 if QUICK else 0.2,
                 'seed_frames': 2 if QUICK else 4,

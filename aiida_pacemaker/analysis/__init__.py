@@ -1,1 +1,1 @@
-"""How good a potential is, and what gamma is worth. Plain Python, no AiiDA."""
+"""How good a potential is, and how gamma is calibrated. Plain Python, no AiiDA."""

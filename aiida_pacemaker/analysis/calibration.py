@@ -1,4 +1,4 @@
-"""What the extrapolation grade is worth: errors of frames that were labelled after they had been chosen by it."""
+"""Calibration of gamma: its rank correlation with the true force errors of frames that were selected by it."""
 
 from __future__ import annotations
 

@@ -112,8 +112,8 @@ def _warnings(
     if forces is not None and forces >= POOR:
         warnings.append(
             f'The errors of the forces are {_percent(forces)} of the forces themselves'
-            f'{": forces of zero would be as good" if forces >= 1 else ""}. Fit longer (`first_epochs`, '
-            '`later_epochs`), with more functions (`max_deg`, `max_order`), and look whether all labels are of one '
+            f'{": forces of zero would be as good" if forces >= 1 else ""}. Fit longer (`first_iterations`, '
+            '`later_iterations`), with more functions (`max_deg`, `max_order`), and look whether all labels are of one '
             'level of theory.'
         )
     drowned = energy is not None and forces is not None and energy > FAIR and energy >= DROWNED * forces

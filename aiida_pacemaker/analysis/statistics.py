@@ -86,17 +86,17 @@ def force_errors(frames: Frames, forces: FloatArray) -> FloatArray:
     return largest_per_frame(frames, np.linalg.norm(forces - frames.forces, axis=1))
 
 
-def force_spread(frames: Frames, opinions: Sequence[FloatArray]) -> FloatArray:
+def force_spread(frames: Frames, member_forces: Sequence[FloatArray]) -> FloatArray:
     """Return how far the members of an ensemble disagree about the forces of each frame in eV/angstrom, shape (F,).
 
     That is the largest standard deviation of the force on any atom, the deviation being the length of the vector:
     the model deviation of L. Zhang et al., Phys. Rev. Materials 3, 023804 (2019).
 
-    :param opinions: forces of at least two members in eV/angstrom, each of shape (A, 3).
+    :param member_forces: forces of at least two members in eV/angstrom, each of shape (A, 3).
     :raises ValueError: if there are fewer than two members.
     """
-    if len(opinions) < 2:
-        raise ValueError(f'a spread needs at least two members, there are {len(opinions)}')
-    stacked = np.stack(opinions)
+    if len(member_forces) < 2:
+        raise ValueError(f'a spread needs at least two members, there are {len(member_forces)}')
+    stacked = np.stack(member_forces)
     variance = ((stacked - stacked.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0)
     return largest_per_frame(frames, np.sqrt(variance))

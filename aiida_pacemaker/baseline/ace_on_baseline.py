@@ -1,4 +1,4 @@
-"""A whole potential as one calculator of ASE: ACE plus the baseline that was taken off its labels.
+"""A whole potential as one calculator of ASE: ACE plus the baseline that was subtracted from its labels.
 
 It needs nothing but NumPy and ASE: this file is also put beside the drivers, which run where this package is not
 installed.

@@ -64,7 +64,7 @@ def subtract(baseline: DeltaBaseline, frames: Frames) -> Frames:
 
     A frame without a stress label (NaN) has none afterwards either.
 
-    :param baseline: the baseline to take off.
+    :param baseline: the baseline to subtract.
     :param frames: labelled frames; they are not changed.
     :raises ValueError: if the frames are not labelled, or as in ``evaluate``.
     """

@@ -1,4 +1,4 @@
-"""Energies of the isolated atoms: what the engine takes off the total energies before it fits."""
+"""Atomic reference energies (E0), which the engine subtracts from the total energies before it fits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def element_counts(frames: Frames) -> tuple[tuple[str, ...], FloatArray]:
 
 
 def reference_energy(frames: Frames, energies: Mapping[str, float]) -> FloatArray:
-    """Return the energy of the isolated atoms of each frame in eV, shape (F,).
+    """Return the sum of the atomic reference energies of each frame in eV, shape (F,).
 
-    :param energies: energy of the isolated atom of each element in eV.
+    :param energies: atomic reference energy (E0) of each element in eV.
     :raises ValueError: if an element that occurs has none.
     """
     missing = sorted(set(frames.elements) - set(energies))

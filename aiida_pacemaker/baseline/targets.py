@@ -24,7 +24,7 @@ def write_targets(
     """Write labelled frames as a dataset of the engine, each named by its content hash.
 
     :param handle: a file open for writing bytes.
-    :param baseline: taken off the energies and forces; without it the labels are written as they are.
+    :param baseline: subtracted from energies and forces; without it the labels are written as they are.
     :param weights: whether the weights of the frames are written, 1 for each frame and atom where they have none.
     :param stress: whether stresses are written, which the engine does not use, less those of the baseline.
     :raises ValueError: if the frames are not labelled, or if a label is not finite.

@@ -19,8 +19,8 @@ from aiida_pacemaker.calculations.checks.inputs import (
     validate_parent,
     validator_for,
 )
-from aiida_pacemaker.calculations.checks.memory import complaint_about_active_set_memory
-from aiida_pacemaker.calculations.checks.training import complaint_about_counts
+from aiida_pacemaker.calculations.checks.memory import check_active_set_memory
+from aiida_pacemaker.calculations.checks.training import check_counts
 from aiida_pacemaker.calculations.staging import trained_on
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -40,17 +40,17 @@ def validate_activeset(inputs: Any, _: Any) -> str | None:
         )
     if 'dataset' in inputs:
         dataset = inputs['dataset']
-        if complaint := _complaint_about_dataset(dataset, inputs['potential']):
-            return complaint
+        if problem := _check_dataset(dataset, inputs['potential']):
+            return problem
     elif inputs['parent_folder'].is_cleaned:
         return '`parent_folder` has been cleaned, the data of the training are gone: give the `dataset` instead'
     else:
         dataset = trained_on(inputs['parent_folder'])
     options = options_of(ActiveSetOptions, inputs)
-    return None if dataset is None else complaint_about_active_set_memory(inputs, dataset, options)
+    return None if dataset is None else check_active_set_memory(inputs, dataset, options)
 
 
-def _complaint_about_dataset(dataset: PaceDatasetData, potential: PacePotentialData) -> str | None:
+def _check_dataset(dataset: PaceDatasetData, potential: PacePotentialData) -> str | None:
     """Return what keeps the active set of a potential from being built from a dataset."""
     in_data, in_potential = set(dataset.elements), set(potential.elements)
     if in_data - in_potential:
@@ -60,7 +60,7 @@ def _complaint_about_dataset(dataset: PaceDatasetData, potential: PacePotentialD
             f'the potential describes {", ".join(sorted(in_potential - in_data))}, which no frame of the dataset has: '
             'add frames that have it.'
         )
-    return complaint_about_counts(potential.n_functions_per_element, dataset, potential.cutoff)
+    return check_counts(potential.n_functions_per_element, dataset, potential.cutoff)
 
 
 def data_of_training(folder: orm.RemoteData, dataset: PaceDatasetData, code: orm.AbstractCode) -> dict[str, orm.Data]:

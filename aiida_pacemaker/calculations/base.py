@@ -17,9 +17,9 @@ from aiida_pacemaker._aiida.processes import FolderKeepingCalcJob
 from aiida_pacemaker.calculations.cache import cache_of
 from aiida_pacemaker.calculations.checks.inputs import all_of
 from aiida_pacemaker.calculations.checks.launch import (
-    complaint_about_limits,
-    complaint_about_mpi,
-    complaint_about_program,
+    check_limits,
+    check_mpi,
+    check_program,
 )
 from aiida_pacemaker.calculations.python_environment import clean_python
 from aiida_pacemaker.calculations.staging import Staging
@@ -77,7 +77,7 @@ CACHED = {Failure.ERROR_ENVIRONMENTS_INSUFFICIENT, Failure.ERROR_BATCHES_NEED_AL
 #: What to do with a result that cannot be used.
 LOOK_AND_REPEAT = 'Look at the output `retrieved` for what the program says, and run it again if the file was damaged.'
 
-#: One process. The number of its threads is a matter of its environment (OMP_NUM_THREADS).
+#: One process; the number of its threads is set by the environment variable OMP_NUM_THREADS.
 RESOURCES = {'num_machines': 1, 'num_mpiprocs_per_machine': 1}
 
 
@@ -126,11 +126,7 @@ class PaceCalcJob(FolderKeepingCalcJob):
     def validate_launch(cls, inputs: Any, _: Any) -> str | None:
         """Check that the codes can be launched as is asked for."""
         options = inputs.get('metadata', {}).get('options', {})
-        return (
-            complaint_about_mpi(inputs, options, mpi=cls.MPI)
-            or complaint_about_limits(options)
-            or complaint_about_program(inputs, cls.PARSER)
-        )
+        return check_mpi(inputs, options, mpi=cls.MPI) or check_limits(options) or check_program(inputs, cls.PARSER)
 
     @classmethod
     def exit_code_of(cls, diagnosis: Diagnosis) -> ExitCode:

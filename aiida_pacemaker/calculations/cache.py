@@ -146,7 +146,7 @@ def cache_of(process: CalcJob) -> Cache:
 async def _cache(process: CalcJob, authinfo: orm.AuthInfo) -> Cache:
     """Return what the cache seems to have, over the connection by which the job is being uploaded."""
     names: frozenset[str] = frozenset()
-    complaint: CacheError | None = None
+    problem: CacheError | None = None
     async with transport_of(process, authinfo) as transport:
         try:
             account = await _account(transport, authinfo)
@@ -156,9 +156,9 @@ async def _cache(process: CalcJob, authinfo: orm.AuthInfo) -> Cache:
                 names = frozenset(filter(ENTRY.fullmatch, await transport.listdir_async(directory)))
         except CacheError as exception:
             # AiiDA logs what leaves the connection as a fault of the transport, with a traceback.
-            complaint = exception
-    if complaint is not None:
-        raise complaint
+            problem = exception
+    if problem is not None:
+        raise problem
     from_job = setting_of(authinfo) or f'{FROM_JOB}/{directory_name(account.name)}'
     return Cache(from_job, names, Checksums(authinfo.computer))
 

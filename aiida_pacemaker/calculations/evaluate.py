@@ -12,7 +12,7 @@ from aiida.engine import CalcJobProcessSpec
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of
-from aiida_pacemaker.calculations.select import complaint_about_elements
+from aiida_pacemaker.calculations.select import check_elements
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -25,7 +25,7 @@ def validate_evaluate(inputs: Any, _: Any) -> str | None:
         return None
     if not inputs['datasets']:
         return 'there is nothing to evaluate: give at least one of `datasets`'
-    return complaint_about_elements(inputs['potential'], inputs['datasets'], inputs.get('active_set'))
+    return check_elements(inputs['potential'], inputs['datasets'], inputs.get('active_set'))
 
 
 class PaceEvaluateCalculation(PaceCalcJob):
@@ -96,7 +96,7 @@ class PaceEvaluateCalculation(PaceCalcJob):
                 staging.active_set(self.inputs.active_set, self.ACTIVE_SET)
                 request['active_set'] = self.ACTIVE_SET
             for label, dataset in sorted(self.inputs.datasets.items()):
-                request['datasets'][label] = staging.whatever_is_there(dataset, potential.baseline)
+                request['datasets'][label] = staging.partial_labels(dataset, potential.baseline)
                 info.retrieve_temporary_list.append(self.output_of(label))
         self.insert_drivers(folder, self.DRIVER, 'tables.py')
         self.insert_modules(folder, [handedness])

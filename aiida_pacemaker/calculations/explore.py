@@ -1,4 +1,4 @@
-"""The exploration job: molecular dynamics with the potential, which keeps what the potential does not know well."""
+"""The exploration job: molecular dynamics with the potential, which keeps the frames on which it extrapolates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.baseline import ace_on_baseline, pair_terms
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of, options_of, validator_for
-from aiida_pacemaker.calculations.select import complaint_about_elements
+from aiida_pacemaker.calculations.select import check_elements
 from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import PerturbationError
 from aiida_pacemaker.exploration import keeping, velocities
-from aiida_pacemaker.exploration.options import ExploreOptions, complaint_about_periods
+from aiida_pacemaker.exploration.options import ExploreOptions, check_periodicity
 from aiida_pacemaker.frames import handedness, random_states
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.perturbation import perturb
@@ -40,21 +40,21 @@ def validate_seed(node: orm.Int | None, _: Any) -> str | None:
 
 
 def validate_explore(inputs: Any, _: Any) -> str | None:
-    """Check that the potential describes the seeds, and that runs can begin from them."""
-    if any(name not in inputs for name in ('potential', 'active_set', 'seeds')):
+    """Check that the potential describes the initial structures, and that runs can begin from them."""
+    if any(name not in inputs for name in ('potential', 'active_set', 'initial_structures')):
         return None
-    seeds: PaceDatasetData = inputs['seeds']
-    complaint = complaint_about_elements(inputs['potential'], {'seeds': seeds}, inputs['active_set'])
-    if complaint is not None:
-        return complaint
+    structures: PaceDatasetData = inputs['initial_structures']
+    problem = check_elements(inputs['potential'], {'initial_structures': structures}, inputs['active_set'])
+    if problem is not None:
+        return problem
     options = options_of(ExploreOptions, inputs)
     try:
-        inputs['potential'].baseline.plain_terms(seeds.elements)
-        if complaint := complaint_about_periods(options, seeds.get_frames()):
-            return complaint
+        inputs['potential'].baseline.plain_terms(structures.elements)
+        if problem := check_periodicity(options, structures.get_frames()):
+            return problem
         # Whether structures can be perturbed does not depend on the random numbers, but for what vacancies leave over.
-        if 'seed' in inputs:
-            starting_frames(seeds, options, inputs['seed'].value)
+        if 'random_seed' in inputs:
+            starting_frames(structures, options, inputs['random_seed'].value)
     except PerturbationError as exception:
         return f'`options.perturbation`: {exception}'
     except ValueError as exception:
@@ -62,12 +62,15 @@ def validate_explore(inputs: Any, _: Any) -> str | None:
     return None
 
 
-def starting_frames(seeds: PaceDatasetData, options: ExploreOptions, seed: int) -> Frames:
-    """Return the structures that the runs begin from: all copies of the first seed, then those of the second.
+def starting_frames(structures: PaceDatasetData, options: ExploreOptions, random_seed: int) -> Frames:
+    """Return the structures that the runs begin from: all copies of the first one given, then of the second.
 
-    :raises PerturbationError: if a seed cannot be perturbed as was asked for.
+    :param structures: the initial structures, as they were given.
+    :param options: with the perturbation and the number of copies.
+    :param random_seed: the perturbations follow from it.
+    :raises PerturbationError: if a structure cannot be perturbed as was asked for.
     """
-    return perturb(seeds.get_frames(), options.perturbation, copies=options.copies, seed=seed)
+    return perturb(structures.get_frames(), options.perturbation, copies=options.copies, seed=random_seed)
 
 
 def run_keys(starts: Frames, inputs: Any) -> list[str]:
@@ -78,7 +81,9 @@ def run_keys(starts: Frames, inputs: Any) -> list[str]:
     """
     potential: PacePotentialData = inputs['potential']
     said = [options_of(ExploreOptions, inputs).model_dump(mode='json'), potential.baseline.model_dump(mode='json')]
-    digest = hashlib.sha256(potential.get_b_basis() + json.dumps([*said, inputs['seed'].value]).encode()).hexdigest()
+    digest = hashlib.sha256(
+        potential.get_b_basis() + json.dumps([*said, inputs['random_seed'].value]).encode()
+    ).hexdigest()
     return [
         hashlib.sha256(f'{digest}\n{start}\n{number}'.encode()).hexdigest()[:32]
         for number, start in enumerate(hex_hashes(frame_hashes(starts)))
@@ -94,9 +99,13 @@ class ExplorationJob(PaceCalcJob):
         super().define(spec)
         spec.input('potential', valid_type=PacePotentialData, help='The potential to explore with.')
         spec.input('active_set', valid_type=PaceActiveSetData, help='What gamma is measured against.')
-        spec.input('seeds', valid_type=PaceDatasetData, help='The structures to begin from; labels are not used.')
         spec.input(
-            'seed',
+            'initial_structures',
+            valid_type=PaceDatasetData,
+            help='The structures to begin from; labels are not used.',
+        )
+        spec.input(
+            'random_seed',
             valid_type=orm.Int,
             serializer=to_aiida_type,
             validator=validate_seed,
@@ -149,8 +158,8 @@ class ExplorationJob(PaceCalcJob):
             510,
             'ERROR_ALL_RUNS_FAILED',
             invalidates_cache=True,
-            message='None of {count} runs came to anything. Look at the seeds and the options (a shorter `timestep`, a '
-            'smaller perturbation); of the first run it was said "{reason}".',
+            message='None of {count} runs came to anything. Look at the initial structures and the options (a shorter '
+            '`timestep`, a smaller perturbation); of the first run it was said "{reason}".',
         )
 
 
@@ -191,8 +200,8 @@ class PaceExploreCalculation(ExplorationJob):
         """Write the inputs of the driver."""
         potential: PacePotentialData = self.inputs.potential
         active_set: PaceActiveSetData = self.inputs.active_set
-        seeds: PaceDatasetData = self.inputs.seeds
-        seed = int(self.inputs.seed.value)
+        structures: PaceDatasetData = self.inputs.initial_structures
+        seed = int(self.inputs.random_seed.value)
         options = options_of(ExploreOptions, self.inputs)
         info = self.calc_info(
             [self.code_info(self.inputs.code, [self.DRIVER])],
@@ -203,9 +212,10 @@ class PaceExploreCalculation(ExplorationJob):
             staging.active_set(active_set, self.ACTIVE_SET)
         info.retrieve_temporary_list.append(('run_*.npz', '.', 1))
         # They follow from the inputs, so they are not kept.
+        starts = starting_frames(structures, options, seed)
         shards = {
             f'starts_{index:04d}.npz': write_shard(part)
-            for index, part in enumerate(split_into_shards(starting_frames(seeds, options, seed), SHARD_BYTES))
+            for index, part in enumerate(split_into_shards(starts, SHARD_BYTES))
         }
         info.provenance_exclude_list += list(shards)
         for name, content in shards.items():
@@ -222,7 +232,9 @@ class PaceExploreCalculation(ExplorationJob):
             'unseen': None if unseen is None else unseen.request(),
             'seed': seed,
             'shards': list(shards),
-            'runs': [{'frame': frame, 'copy': copy} for frame in range(len(seeds)) for copy in range(options.copies)],
+            'runs': [
+                {'frame': frame, 'copy': copy} for frame in range(len(structures)) for copy in range(options.copies)
+            ],
         }
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump(request, handle, indent=1)

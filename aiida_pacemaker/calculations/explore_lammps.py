@@ -1,4 +1,4 @@
-"""The exploration job that LAMMPS moves the atoms in."""
+"""The exploration job with LAMMPS."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from aiida_pacemaker.exploration.options import ExploreOptions
 
 
 def validate_boxes(inputs: Any, _: Any) -> str | None:
-    """Check that LAMMPS has a box for each of the seeds."""
-    if 'seeds' not in inputs:
+    """Check that LAMMPS has a box for each of the initial structures."""
+    if 'initial_structures' not in inputs:
         return None
-    frames = inputs['seeds'].get_frames()
+    frames = inputs['initial_structures'].get_frames()
     for frame, rows in enumerate(frames.slices()):
         try:
             box_of(frames.cells[frame], frames.pbc[frame], frames.positions[rows])
         except ValueError as exception:
-            return f'LAMMPS cannot have a box for frame {frame} of the seeds: {exception}'
+            return f'LAMMPS cannot have a box for frame {frame} of the initial structures: {exception}'
     return None
 
 
@@ -46,9 +46,9 @@ class PaceExploreLammpsCalculation(ExplorationJob):
 
     The code is `lmp` with the package ML-PACE, which is called once for each run, with forces of the potential and its
     baseline. Inputs, outputs and the rules by which frames are kept and runs are stopped are those of
-    `pacemaker.explore`; kept frames come back in the orientation of their seeds. Two things differ: `npt` is that of
-    Nose and Hoover (`compressibility` is not used), and the points of temperature and pressure schedules are moved to
-    the nearest check.
+    `pacemaker.explore`; kept frames come back in the orientation of their initial structures. Two things
+    differ: `npt` is that of Nose and Hoover (`compressibility` is not used), and the points of temperature and pressure
+    schedules are moved to the nearest check.
     """
 
     SCRIPT: ClassVar[str] = 'explore.in.lammps'
@@ -75,9 +75,9 @@ class PaceExploreLammpsCalculation(ExplorationJob):
         """Write the script and the structures."""
         potential: PacePotentialData = self.inputs.potential
         active_set: PaceActiveSetData = self.inputs.active_set
-        seed = int(self.inputs.seed.value)
+        seed = int(self.inputs.random_seed.value)
         options = options_of(ExploreOptions, self.inputs)
-        starts = starting_frames(self.inputs.seeds, options, seed)
+        starts = starting_frames(self.inputs.initial_structures, options, seed)
         unseen = unseen_of(active_set, potential)
         codes = []
         for number in range(len(starts)):

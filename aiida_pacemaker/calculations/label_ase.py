@@ -31,10 +31,10 @@ class AseCalculator(BaseModel):
 
     calculator: str = Field(description='Where the calculator is imported from: `module.path:Name`.')
     arguments: dict[str, Any] = Field(default_factory=dict, description='Arguments that it is made with.')
-    incidental: list[str] = Field(
+    not_affecting_energy: list[str] = Field(
         default_factory=list,
-        description='Names of arguments that decide about no energy, such as commands and folders: they are not part '
-        'of the level of theory.',
+        description='Names of arguments that do not affect the energies, such as commands and folders: they are not '
+        'part of the level of theory.',
     )
     stress: bool = Field(default=True, description='Whether periodic frames get a stress.')
     numerical_stress: bool = Field(
@@ -43,9 +43,9 @@ class AseCalculator(BaseModel):
         'twelve more energies per frame.',
     )
 
-    def deciding(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return the arguments that are part of the level of theory."""
-        return {name: value for name, value in self.arguments.items() if name not in self.incidental}
+        return {name: value for name, value in self.arguments.items() if name not in self.not_affecting_energy}
 
     @field_validator('calculator')
     @classmethod
@@ -128,8 +128,8 @@ class AseLabelCalculation(PaceCalcJob):
         names = [shard['name'] for shard in dataset.shards]
         info.local_copy_list += [(dataset.uuid, dataset.shard_path(name), name) for name in names]
         calculator = parse_options(AseCalculator, self.inputs.calculator.get_dict())
-        # What decides about energies is no business of the driver.
-        request = calculator.model_dump(mode='json', exclude={'incidental'})
+        # Which arguments affect the energies is of no use to the driver.
+        request = calculator.model_dump(mode='json', exclude={'not_affecting_energy'})
         self.insert_drivers(folder, self.DRIVER, 'structures.py', 'journal.py')
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump({**request, 'shards': names}, handle, indent=1)

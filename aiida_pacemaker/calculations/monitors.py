@@ -98,7 +98,7 @@ def watch_loss(
 ) -> CalcJobMonitorResult | None:
     """Stop a fit whose loss is not a number or explodes, and end a fit cycle whose loss has stopped falling.
 
-    The first is killed at once, so as not to burn the allocation; the parser says `ERROR_FIT_DIVERGED`, which
+    The first is killed at once, to save computing time; the parser says `ERROR_FIT_DIVERGED`, which
     `PaceTrainBaseWorkChain` deals with. The second is asked to end: it keeps the potential, goes on with the next fit
     cycle or ladder step if there is one, and is a success with the stop reason `plateau`. For this a file is put beside
     the fit, which a callback reads: the engine has to see the environment variable PYTHONPATH of the job (a container

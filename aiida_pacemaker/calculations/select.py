@@ -14,7 +14,7 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of, on_one_computer, options_of, validator_for
-from aiida_pacemaker.calculations.checks.memory import complaint_about_selection_memory
+from aiida_pacemaker.calculations.checks.memory import check_selection_memory
 from aiida_pacemaker.calculations.staging import Staging
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -30,19 +30,19 @@ def validate_select(inputs: Any, _: Any) -> str | None:
         return 'there is nothing to select from: give at least one set of `candidates`'
     if len({dataset.labelled for dataset in inputs['candidates'].values()}) > 1:
         return 'some candidates are labelled and others are not: select from one kind at a time'
-    complaint = complaint_about_elements(inputs['potential'], inputs['candidates'], inputs.get('active_set'))
-    if complaint is not None:
-        return complaint
+    problem = check_elements(inputs['potential'], inputs['candidates'], inputs.get('active_set'))
+    if problem is not None:
+        return problem
     if 'python' in inputs and 'code' in inputs and not on_one_computer(inputs['python'], inputs['code'].computer):
         return (
             f'`python` is on the computer {inputs["python"].computer.label} but the code on '
             f'{inputs["code"].computer.label}: give the Python of the engine there, or leave it out'
         )
     options = options_of(SelectOptions, inputs)
-    return complaint_about_selection_memory(inputs, options)
+    return check_selection_memory(inputs, options)
 
 
-def complaint_about_elements(
+def check_elements(
     potential: PacePotentialData, datasets: dict[str, PaceDatasetData], active_set: PaceActiveSetData | None
 ) -> str | None:
     """Return which elements of datasets a potential or its active set do not know."""
@@ -60,8 +60,8 @@ def complaint_about_elements(
 class PaceSelectCalculation(PaceCalcJob):
     """Choose the most informative candidates with `pace_select` (D-optimality, MaxVol).
 
-    What is selected is what enlarges the active set most. That is no statement on gamma: with the active set of the
-    very data it was built from, some frames are still selected. Leave out what is known first.
+    Selected are the frames that enlarge the active set most, whatever their gamma: some are selected even of the data
+    that the active set was built from. Leave out frames with a gamma below the threshold first.
     """
 
     POTENTIAL: ClassVar[str] = 'potential.yaml'

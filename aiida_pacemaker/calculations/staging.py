@@ -49,7 +49,7 @@ _SAID = 'stage.sh lost: '
 def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> dict[str, str]:
     """Return the name of the engine's file for each shard of a labelled dataset.
 
-    The name says all that the content follows from: the shard, what the baseline takes off its pairs of elements,
+    The name says all that the content follows from: the shard, what the baseline subtracts for its pairs of elements,
     however that is said, and whether weights are written.
     """
     names = {}
@@ -148,7 +148,7 @@ class Staging:
             self._written(name, partial(_write_structures, dataset, shard))
         return list(names.values())
 
-    def whatever_is_there(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> list[str]:
+    def partial_labels(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> list[str]:
         """Provide files that hold the structures of a dataset: those of a training on it, if the computer has them.
 
         :returns: the names of the files, in the order of the dataset.

@@ -106,8 +106,8 @@ def validate_input(inputs: Any, _: Any) -> str | None:
 class PaceTrainCalculation(PaceCalcJob):
     """Fit an ACE potential to a dataset with `pacemaker`.
 
-    The baseline is taken off the labels on the way to the engine, and the potential that comes back carries it. With a
-    code for `pace_yaml2yace` the same job also makes the C-tilde potential for LAMMPS.
+    The baseline is subtracted from the labels on the way to the engine, and the potential that comes back carries it.
+    With a code for `pace_yaml2yace` the same job also makes the C-tilde potential for LAMMPS.
     """
 
     INPUT: ClassVar[str] = 'input.yaml'
@@ -158,7 +158,7 @@ class PaceTrainCalculation(PaceCalcJob):
             valid_type=orm.Dict,
             serializer=to_aiida_type,
             validator=validate_reference_energies,
-            help='Energy of the isolated atom of each element in eV. Keep them the same in all generations.',
+            help='Atomic reference energy (E0) of each element in eV. Keep them the same in all generations.',
         )
         spec.input('potential', valid_type=PacePotentialData, required=False, help='The potential to start from.')
         spec.input_namespace(

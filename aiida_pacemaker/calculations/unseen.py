@@ -27,7 +27,7 @@ def unseen_by(datasets: Iterable[PaceDatasetData], potential: PacePotentialData)
 
 
 def unseen_of(active_set: PaceActiveSetData, potential: PacePotentialData) -> Unseen | None:
-    """Return the interactions of a potential that the data of its active set never had; None if nobody knows.
+    """Return the interactions of a potential that the data of its active set never had; None if that is not known.
 
     An active set says so itself, or it and its data, looked up in the provenance, are compared with the potential.
     """
@@ -41,7 +41,7 @@ def unseen_of(active_set: PaceActiveSetData, potential: PacePotentialData) -> Un
 def unseen_from(
     content: bytes, kind: str, dataset: PaceDatasetData | None, potential: PacePotentialData
 ) -> Unseen | None:
-    """Return the interactions of a potential that an active set knows nothing of; None if nobody knows.
+    """Return the interactions of a potential that an active set does not have; None if that is not known.
 
     They are those that its data never had, and those of which no atom is left after outliers were left out.
 

@@ -26,7 +26,7 @@ def build_calculator(
     """Return the sum of a potential and its baseline as one ASE calculator.
 
     :param b_basis: content of the B-basis ``.yaml``.
-    :param baseline: what was taken off the labels before the fit.
+    :param baseline: what was subtracted from the labels before the fit.
     :param active_set: content of the ``.asi`` file, for gamma.
     :param unseen: interactions that the data of the active set never had: gamma of atoms that have them is infinite.
     :raises ImportError: if python-ace is not installed in this environment.

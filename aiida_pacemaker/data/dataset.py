@@ -350,7 +350,7 @@ class PaceDatasetData(StoringHook, orm.Data):
         Stresses and weights are written too, so that `merge_frames` reads back what was written; the engine uses the
         weights, and no stresses.
 
-        :param baseline: taken off the labels if given; otherwise these are written as they are.
+        :param baseline: subtracted from the labels if given; otherwise these are written as they are.
         :raises ValueError: if the dataset is not labelled.
         """
         if not self.labelled:

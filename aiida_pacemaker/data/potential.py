@@ -32,7 +32,7 @@ class PacePotentialData(orm.Data):
 
     The B-basis ``.yaml`` is the potential to continue from, to build an active set for and to use in LAMMPS with
     ``pace/extrapolation``; the C-tilde basis ``.yace``, where there is one, is for LAMMPS ``pair_style pace``. What the
-    potential says is not the total energy: the baseline and the energies of the isolated atoms have to be added, so
+    potential says is not the total energy: the baseline and the atomic reference energies have to be added, so
     they travel with it.
     """
 
@@ -48,8 +48,8 @@ class PacePotentialData(orm.Data):
         n_functions_per_element: dict[str, int] = OrmMetadataField(
             description='Number of basis functions around each central element'
         )
-        baseline: dict[str, Any] = OrmMetadataField(description='The baseline that was taken off the labels')
-        reference_energies: dict[str, float] = OrmMetadataField(description='Energies of the isolated atoms in eV')
+        baseline: dict[str, Any] = OrmMetadataField(description='The baseline that was subtracted from the labels')
+        reference_energies: dict[str, float] = OrmMetadataField(description='Atomic reference energies (E0) in eV')
         versions: dict[str, str] = OrmMetadataField(description='Versions of the programs that made the potential')
 
     def __init__(
@@ -65,8 +65,8 @@ class PacePotentialData(orm.Data):
 
         :param b_basis: content of the B-basis ``.yaml``.
         :param c_tilde: content of the C-tilde ``.yace``.
-        :param baseline: what was taken off the labels before the fit.
-        :param reference_energies: energy of the isolated atom of each element in eV.
+        :param baseline: what was subtracted from the labels before the fit.
+        :param reference_energies: atomic reference energy (E0) of each element in eV.
         :raises ValueError: if a file is not what it should be, or if an element has no reference energy.
         """
         super().__init__(**kwargs)
@@ -134,12 +134,12 @@ class PacePotentialData(orm.Data):
 
     @property
     def baseline(self) -> DeltaBaseline:
-        """What was taken off the labels before the fit and has to be added to what the potential says."""
+        """What was subtracted from the labels before the fit and has to be added to what the potential says."""
         return DeltaBaseline.from_stored(self.base.attributes.get('baseline'))
 
     @property
     def reference_energies(self) -> dict[str, float]:
-        """Energy of the isolated atom of each element in eV."""
+        """Atomic reference energy (E0) of each element in eV: that of the isolated atom, or one that was fitted."""
         return dict(self.base.attributes.get('reference_energies'))
 
     @property

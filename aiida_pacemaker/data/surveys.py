@@ -52,7 +52,7 @@ def baseline_energies_of(dataset: PaceDatasetData, baseline: DeltaBaseline) -> F
 def label_spread_of(dataset: PaceDatasetData) -> float:
     """Return what the energies of a labelled dataset span in eV/atom, whatever its compositions are.
 
-    One energy for each element, by least squares, is taken off first.
+    One energy for each element, by least squares, is subtracted first.
     """
     parts = [_labels(Shard(shard['name'], dataset)) for shard in dataset.shards]
     fitted = fit_energies(parts)

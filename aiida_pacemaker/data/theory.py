@@ -17,10 +17,10 @@ ATTRIBUTE = 'level_of_theory'
 Theory = LevelOfTheory | Mapping[str, Any]
 
 
-def say_theory(node: orm.Data, theory: Theory) -> None:
-    """Say of what level of theory the labels of a trajectory or of a file are.
+def set_level_of_theory(node: orm.Data, theory: Theory) -> None:
+    """Store the level of theory of the labels of a trajectory or of a file.
 
-    :param node: not stored yet: what a node says is fixed when it is stored.
+    :param node: not stored yet: its attributes are fixed when it is stored.
     :param theory: a level of theory, or its fields.
     :raises ConfigError: if it is none, naming every problem.
     """
@@ -28,10 +28,10 @@ def say_theory(node: orm.Data, theory: Theory) -> None:
     node.base.attributes.set(ATTRIBUTE, level.model_dump(mode='json', exclude_none=True))
 
 
-def said_theory(node: orm.Data) -> LevelOfTheory | None:
-    """Return what a node says itself of the level of theory of its labels.
+def stored_level_of_theory(node: orm.Data) -> LevelOfTheory | None:
+    """Return the level of theory that a node states for its labels, None if it states none.
 
-    :raises ValueError: if what it says is no level of theory.
+    :raises ValueError: if the attribute is no level of theory.
     """
     record = node.base.attributes.get(ATTRIBUTE, None)
     if record is None:

@@ -10,7 +10,7 @@ from aiida import orm
 from ase import Atoms
 
 from aiida_pacemaker.data.conventions import say_convention
-from aiida_pacemaker.data.theory import Theory, say_theory
+from aiida_pacemaker.data.theory import Theory, set_level_of_theory
 from aiida_pacemaker.frames.ase_io import reading_of
 from aiida_pacemaker.frames.conventions import EV_ASE
 from aiida_pacemaker.frames.label_keys import LabelKeys
@@ -95,6 +95,6 @@ def trajectories_from_frames(frames: Frames, *, theory: Theory | None = None) ->
         for name, array in part.arrays.items():
             node.set_array(name, array)
         if theory is not None and part.arrays:
-            say_theory(node, theory)
+            set_level_of_theory(node, theory)
         nodes.append(node)
     return nodes

@@ -7,7 +7,7 @@ from ase.md.nptberendsen import NPTBerendsen
 from ase.md.verlet import VelocityVerlet
 from velocities import thermal_velocities
 
-#: A cell that shrinks or grows by this factor in volume is no longer a piece of matter.
+#: A cell that shrinks or grows by this factor in volume is taken as unphysical (collapsed or evaporated).
 VOLUME_FACTOR = 3.0
 
 
@@ -17,7 +17,7 @@ def scheduled(values, step, n_steps):
 
 
 def give_velocities(atoms, temperature, random):
-    """Draw velocities from the distribution of Maxwell and Boltzmann, without motion of the whole."""
+    """Draw velocities from the Maxwell-Boltzmann distribution, with zero total momentum."""
     atoms.set_velocities(thermal_velocities(atoms.get_masses(), units.kB * temperature, random))
 
 

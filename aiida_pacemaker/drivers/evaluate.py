@@ -19,7 +19,7 @@ from tables import read_tables
 def evaluate(calculator, tables):
     """Return energy (F,), forces (A, 3), stress (F, 3, 3) and, with an active set, gamma (A,) of all structures.
 
-    The stress of a structure that is not periodic in three directions is NaN: it has no meaning there.
+    The stress of a structure that is not periodic along all three axes is NaN: it is not defined there.
     """
     energy, forces, stress, gamma = [], [], [], []
     for atoms in map(right_handed, read_tables(tables)):

@@ -79,7 +79,7 @@ def consistent_energy(atoms):
 
 
 def versions_of(module):
-    """Return the versions of what decides about the labels, that of the package of the calculator among them."""
+    """Return the versions of what affects the labels, that of the package of the calculator among them."""
     found = {'ase': ase.__version__, 'numpy': np.__version__, 'python': sys.version.split()[0]}
     package = module.partition('.')[0]
     version = getattr(sys.modules.get(package), '__version__', None)

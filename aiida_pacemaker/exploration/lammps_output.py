@@ -199,6 +199,6 @@ def _box(bounds: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.array([[lengths[0], 0, 0], [xy, lengths[1], 0], [xz, yz, lengths[2]]]), low
 
 
-def _expect(condition: bool, complaint: str) -> None:
+def _expect(condition: bool, problem: str) -> None:
     if not condition:
-        raise ValueError(complaint)
+        raise ValueError(problem)

@@ -21,7 +21,7 @@ from aiida_pacemaker.pace.unseen import Unseen
 
 #: The largest number that the random numbers of LAMMPS begin with, less room for one more per segment.
 MAX_SEED = 800_000_000
-#: A cell that shrinks or grows by this factor in volume is no longer a piece of matter.
+#: A cell that shrinks or grows by this factor in volume is taken as unphysical (collapsed or evaporated).
 VOLUME_FACTOR = 3.0
 BAR_PER_GPA = 1e4
 #: What the script says of a run of constant pressure that exceeds it.
@@ -82,7 +82,7 @@ def run_script(
     The script itself moves from check to check, because LAMMPS could halt at a gamma that is too high by itself, but
     not look back at what came before.
 
-    :param baseline: what was taken off the labels.
+    :param baseline: what was subtracted from the labels.
     :param elements: chemical symbol of each atom type, in order.
     :param options: what is asked for.
     :param potential_file: the B-basis of the potential.
@@ -264,7 +264,7 @@ def random_numbers(frame: Frames, temperature: float, seed: int, position: int, 
     :param frame: one frame of ``n`` atoms.
     :param temperature: in K.
     :param seed: of all random numbers.
-    :param position: that of the structure among the seeds.
+    :param position: that of the structure among the initial structures.
     :param copy: which of its copies this is.
     """
     random = random_state(seed, position, copy, FOR_DYNAMICS)

@@ -111,14 +111,14 @@ class ExploreOptions(BaseModel):
         return {**plain, 'temperatures': list(self.temperatures), 'pressures': list(self.pressures)}
 
 
-def complaint_about_periods(options: ExploreOptions, frames: Frames) -> str | None:
+def check_periodicity(options: ExploreOptions, frames: Frames) -> str | None:
     """Return why an ensemble makes no sense for some structures, or None."""
     if options.ensemble != 'npt' or bool(frames.pbc.all()):
         return None
     frame = int(np.flatnonzero(~frames.pbc.all(axis=1))[0])
     return (
-        f'npt needs periods in three directions, but frame {frame} of the seeds has {frames.pbc[frame].tolist()}: use '
-        'nvt for it'
+        f'npt needs periodic boundary conditions along all three axes, but frame {frame} of the initial structures has '
+        f'{frames.pbc[frame].tolist()}: use nvt for it'
     )
 
 

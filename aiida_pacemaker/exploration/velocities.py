@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def thermal_velocities(masses: FloatArray, thermal_energy: float, random: np.random.RandomState) -> FloatArray:
-    """Draw velocities from the distribution of Maxwell and Boltzmann, without motion of the whole, shape (n, 3).
+    """Draw velocities from the Maxwell-Boltzmann distribution, with zero total momentum, shape (n, 3).
 
     Their unit is the root of that of the energy over that of the masses: with eV and atomic mass units it is the unit
     of velocities of ASE. A single atom keeps its motion.

@@ -87,7 +87,7 @@ def check(
     :param cutoff: in angstrom; where given, a frame in which no two atoms are closer is refused, since the engine drops
         such frames without a word.
     :param require_labels: whether energy and forces must be there; without, labels are not looked at.
-    :param require_stress: whether frames that are periodic in three directions must have a stress. A stress that is
+    :param require_stress: whether frames that are periodic along all three axes must have a stress. A stress that is
         there must be finite in any case.
     """
     findings = _Findings(frames)

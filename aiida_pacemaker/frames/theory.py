@@ -24,7 +24,7 @@ class _Record(BaseModel):
 class Pseudopotential(_Record):
     """The pseudopotential of one element."""
 
-    md5: str = Field(description='Checksum of the file: this is what decides about energies.')
+    md5: str = Field(description='Checksum of the file: this is what affects the energies.')
     filename: str | None = Field(default=None, description='Name of the file.')
     family: str | None = Field(default=None, description='Label of the family that it was taken from.')
 
@@ -69,11 +69,11 @@ class LevelOfTheory(_Record):
         'the two apart, or `extrapolated` to zero smearing, which is another level.',
     )
     arguments: dict[str, Any] = Field(
-        default_factory=dict, description='Whatever else decides about energies: arguments of a calculator, keywords.'
+        default_factory=dict, description='Whatever else affects the energies: arguments of a calculator, keywords.'
     )
 
-    def deciding(self) -> dict[str, Any]:
-        """Return what decides about energies, in a form that is the same wherever that is the same."""
+    def identity(self) -> dict[str, Any]:
+        """Return what affects the energies, in a form that is equal for equal levels of theory."""
         record = self.model_dump(mode='json', exclude={'version', 'pseudopotentials'}, exclude_none=True)
         if record.get('energy') == 'free':
             # What is meant where nothing is said.
@@ -82,8 +82,8 @@ class LevelOfTheory(_Record):
         return {key: _canonical(value) for key, value in record.items() if value != {}}
 
     def fingerprint(self) -> str:
-        """Return a short hash of what decides about energies, 16 hexadecimal digits."""
-        content = json.dumps(self.deciding(), sort_keys=True, separators=(',', ':'))
+        """Return a short hash of what affects the energies, 16 hexadecimal digits."""
+        content = json.dumps(self.identity(), sort_keys=True, separators=(',', ':'))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ def differences(a: LevelOfTheory, b: LevelOfTheory) -> list[str]:
     What is said by element is compared for the elements that both have: calculations of Mg and of MgO can be mixed if
     Mg is described alike, though their fingerprints are not the same.
     """
-    return _compare('', a.deciding(), b.deciding())
+    return _compare('', a.identity(), b.identity())
 
 
 def joined(levels: Sequence[LevelOfTheory]) -> LevelOfTheory:

@@ -1,6 +1,6 @@
 """Potentials that were fitted elsewhere: what their files say of themselves, held against what a person says.
 
-A B-basis file has the energies of the isolated atoms that were subtracted from its labels, and the core that the engine
+A B-basis file has the atomic reference energies that were subtracted from its labels, and the core that the engine
 uses where atoms collide. It does not say whether a baseline was subtracted before the engine saw the labels. The
 files that this package writes say it in a file beside them, ``<stem>.baseline.json``.
 """
@@ -37,7 +37,7 @@ class Companion:
     """What is said beside a potential.
 
     :param baseline: what was subtracted from its labels.
-    :param reference_energies: energy of the isolated atom of each element in eV.
+    :param reference_energies: atomic reference energy (E0) of each element in eV.
     """
 
     baseline: DeltaBaseline
@@ -50,7 +50,7 @@ def write_companion(
     """Return the content of the file beside a potential.
 
     :param baseline: what was subtracted from the labels.
-    :param reference_energies: energy of the isolated atom of each element in eV.
+    :param reference_energies: atomic reference energy (E0) of each element in eV.
     :param contents: the files that it belongs to, by their endings; it is of use for none of other content.
     """
     said = {

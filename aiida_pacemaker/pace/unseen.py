@@ -168,7 +168,7 @@ def dropped_from(weights: Mapping[str, FloatArray], potential: PotentialSummary)
     for element, of_functions in weights.items():
         needed = potential.blocks_in_order(element)
         if len(needed) != len(of_functions):
-            # Not the active set of this potential, which others complain of.
+            # Not the active set of this potential, which other checks report.
             continue
         largest: dict[tuple[str, ...], float] = {}
         for near, weight in zip(needed, of_functions.tolist(), strict=True):

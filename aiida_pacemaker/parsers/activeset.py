@@ -28,13 +28,13 @@ class PaceActiveSetParser(PaceParser):
         content = self.read_bytes(PaceActiveSetCalculation.ACTIVE_SET[kind])
         # The program logs to its standard error.
         log = self.summarise(read_active_set_log, self.job.STDERR, ActiveSetLog())
-        active_set, unseen, complaint = None, None, None
+        active_set, unseen, problem = None, None, None
         if content is not None:
             try:
                 active_set = PaceActiveSetData(content, kind=kind)
                 active_set.unseen = unseen = unseen_from(content, kind, data_of(self.node), inputs.potential)
             except ValueError as exception:
-                complaint = self.exit_codes.ERROR_ACTIVE_SET_INVALID.format(reason=str(exception))
+                problem = self.exit_codes.ERROR_ACTIVE_SET_INVALID.format(reason=str(exception))
         warnings = [] if active_set is None else self.warnings(unseen)
         for warning in warnings:
             self.logger.warning(warning)
@@ -44,7 +44,7 @@ class PaceActiveSetParser(PaceParser):
         if content is None:
             return self.verdict(self.diagnose(), self.silent())
         if active_set is None:
-            return self.verdict(self.diagnose(), None if complaint is None else self.unusable(complaint))
+            return self.verdict(self.diagnose(), None if problem is None else self.unusable(problem))
         self.out('active_set', active_set)
         missing = sorted(set(inputs.potential.elements) - set(active_set.elements))
         if missing:

@@ -34,14 +34,14 @@ class PaceEvaluateParser(PaceParser):
         if PaceEvaluateCalculation.SUMMARY not in self.names:
             return self.verdict(self.diagnose(), self.silent())
         errors: dict[str, Any] = {'datasets': {}}
-        complaint = None
+        problem = None
         unseen = self.unseen(errors)
         for label, dataset in sorted(self.node.inputs.datasets.items()):
             try:
                 arrays = self.read(folder, label, dataset)
             except EvaluationFileError as exception:
                 invalid = self.exit_codes.ERROR_EVALUATION_INVALID.format(reason=f'{label}: {exception}')
-                complaint = self.unusable(invalid, folder)
+                problem = self.unusable(invalid, folder)
                 continue
             evaluation, errors['datasets'][label] = complete(arrays, dataset, self.node.inputs.potential, unseen)
             self.out(f'evaluations.{label}', evaluation)
@@ -51,7 +51,7 @@ class PaceEvaluateParser(PaceParser):
         except (ValueError, KeyError, TypeError, RecursionError) as exception:
             self.logger.warning(f'{PaceEvaluateCalculation.SUMMARY} is left out: {exception}')
         self.out('errors', orm.Dict(finite(errors)))
-        return self.verdict(complaint)
+        return self.verdict(problem)
 
     def unseen(self, errors: dict[str, Any]) -> Unseen | None:
         """Return the interactions that the data of the active set never had, and say what is known of them.

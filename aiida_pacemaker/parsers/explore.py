@@ -64,16 +64,16 @@ class PaceExploreParser(ExplorationParser):
         if PaceExploreCalculation.RUNS not in self.names:
             return self.verdict(self.diagnose(), self.silent())
         options = options_of(ExploreOptions, inputs)
-        starts = starting_frames(inputs.seeds, options, int(inputs.seed.value))
+        starts = starting_frames(inputs.initial_structures, options, int(inputs.random_seed.value))
         with self.repository.open(PaceExploreCalculation.RUNS, 'rb') as handle:
             endings = read_endings(handle, len(starts), options)
         whole = PaceExploreCalculation.SUMMARY in self.names
         if not endings and not whole:
             return self.verdict(self.diagnose(), self.silent(folder))
-        runs, complaints = self.read(folder, endings, starts, options)
+        runs, problems = self.read(folder, endings, starts, options)
         self.attach(starts, runs, **self.costs(PaceExploreCalculation.SUMMARY))
-        if complaints:
-            invalid = self.exit_codes.ERROR_EXPLORATION_INVALID.format(count=len(complaints), reason=complaints[0])
+        if problems:
+            invalid = self.exit_codes.ERROR_EXPLORATION_INVALID.format(count=len(problems), reason=problems[0])
             return self.verdict(self.unusable(invalid, folder))
         if len(endings) < len(starts):
             missing = len(starts) - len(endings)
@@ -85,7 +85,7 @@ class PaceExploreParser(ExplorationParser):
         self, folder: str | None, endings: dict[int, Ending], starts: Frames, options: ExploreOptions
     ) -> tuple[list[Run], list[str]]:
         """Return the runs that came to their end, and what is wrong with the files of the others."""
-        runs, complaints = [], []
+        runs, problems = [], []
         for number, ending in endings.items():
             path = self.temporary(folder, PaceExploreCalculation.output_of(number))
             try:
@@ -93,5 +93,5 @@ class PaceExploreParser(ExplorationParser):
                     raise ExplorationFileError(f'there is no file with the results of run {number}')
                 runs.append(read_run(path, number, ending, int(starts.n_atoms[number]), options))
             except ExplorationFileError as exception:
-                complaints.append(str(exception))
-        return runs, complaints
+                problems.append(str(exception))
+        return runs, problems

@@ -1,4 +1,4 @@
-"""Parser of the exploration job that LAMMPS moves the atoms in."""
+"""Parser of the exploration job with LAMMPS."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class PaceExploreLammpsParser(ExplorationParser):
         folder = None if retrieved is None else Path(retrieved)
         inputs = self.node.inputs
         options = options_of(ExploreOptions, inputs)
-        starts = starting_frames(inputs.seeds, options, int(inputs.seed.value))
+        starts = starting_frames(inputs.initial_structures, options, int(inputs.random_seed.value))
         names = [PaceExploreLammpsCalculation.name_of(number) for number in range(len(starts))]
         begun = [number for number, name in enumerate(names) if folder and (folder / f'{name}.{LOG}').is_file()]
         if folder is None or not begun:
             return self.verdict(self.diagnose(), self.silent(retrieved))
-        runs, complaints = self.read(folder, names, begun, starts, options)
+        runs, problems = self.read(folder, names, begun, starts, options)
         self.attach(starts, runs, **_costs(folder, names, begun, options))
-        if complaints:
-            invalid = self.exit_codes.ERROR_EXPLORATION_INVALID.format(count=len(complaints), reason=complaints[0])
+        if problems:
+            invalid = self.exit_codes.ERROR_EXPLORATION_INVALID.format(count=len(problems), reason=problems[0])
             return self.verdict(self.unusable(invalid, retrieved))
         missing = len(starts) - len(runs)
         if missing:
@@ -56,7 +56,7 @@ class PaceExploreLammpsParser(ExplorationParser):
         """
         potential = self.node.inputs.potential
         elements, unseen = potential.elements, unseen_of(self.node.inputs.active_set, potential)
-        runs, complaints = [], []
+        runs, problems = [], []
         for number in range(len(names)):
             start = starts.select([number])
             try:
@@ -64,11 +64,11 @@ class PaceExploreLammpsParser(ExplorationParser):
                 if run is None and (self.exit_status is not None or number < max(begun)):
                     run = failed_run(number, len(start.numbers), folder, names[number], options)
             except ExplorationFileError as exception:
-                complaints.append(str(exception))
+                problems.append(str(exception))
                 continue
             if run is not None:
                 runs.append(run)
-        return runs, complaints
+        return runs, problems
 
 
 def _costs(folder: Path, names: list[str], begun: list[int], options: ExploreOptions) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class AseLabelParser(PaceParser):
             code=f'ase:{made.calculator}',
             version=', '.join(named) or None,
             energy='free',
-            arguments=made.deciding(),
+            arguments=made.identity(),
         )
 
 

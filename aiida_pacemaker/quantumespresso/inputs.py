@@ -66,11 +66,11 @@ def inputs_for(structure: orm.StructureData, inputs: Mapping[str, Any]) -> dict[
     return inputs_of(builder)
 
 
-def complaint_about_inputs(inputs: Any, _: Any) -> str | None:
+def validate_inputs(inputs: Any, _: Any) -> str | None:
     """Return what is wrong with the inputs of the labeller, None if its calculations can be submitted."""
     needed = ('dataset', 'code', 'pseudo_family', 'overrides', 'options', 'spin_type', 'electronic_type')
     if any(name not in inputs for name in needed):
-        return None  # A port of its own complains.
+        return None  # The port itself refuses this.
     try:
         base_work_chain()
     except ValueError as exception:

@@ -18,7 +18,7 @@ from aiida_pacemaker.quantumespresso.functions import (
     list_failures,
     structure_of_frame,
 )
-from aiida_pacemaker.quantumespresso.inputs import base_work_chain, complaint_about_inputs, inputs_for
+from aiida_pacemaker.quantumespresso.inputs import base_work_chain, inputs_for, validate_inputs
 from aiida_pacemaker.workflows.base.resuming import ResumingWorkChain
 
 
@@ -124,7 +124,7 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
             help='`metal` (with smearing, safe for all) or `insulator` (fixed occupations).',
             **plain,
         )
-        spec.inputs.validator = complaint_about_inputs
+        spec.inputs.validator = validate_inputs
 
     def setup(self) -> None:
         """Find out which frames can be calculated."""
@@ -133,7 +133,7 @@ class QuantumEspressoLabelWorkChain(ResumingWorkChain):
         self.ctx.failures = {
             str(index): [
                 NOT_PERIODIC,
-                'the frame is not periodic in all three directions, which pw.x needs: put it into a cell with enough '
+                'the frame is not periodic along all three axes, which pw.x needs: put it into a cell with enough '
                 'vacuum and make that periodic',
             ]
             for index in range(len(periodic))

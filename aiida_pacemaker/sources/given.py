@@ -15,7 +15,7 @@ from ase import Atoms
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms, trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import reading_of
-from aiida_pacemaker.sources.reading import Source, complaint_about_source, describe
+from aiida_pacemaker.sources.reading import Source, check_source, describe
 
 NodeType = TypeVar('NodeType', bound=orm.Node)
 
@@ -106,9 +106,9 @@ def _node(one: Any) -> Source:
     if isinstance(one, (str, Path)) and not (isinstance(one, str) and _is_identifier(one) and not Path(one).exists()):
         return _file(Path(one))
     node = _loaded(one) if _is_identifier(one) else one
-    complaint = complaint_about_source(node)
-    if complaint is not None:
-        raise ValueError(complaint)
+    problem = check_source(node)
+    if problem is not None:
+        raise ValueError(problem)
     return cast('Source', node)
 
 

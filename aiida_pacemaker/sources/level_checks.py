@@ -15,47 +15,47 @@ NAMED = 5
 
 
 @dataclass
-class LevelBook:
-    """Who brought which level of theory, of all that got into a dataset."""
+class LevelConsistency:
+    """Compares the levels of theory of all labels of a dataset."""
 
     #: By source key, as far as it is known.
     levels: dict[str, LevelOfTheory] = field(default_factory=dict)
     #: The label of the node that brought each source key.
-    givers: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     #: What two nodes say of the labels of one source, where they do not say the same: it is in the texts as it is.
     contradictions: dict[str, None] = field(default_factory=dict)
     #: What differs between two levels, by their identities; they are kept, so that these stay theirs.
     _compared: dict[tuple[int, int], tuple[list[str], LevelOfTheory, LevelOfTheory]] = field(default_factory=dict)
 
     def enter(
-        self, giver: str, keys: Iterable[str], levels: Mapping[str, LevelOfTheory], otherwise: LevelOfTheory | None
+        self, source: str, keys: Iterable[str], levels: Mapping[str, LevelOfTheory], otherwise: LevelOfTheory | None
     ) -> None:
         """Note the level of theory of some sources; of one that has been noted before, whether it is the same.
 
-        :param giver: label of the node that brought them.
+        :param source: label of the node that brought them.
         :param levels: what is known of each source key.
         :param otherwise: the level of those of which nothing is known.
         """
         for key in keys:
             level = levels.get(key, otherwise)
-            if key in self.givers:
-                self._compare(giver, key, level)
+            if key in self.sources:
+                self._compare(source, key, level)
                 continue
-            self.givers[key] = giver
+            self.sources[key] = source
             if level is not None:
                 self.levels[key] = level
 
-    def compare(self, giver: str, levels: Mapping[str, LevelOfTheory]) -> None:
+    def compare(self, source: str, levels: Mapping[str, LevelOfTheory]) -> None:
         """Note whether a node says the same of the sources that have been noted before.
 
-        :param giver: label of the node.
+        :param source: label of the node.
         :param levels: what it says of each source key.
         """
         for key, level in levels.items():
-            if key in self.givers:
-                self._compare(giver, key, level)
+            if key in self.sources:
+                self._compare(source, key, level)
 
-    def _compare(self, giver: str, key: str, level: LevelOfTheory | None) -> None:
+    def _compare(self, source: str, key: str, level: LevelOfTheory | None) -> None:
         known = self.levels.get(key)
         if known is None or level is None or known is level:
             return
@@ -66,7 +66,7 @@ class LevelBook:
         found, *_ = self._compared[pair]
         if found:
             text = (
-                f'`{self.givers[key]}` and `{giver}` have labels of the same source, and differ in {"; ".join(found)}'
+                f'`{self.sources[key]}` and `{source}` have labels of the same source, and differ in {"; ".join(found)}'
             )
             self.contradictions[text] = None
 
@@ -75,15 +75,15 @@ class LevelBook:
         distinct = {id(level): level for level in self.levels.values()}
         fingerprints = {identity: level.fingerprint() for identity, level in distinct.items()}
         by_fingerprint = {fingerprints[identity]: level for identity, level in distinct.items()}
-        givers: dict[str, dict[str, None]] = {}
+        sources: dict[str, dict[str, None]] = {}
         for key, level in self.levels.items():
-            givers.setdefault(fingerprints[id(level)], {})[self.givers[key]] = None
+            sources.setdefault(fingerprints[id(level)], {})[self.sources[key]] = None
         texts = list(self.contradictions)
         for (one, level), (other, second) in combinations(by_fingerprint.items(), 2):
             found = differences(level, second)
             if found:
                 texts.append(
-                    f'{_named(list(givers[one]))} and {_named(list(givers[other]))} differ in ' + '; '.join(found)
+                    f'{_named(list(sources[one]))} and {_named(list(sources[other]))} differ in ' + '; '.join(found)
                 )
         return texts
 
@@ -107,13 +107,13 @@ class LevelBook:
         :param dataset: what the sources have become; its frames are counted if some levels are known and others not.
         """
         texts = [f'levels of theory are mixed: {text}' for text in self.mixtures()]
-        unknown = [key for key in self.givers if key not in self.levels]
+        unknown = [key for key in self.sources if key not in self.levels]
         if self.levels and unknown:
             counts = dataset.frames_per_source()
             n_unknown = sum(counts.get(key, 0) for key in unknown)
-            givers = _named(list(dict.fromkeys(self.givers[key] for key in unknown)))
+            sources = _named(list(dict.fromkeys(self.sources[key] for key in unknown)))
             texts.append(
-                f'the level of theory of {n_unknown} of {dataset.n_frames} frames, from {givers}, is not known, so '
+                f'the level of theory of {n_unknown} of {dataset.n_frames} frames, from {sources}, is not known, so '
                 'nothing says that their labels can be mixed with those of the others: say it with `levels`'
             )
         return texts

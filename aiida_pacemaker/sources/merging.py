@@ -18,7 +18,7 @@ from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.sources.atoms_aside import AtomsAside
 from aiida_pacemaker.sources.known_frames import KnownFrames, part_of_dataset, part_of_frames
 from aiida_pacemaker.sources.label_checks import LabelWatch
-from aiida_pacemaker.sources.level_checks import LevelBook
+from aiida_pacemaker.sources.level_checks import LevelConsistency
 from aiida_pacemaker.sources.merge_options import BASE, MergeOptions
 from aiida_pacemaker.sources.reading import RawSource, Source, SourceFrames, read_sources
 from aiida_pacemaker.sources.weight_checks import WeightBook
@@ -28,8 +28,8 @@ LISTED = 100
 
 
 @dataclass(frozen=True)
-class Giver:
-    """Who has given frames: the label of the source, the uuid of its node, the level of theory where it is known."""
+class SingleSource:
+    """Where frames are from: the label of the source, the uuid of its node, the level of theory where it is known."""
 
     label: str
     uuid: str
@@ -49,7 +49,7 @@ class Merger:
     #: The nodes of the source keys of those frames only that are in the dataset.
     sources: dict[str, str] = field(default_factory=dict)
     #: What is known of their levels of theory.
-    book: LevelBook = field(default_factory=LevelBook)
+    consistency: LevelConsistency = field(default_factory=LevelConsistency)
     labels: LabelWatch = field(default_factory=LabelWatch)
     refusals: list[Refusal] = field(default_factory=list)
     conflicts: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Merger:
         """Begin with a dataset as it is: its frames have been checked when they joined."""
         self.shared |= {shard['name']: base for shard in base.shards}
         self.sources |= base.source_uuids
-        self.book.enter(BASE, base.sources, base.theories, self.options.level_of(BASE))
+        self.consistency.enter(BASE, base.sources, base.theories, self.options.level_of(BASE))
         self.known.parts.append(part_of_dataset(BASE, base))
         self.n_base = base.n_frames
         self.weights.take_dataset(BASE, base)
@@ -77,7 +77,7 @@ class Merger:
         generation, known_sources, first = self.options.generation, node.source_uuids, 0
         theories, level = node.theories, self.options.level_of(label)
         self.weights.take_dataset(label, node)
-        self.book.compare(label, theories)
+        self.consistency.compare(label, theories)
         for shard in node.shards:
             if shard['name'] in self.shared:
                 self.n_given += shard['n_frames']
@@ -87,9 +87,9 @@ class Merger:
                 given = stored if generation is None else stored.with_generation(generation)
                 frames = self.new_ones(*self.good_ones(label, self.weights.of_dataset(label, given), first))
                 for keys in self.atoms.claim(known_sources):
-                    self.book.enter(label, keys, theories, level)
+                    self.consistency.enter(label, keys, theories, level)
                 add_sources(self.sources, {key: known_sources[key] for key in frames.source_keys})
-                self.book.enter(label, frames.source_keys, theories, level)
+                self.consistency.enter(label, frames.source_keys, theories, level)
                 complete = len(frames) == len(stored) and frames.labelled == stored.labelled
                 complete &= self.weights.sets(label) is None
                 if complete and np.array_equal(given.generation, stored.generation):
@@ -105,30 +105,30 @@ class Merger:
         """
         parts: list[tuple[str, Frames]] = []
         origins: list[dict[str, Any]] = []
-        by_key: dict[str, list[Giver]] = {}
+        by_key: dict[str, list[SingleSource]] = {}
         for source in sources:
             label, reading = source.label, source.reading
             self.warnings += [f'{label}: {warning}' for warning in reading.warnings]
             frames = reading.frames.with_generation(self.options.generation or 0)
             good, origin = self.good_ones(label, frames, reading=reading)
             for keys in self.atoms.claim(dict.fromkeys(frames.source_keys, source.uuid)):
-                self.book.enter(label, keys, {}, source.level)
+                self.consistency.enter(label, keys, {}, source.level)
             if len(good):
                 parts.append((label, good))
                 origins += origin
-                by_key.setdefault(good.source_of(0), []).append(Giver(label, source.uuid, source.level))
+                by_key.setdefault(good.source_of(0), []).append(SingleSource(label, source.uuid, source.level))
         if parts:
             frames = self.new_ones(Frames.concatenate(self.weights.of_others(parts)), origins)
             for key in frames.source_keys:
-                giver = by_key[key][0]
-                self.sources.setdefault(key, giver.uuid)
-                self.book.enter(giver.label, [key], {}, giver.level)
+                first = by_key[key][0]
+                self.sources.setdefault(key, first.uuid)
+                self.consistency.enter(first.label, [key], {}, first.level)
             self.new.append(frames)
             entered = set(frames.source_keys)
             # Of nodes with equal content only the first has given frames, but all of them say what their labels are.
             for key, twins in by_key.items():
-                for twin in twins[key in entered :] if key in self.book.levels else ():
-                    self.book.compare(twin.label, {} if twin.level is None else {key: twin.level})
+                for twin in twins[key in entered :] if key in self.consistency.levels else ():
+                    self.consistency.compare(twin.label, {} if twin.level is None else {key: twin.level})
 
     def good_ones(
         self, label: str, frames: Frames, first: int = 0, reading: Reading | None = None
@@ -237,7 +237,7 @@ class Merger:
         frames = [Frames.concatenate(new)] if new else []
         parents = list({node.uuid: node for node in self.shared.values()}.values())
         return PaceDatasetData(
-            frames, parents=parents, keep=set(self.shared), sources=self.sources, theories=self.book.levels
+            frames, parents=parents, keep=set(self.shared), sources=self.sources, theories=self.consistency.levels
         )
 
     def report(self) -> dict[str, Any]:
@@ -301,17 +301,17 @@ def merge_sources(
         merger.labels.compare_with(base.get_shard(base.shards[0]['name']))
     enforce(merger.refusals, merger.n_given, options.max_failed_fraction)
     if options.labelled and options.mixed_levels == 'refuse':
-        merger.book.refuse_mixed()
+        merger.consistency.refuse_mixed()
     if options.labelled:
-        merger.labels.finish(pool=not merger.book.mixtures())
+        merger.labels.finish(pool=not merger.consistency.mixtures())
         if options.contradictions == 'refuse':
             merger.labels.refuse_contradictions()
     merger.compare_structures()
     dataset = merger.dataset()
     merger.warnings += merger.weights.said()
     if options.labelled:
-        merger.warnings += merger.labels.warnings() + merger.book.warnings(dataset)
-    return dataset, merger.atoms.dataset(merger.book.levels), merger.report()
+        merger.warnings += merger.labels.warnings() + merger.consistency.warnings(dataset)
+    return dataset, merger.atoms.dataset(merger.consistency.levels), merger.report()
 
 
 def file_names(sources: Mapping[str, Source]) -> dict[str, str]:

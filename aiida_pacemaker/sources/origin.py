@@ -11,7 +11,7 @@ import numpy as np
 from aiida import orm
 
 from aiida_pacemaker.data.conventions import said_convention
-from aiida_pacemaker.data.theory import ATTRIBUTE, said_theory
+from aiida_pacemaker.data.theory import ATTRIBUTE, stored_level_of_theory
 from aiida_pacemaker.errors import UnknownConventionError
 from aiida_pacemaker.frames.fractional import look_fractional
 from aiida_pacemaker.frames.reading import Reading
@@ -106,7 +106,7 @@ class TrajectoryOrigin:
         :param stated: what a user says of it, in place of what the job says.
         :raises ValueError: if the attribute is no level of theory.
         """
-        known = said_theory(self.node) or stated
+        known = stored_level_of_theory(self.node) or stated
         if known is not None or self.job is None or self.maker is None:
             return known
         return self.maker.level_of_theory(self.node, self.job)
@@ -119,7 +119,7 @@ def theory_of(node: orm.Node) -> LevelOfTheory | None:
     """
     if isinstance(node, orm.TrajectoryData):
         return TrajectoryOrigin(node).level_of_theory()
-    return said_theory(node) if isinstance(node, orm.Data) else None
+    return stored_level_of_theory(node) if isinstance(node, orm.Data) else None
 
 
 def recognised_conventions(origins: Mapping[str, TrajectoryOrigin]) -> dict[str, str]:

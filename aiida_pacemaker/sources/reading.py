@@ -10,7 +10,7 @@ from typing import Any
 from aiida import orm
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.theory import said_theory
+from aiida_pacemaker.data.theory import stored_level_of_theory
 from aiida_pacemaker.data.trajectories import FOUND, REMARKS
 from aiida_pacemaker.frames.ase_io.apart import FileReader
 from aiida_pacemaker.frames.ase_io.compression import is_pickle, plain_name
@@ -90,7 +90,7 @@ def read_sources(nodes: Mapping[str, RawSource], options: MergeOptions) -> Itera
             except ValueError as exception:
                 raise ValueError(f'{label}, which is {node}, cannot be merged: {exception}') from exception
             stated = options.level_of(label)
-            level = (said_theory(node) or stated) if origin is None else origin.level_of_theory(stated)
+            level = (stored_level_of_theory(node) or stated) if origin is None else origin.level_of_theory(stated)
             yield SourceFrames(label, str(node.uuid), reading, level)
 
 
@@ -135,9 +135,9 @@ def read_source(
     """
     if isinstance(node, orm.TrajectoryData):
         return read_trajectory(TrajectoryOrigin(node), convention, keys, labelled=labelled)
-    complaint = complaint_about_source(node)
-    if complaint is not None:
-        raise ValueError(complaint)
+    problem = check_source(node)
+    if problem is not None:
+        raise ValueError(problem)
     return read_file(node, keys, labelled=labelled, file_format=file_format, reader=reader)
 
 
@@ -178,7 +178,7 @@ def _check_arrays(node: orm.TrajectoryData, keys: LabelKeys | None) -> None:
             )
 
 
-def complaint_about_source(node: Any) -> str | None:
+def check_source(node: Any) -> str | None:
     """Return why something is no source of frames and what to do, None if it is one."""
     if isinstance(node, (orm.TrajectoryData, orm.SinglefileData, PaceDatasetData)):
         return None

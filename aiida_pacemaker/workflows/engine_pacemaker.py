@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.checks.inputs import on_one_computer, options_of
-from aiida_pacemaker.calculations.checks.training import complaint_about_active_set, complaint_about_training
+from aiida_pacemaker.calculations.checks.training import check_active_set, check_training
 from aiida_pacemaker.calculations.functions.potentials import baseline_of, reference_energies_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -86,7 +86,7 @@ class PacemakerEngine(Engine):
             provided['python'] = python
         return {**provided, 'options': orm.Dict(options.model_dump(mode='json', exclude_none=True))}
 
-    def complaint_about(self, inputs: Mapping[str, Any]) -> str | None:
+    def check_inputs(self, inputs: Mapping[str, Any]) -> str | None:
         """Return why the first training, or the active set of its potential, would be refused."""
         known = self._first_training(inputs)
         if 'baseline' not in known and 'config' in known:
@@ -101,12 +101,12 @@ class PacemakerEngine(Engine):
             assumed = {'config': known['config'], 'baseline': orm.Dict(baseline.model_dump(mode='json'))}
             if 'potential' in known:
                 assumed['potential'] = known['potential']
-            if complaint := complaint_about_training(assumed):
-                return f'the training would be refused: {complaint}'
-        if complaint := complaint_about_training(known):
-            return f'the training would be refused: {complaint}'
-        if complaint := complaint_about_active_set(known):
-            return f'the active set would be refused: {complaint}'
+            if problem := check_training(assumed):
+                return f'the training would be refused: {problem}'
+        if problem := check_training(known):
+            return f'the training would be refused: {problem}'
+        if problem := check_active_set(known):
+            return f'the active set would be refused: {problem}'
         return None
 
     def _first_training(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,9 +120,9 @@ class PacemakerEngine(Engine):
             known.pop('dataset', None)
         return known
 
-    def complaint_about_active_set(self, training: Mapping[str, Any]) -> str | None:
+    def check_active_set(self, training: Mapping[str, Any]) -> str | None:
         """Return whether there are fewer atoms of an element than functions."""
-        return complaint_about_active_set(training)
+        return check_active_set(training)
 
     def builder_inputs(
         self,

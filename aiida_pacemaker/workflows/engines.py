@@ -31,10 +31,10 @@ PACEMAKER = 'pacemaker'
 HOW_TO = 'docs/howto/write_an_engine.md'
 
 #: Fits a potential to `dataset`. What it may have besides: `test_dataset` (never to be fitted), `baseline` and
-#: `reference_energies` (`Dict`: what is taken off the labels, the same in all generations), `potential` (to continue
-#: from) and `max_epochs` (`Int`). `metrics` is a `Dict` with `iterations`, `stop_reason` and `warnings` (a list), and
-#: `remote_folder` is where the data of the training are, for the active set. With `rmse_energy`, `rmse_forces` and
-#: `n_fitted`, `metrics` is compared with the evaluation.
+#: `reference_energies` (`Dict`: what is subtracted from the labels, the same in all generations), `potential` (to
+#: continue from) and `max_epochs` (`Int`). `metrics` is a `Dict` with `iterations`, `stop_reason` and `warnings` (a
+#: list), and `remote_folder` is where the data of the training are, for the active set. With `rmse_energy`,
+#: `rmse_forces` and `n_fitted`, `metrics` is compared with the evaluation.
 TRAINING = Role(
     'training',
     'train',
@@ -140,7 +140,7 @@ class Engine:
     potential_type: ClassVar[type[orm.Data]]
     #: Class of what gamma is measured against.
     active_set_type: ClassVar[type[orm.Data]]
-    #: Calculation functions of a `potential` that return the baseline (a `Dict`) and the energies of the isolated atoms
+    #: Calculation functions of a `potential` that return the baseline (a `Dict`) and the atomic reference energies
     #: in eV (a `Dict`) that it was fitted with. Without them, both have to be given beside a potential to continue
     #: from. In a class, `staticmethod(function)`.
     baseline_of: ClassVar[Any] = None
@@ -153,7 +153,7 @@ class Engine:
     protocol_models: ClassVar[Mapping[str, type[BaseModel]]] = {}
 
     def parse_config(self, content: Mapping[str, Any]) -> Config | None:
-        """Return what the input `config` of the training means; None if the loop is to make nothing of it.
+        """Return the parsed input `config` of the training; None if the loop does not use it.
 
         :raises ConfigError: if it is not valid.
         """
@@ -168,7 +168,7 @@ class Engine:
         """
         return provided
 
-    def complaint_about(self, inputs: Mapping[str, Any]) -> str | None:
+    def check_inputs(self, inputs: Mapping[str, Any]) -> str | None:
         """Return what keeps the inputs of the loop from being useful, None if nothing is known to.
 
         The processes check their own inputs, as far as they are there before the loop begins. What needs more than one
@@ -178,8 +178,8 @@ class Engine:
         """
         return None
 
-    def complaint_about_active_set(self, training: Mapping[str, Any]) -> str | None:
-        """Return why there is going to be no active set for a potential that is not trained yet; None if there is.
+    def check_active_set(self, training: Mapping[str, Any]) -> str | None:
+        """Return why no active set can be built for a potential that is not trained yet; None if one can.
 
         :param training: the inputs of the training that are those of the role, and the user's beside them.
         """
@@ -223,7 +223,7 @@ class Engine:
         """Classes of the nodes that not all engines share, by the names of ports."""
         return {'potential': self.potential_type, 'active_set': self.active_set_type}
 
-    def complaint_about_processes(self) -> str | None:
+    def check_processes(self) -> str | None:
         """Return what keeps a process of the engine from its role, None if nothing does."""
         for name, role in ROLES.items():
             if name not in self.steps:
@@ -233,9 +233,9 @@ class Engine:
                 process = self.process(name)
             except ValueError as exception:
                 return f'`{name}`: {exception}'
-            complaint = role.complaint_about(process, prefix=step.prefix, without=step.without, types=self.types)
-            if complaint is not None:
-                return f'`{step.entry_point}`: {complaint}'
+            problem = role.check_process(process, prefix=step.prefix, without=step.without, types=self.types)
+            if problem is not None:
+                return f'`{step.entry_point}`: {problem}'
         return None
 
     def job_options(self) -> list[str]:
@@ -343,7 +343,7 @@ def engine_called(name: str) -> Engine:
 
 
 def engine_name(inputs: Mapping[str, Any] | None) -> str:
-    """Return the name of the engine among the inputs of a loop, which may be those of one from before it had any."""
+    """Return the name of the engine among the inputs of a loop; Pacemaker where none is named, as in old loops."""
     chosen = (inputs or {}).get('engine')
     return PACEMAKER if chosen is None else str(getattr(chosen, 'value', chosen))
 
@@ -361,7 +361,7 @@ def validate_engine(node: orm.Str | None, _: Any) -> str | None:
     if node is None:
         return None
     try:
-        complaint = engine_called(node.value).complaint_about_processes()
+        problem = engine_called(node.value).check_processes()
     except ValueError as exception:
         return str(exception)
-    return None if complaint is None else f'the engine `{node.value}` cannot be used: {complaint}. See {HOW_TO}'
+    return None if problem is None else f'the engine `{node.value}` cannot be used: {problem}. See {HOW_TO}'

@@ -10,7 +10,7 @@ from aiida.engine import ExitCode, ProcessSpec, while_
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker._aiida.processes import job_class_of
-from aiida_pacemaker.calculations.checks.inputs import complaint_about
+from aiida_pacemaker.calculations.checks.inputs import check_model
 from aiida_pacemaker.calculations.explore import validate_explore
 from aiida_pacemaker.calculations.functions.exploring import collect_explorations, options_under, plan_exploration
 from aiida_pacemaker.exploration.options import ExploreOptions
@@ -18,18 +18,22 @@ from aiida_pacemaker.workflows.base.explore import PaceExploreBaseWorkChain
 from aiida_pacemaker.workflows.base.resuming import ResumingWorkChain
 
 #: Inputs of the job that the explorer provides itself.
-PROVIDED = ('potential', 'active_set', 'seeds', 'seed', 'options')
+PROVIDED = ('potential', 'active_set', 'initial_structures', 'random_seed', 'options')
 COLLECTED = ('candidates', 'grades', 'traces', 'report')
 
 
 def validate_explorer(inputs: Any, _: Any) -> str | None:
     """Check each condition as its jobs will."""
-    known = {name: inputs[name] for name in ('potential', 'active_set', 'seeds', 'seed') if name in inputs}
+    known = {
+        name: inputs[name]
+        for name in ('potential', 'active_set', 'initial_structures', 'random_seed')
+        if name in inputs
+    }
     for label, condition in (inputs.get('conditions') or {'': None}).items():
         options = orm.Dict(options_under(inputs.get('options'), condition, inputs.get('gamma_low')))
-        complaint = complaint_about(ExploreOptions, options) or validate_explore({**known, 'options': options}, None)
-        if complaint is not None:
-            return f'`conditions.{label}`: {complaint}' if label else complaint
+        problem = check_model(ExploreOptions, options) or validate_explore({**known, 'options': options}, None)
+        if problem is not None:
+            return f'`conditions.{label}`: {problem}' if label else problem
     return None
 
 
@@ -39,10 +43,10 @@ def validate_positive(node: orm.Int | None, _: Any) -> str | None:
 
 
 class PaceExploreWorkChain(ResumingWorkChain):
-    """Explore from all seeds under all conditions, and collect the candidates, each once.
+    """Explore from all initial structures under all conditions, and collect the candidates, each once.
 
-    Each job explores from some of the seeds under one condition, with random numbers that follow from `seed`. A job
-    that fails does not cost what the others found.
+    Each job explores from some of these structures under one condition, with random numbers that follow from
+    `random_seed`. A job that fails does not cost what the others found.
     """
 
     #: The restart chain of the jobs.
@@ -66,10 +70,10 @@ class PaceExploreWorkChain(ResumingWorkChain):
             valid_type=orm.Dict,
             dynamic=True,
             required=False,
-            help='By label, what is changed in `options`: all seeds are explored from under each condition.',
+            help='By label, what is changed in `options`: all structures are explored from under each condition.',
         )
         spec.input(
-            'seeds_per_job',
+            'structures_per_job',
             valid_type=orm.Int,
             serializer=to_aiida_type,
             validator=validate_positive,
@@ -101,7 +105,7 @@ class PaceExploreWorkChain(ResumingWorkChain):
 
     def plan(self) -> None:
         """Divide the exploration into jobs."""
-        names = ('seeds', 'seed', 'seeds_per_job', 'options', 'gamma_low')
+        names = ('initial_structures', 'random_seed', 'structures_per_job', 'options', 'gamma_low')
         given = {name: self.inputs[name] for name in names if name in self.inputs}
         conditions = {f'condition_{label}': node for label, node in self.inputs.get('conditions', {}).items()}
         metadata = {'call_link_label': 'plan'}
@@ -128,8 +132,10 @@ class PaceExploreWorkChain(ResumingWorkChain):
             inputs = AttributeDict(self.exposed_inputs(self.JOB, 'job'))
             inputs.pace.potential = self.inputs.potential
             inputs.pace.active_set = self.inputs.active_set
-            inputs.pace.seeds = self.ctx.plan.get(f'seeds_{job["part"]}', self.inputs.seeds)
-            inputs.pace.seed = self.ctx.plan[f'seed_{label}']
+            inputs.pace.initial_structures = self.ctx.plan.get(
+                f'initial_structures_{job["part"]}', self.inputs.initial_structures
+            )
+            inputs.pace.random_seed = self.ctx.plan[f'random_seed_{label}']
             inputs.pace.options = self.ctx.plan[f'options_{job["condition"]}']
             inputs.setdefault('metadata', AttributeDict())['call_link_label'] = f'explore_{label}'
             node = self.submit(self.JOB, inputs)

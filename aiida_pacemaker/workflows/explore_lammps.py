@@ -1,4 +1,4 @@
-"""The explorer and its restart chain with jobs that LAMMPS moves the atoms in."""
+"""The explorer and its restart chain, with jobs of LAMMPS."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from aiida_pacemaker.workflows.explore import PaceExploreWorkChain
 
 
 class PaceExploreLammpsBaseWorkChain(PaceExploreBaseWorkChain):
-    """Explore by LAMMPS, again if the job was lost; of a job that was stopped, the runs at their end will do."""
+    """Explore by LAMMPS, again if the job was lost; of a job that was stopped, the finished runs are taken."""
 
     _process_class = PaceExploreLammpsCalculation
 
 
 class PaceExploreLammpsWorkChain(PaceExploreWorkChain):
-    """Explore by LAMMPS from all seeds under all conditions, and collect the candidates, each once.
+    """Explore by LAMMPS from all initial structures under all conditions, and collect the candidates, each once.
 
-    It is `pacemaker.explore.md` with another job; all else is said there.
+    It is `pacemaker.explore.md` with another job; everything else is described there.
     """
 
     JOB: ClassVar[type[PaceExploreBaseWorkChain]] = PaceExploreLammpsBaseWorkChain

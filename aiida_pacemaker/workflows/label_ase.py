@@ -11,7 +11,7 @@ from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.calculations.base import RESOURCES
 from aiida_pacemaker.calculations.checks.inputs import all_of
-from aiida_pacemaker.calculations.checks.launch import complaint_about_mpi
+from aiida_pacemaker.calculations.checks.launch import check_mpi
 from aiida_pacemaker.calculations.functions.labelling import interrupted_frames, join_failures
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
 from aiida_pacemaker.workflows.base.restart import PaceRestartWorkChain
@@ -20,7 +20,7 @@ from aiida_pacemaker.workflows.base.restart import PaceRestartWorkChain
 def validate_launch(inputs: Any, _: Any) -> str | None:
     """Check that the code can be launched as is asked for."""
     options = inputs['options'].get_dict() if 'options' in inputs else {}
-    return complaint_about_mpi(inputs, options)
+    return check_mpi(inputs, options)
 
 
 class AseLabelWorkChain(PaceRestartWorkChain):
@@ -56,7 +56,7 @@ class AseLabelWorkChain(PaceRestartWorkChain):
 
     @process_handler(priority=600)
     def handle_interrupted(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Go on with the frames that a job did not come to."""
+        """Continue with the frames that a job did not reach."""
         if not node.is_failed or 'failures' not in node.outputs:
             return None
         metadata = {'call_link_label': f'left_{self.ctx.iteration:02d}'}
@@ -71,7 +71,7 @@ class AseLabelWorkChain(PaceRestartWorkChain):
         return ProcessHandlerReport(True)
 
     def handle_all_done(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Be content with the labels that there are, if there are any."""
+        """Accept the labels that there are, if there are any."""
         if not any('trajectories' in job.outputs for job in self.ctx.children):
             return None
         self.report_action(node, 'none, the other frames are labelled')

@@ -22,7 +22,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 class Role:
     """What a process does for another one that calls it: the ports that it has to have.
 
-    A namespace that takes anything does not count: exposing the inputs of another process makes one of it unasked.
+    A dynamic namespace does not count as having a port: AiiDA makes namespaces dynamic when inputs are exposed in them.
 
     :param name: in words; that of its namespace among the inputs is the verb.
     :param namespace: where it is chosen.
@@ -43,7 +43,7 @@ class Role:
     optional_outputs: tuple[str, ...] = ()
     types: Mapping[str, type[orm.Data]] = field(default_factory=dict)
 
-    def complaint_about(
+    def check_process(
         self,
         process: Any,
         *,
@@ -99,17 +99,17 @@ class Role:
             return None
         return None if any(issubclass(one, node_class) for one in valid) else f'is no `{node_class.__name__}`'
 
-    def complaint_about_choice(self, entry_point: str, types: Mapping[str, type[orm.Data]] | None = None) -> str | None:
+    def check_choice(self, entry_point: str, types: Mapping[str, type[orm.Data]] | None = None) -> str | None:
         """Return what is wrong with the process that was chosen for this role, None if nothing is known to be.
 
         :param entry_point: name of its entry point.
-        :param types: as for :meth:`complaint_about`.
+        :param types: as for :meth:`check_process`.
         """
         try:
-            complaint = self.complaint_about(process_from(entry_point), types=types)
+            problem = self.check_process(process_from(entry_point), types=types)
         except ValueError as exception:
             return f'`{self.namespace}.entry_point`: {exception}'
-        return None if complaint is None else f'`{self.namespace}.entry_point`: `{entry_point}`: {complaint}'
+        return None if problem is None else f'`{self.namespace}.entry_point`: `{entry_point}`: {problem}'
 
     def define_ports(self, spec: ProcessSpec, *, help: str) -> None:  # noqa: A002 (as ports call it)
         """Define how such a process is given: its entry point, its inputs and its metadata."""
@@ -151,22 +151,22 @@ LABELLER = Role(
     outputs=('trajectories', 'failures'),
     types={'dataset': PaceDatasetData, 'trajectories': orm.TrajectoryData, 'failures': orm.Dict},
 )
-#: Takes `potential`, `active_set`, `seeds` (a `PaceDatasetData` of structures to begin from) and `seed` (an `Int` for
-#: its random numbers). Its outputs are `candidates`, a `PaceDatasetData` without labels, which is not there if nothing
-#: was worth keeping, and `report`, a `Dict` with `n_runs`, `n_candidates`, `reasons` (how many runs ended for which
-#: reason; `finished` for those that came to their end) and `gamma`, quantiles of the extrapolation grade of all
+#: Takes `potential`, `active_set`, `initial_structures` (a `PaceDatasetData` of structures to begin from) and
+#: `random_seed` (an `Int`). Its outputs are `candidates`, a `PaceDatasetData` without labels, which is not there if
+#: nothing was worth keeping, and `report`, a `Dict` with `n_runs`, `n_candidates`, `reasons` (how many runs ended for
+#: which reason; `finished` for those that came to their end) and `gamma`, quantiles of the extrapolation grade of all
 #: structures on the way, not only of those that were kept (`median`, `p90`, `p99`, `max`; None where it is infinite,
 #: and `n_unseen`, how many are, because they have interactions that the data never had). One that has the input
 #: `gamma_low` (a `Float`) gets the grade from which on the caller takes a structure for unknown.
 EXPLORER = Role(
     'explorer',
     'explore',
-    ('potential', 'active_set', 'seeds', 'seed'),
+    ('potential', 'active_set', 'initial_structures', 'random_seed'),
     ('gamma_low',),
     outputs=('candidates', 'report'),
     types={
-        'seeds': PaceDatasetData,
-        'seed': orm.Int,
+        'initial_structures': PaceDatasetData,
+        'random_seed': orm.Int,
         'gamma_low': orm.Float,
         'candidates': PaceDatasetData,
         'report': orm.Dict,

@@ -24,7 +24,7 @@ SMALLEST_BOX = 6.0
 def _validate(inputs: Any, _: Any) -> str | None:
     if 'entry_point' not in inputs.get('label', {}):
         return 'give a labeller: `label.entry_point`, and its inputs in `label.inputs`'
-    return LABELLER.complaint_about_choice(inputs['label']['entry_point'].value)
+    return LABELLER.check_choice(inputs['label']['entry_point'].value)
 
 
 def _validate_elements(node: orm.List | None, _: Any) -> str | None:

@@ -53,7 +53,7 @@ CASES = {
     },
     'all parameters': {'fit': {'maxiter': 1}},
 }
-#: Energies of the single atoms in eV, taken off in the column `energy_corrected`.
+#: Energies of the single atoms in eV, subtracted in the column `energy_corrected`.
 ISOLATED = {'Ag': -100.25, 'Au': -300.5, 'Cu': -200.75}
 
 

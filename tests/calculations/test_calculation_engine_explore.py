@@ -29,8 +29,8 @@ def explored(once, run_job, pace_codes, recorded_potential, recorded_active_set)
     inputs = {
         'potential': recorded_potential,
         'active_set': recorded_active_set,
-        'seeds': rocksalt(),
-        'seed': 7,
+        'initial_structures': rocksalt(),
+        'random_seed': 7,
         'options': options,
     }
     return once('explored', lambda: run_job('pacemaker.explore', code=pace_codes['python'], **inputs))

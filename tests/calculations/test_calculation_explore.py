@@ -44,8 +44,13 @@ def fake(once, pace_codes_fake, run_job, train_inputs):
 def explore(fake, run_job):
     """Return a function that runs an exploration, with changes to the options."""
 
-    def run(seeds=None, seed=1, **options):
-        inputs = {**fake, 'seeds': seeds or rocksalt(), 'seed': seed, 'options': {**OPTIONS, **options}}
+    def run(structures=None, seed=1, **options):
+        inputs = {
+            **fake,
+            'initial_structures': structures or rocksalt(),
+            'random_seed': seed,
+            'options': {**OPTIONS, **options},
+        }
         return run_job('pacemaker.explore', **inputs)
 
     return run
@@ -55,8 +60,13 @@ def explore(fake, run_job):
 def refused(fake, prepare):
     """Return a function that returns why an exploration is refused before submission."""
 
-    def run(seeds=None, seed=1, active_set=None, **options):
-        inputs = {**fake, 'seeds': seeds or rocksalt(), 'seed': seed, 'options': {**OPTIONS, **options}}
+    def run(structures=None, seed=1, active_set=None, **options):
+        inputs = {
+            **fake,
+            'initial_structures': structures or rocksalt(),
+            'random_seed': seed,
+            'options': {**OPTIONS, **options},
+        }
         if active_set is not None:
             inputs['active_set'] = active_set
         with pytest.raises(ValueError, match=r'.') as error:
@@ -69,8 +79,10 @@ def refused(fake, prepare):
 def test_what_is_sent(fake, prepare):
     perturbation = {'rattle': 0.05, 'supercell': [2, 1, 1]}
     options = {**OPTIONS, 'copies': 2, 'temperature': 300, 'perturbation': perturbation}
-    seeds = rocksalt(3)
-    prepared = prepare('pacemaker.explore', {**fake, 'seeds': seeds, 'seed': 5, 'options': options})
+    structures = rocksalt(3)
+    prepared = prepare(
+        'pacemaker.explore', {**fake, 'initial_structures': structures, 'random_seed': 5, 'options': options}
+    )
     request = json.loads(prepared.files['explore.json'])
     assert request['runs'] == [{'frame': frame, 'copy': copy} for frame in range(3) for copy in range(2)]
     assert (request['seed'], request['options']['temperatures']) == (5, [300.0])
@@ -81,14 +93,14 @@ def test_what_is_sent(fake, prepare):
     assert set(prepared.kept) == modules
     (name,) = request['shards']
     sent = read_shard(prepared.files[name])
-    expected = perturb(seeds.get_frames(), Perturbation(**perturbation), copies=2, seed=5)
+    expected = perturb(structures.get_frames(), Perturbation(**perturbation), copies=2, seed=5)
     assert np.array_equal(sent.positions, expected.positions)
     assert not sent.labelled
 
 
 def test_what_comes_back(explore):
-    seeds = rocksalt(2)
-    node = explore(seeds, perturbation={'rattle': 0.05}, copies=2)
+    structures = rocksalt(2)
+    node = explore(structures, perturbation={'rattle': 0.05}, copies=2)
     assert node.is_finished_ok, node.exit_message
     report = node.outputs.report.get_dict()
     assert report['n_runs'] == report['n_planned'] == 4
@@ -115,18 +127,18 @@ def test_what_comes_back(explore):
     assert set(candidates.sources.values()) == {None}
     for name in ('candidates', 'grades', 'traces', 'report'):
         assert node.outputs[name].creator.uuid == node.uuid
-    assert candidates.creator.inputs.seeds.uuid == node.inputs.seeds.uuid
+    assert candidates.creator.inputs.initial_structures.uuid == node.inputs.initial_structures.uuid
 
 
 def test_the_same_seed_gives_the_same_trajectory(explore):
     options = {'ensemble': 'nvt', 'friction': 0.1, 'perturbation': {'rattle': 0.05, 'strain': 0.01}}
     first, again = (explore(**options) for _ in range(2))
     assert first.outputs.candidates.base.caching.compute_hash() == again.outputs.candidates.base.caching.compute_hash()
-    inputs = {name: first.inputs[name] for name in ('potential', 'options', 'seed')}
-    starts = starting_frames(first.inputs.seeds, ExploreOptions(**options), 1)
+    inputs = {name: first.inputs[name] for name in ('potential', 'options', 'random_seed')}
+    starts = starting_frames(first.inputs.initial_structures, ExploreOptions(**options), 1)
     # A dataset adds a hash of their content to keys that have no node.
     assert run_keys(starts, inputs) == [key.split('@')[0] for key in first.outputs.candidates.sources]
-    assert run_keys(starts, {**inputs, 'seed': orm.Int(2)}) != run_keys(starts, inputs)
+    assert run_keys(starts, {**inputs, 'random_seed': orm.Int(2)}) != run_keys(starts, inputs)
 
 
 def test_runs_that_keep_nothing(explore):
@@ -166,7 +178,7 @@ def test_options_that_are_refused(refused, options, said):
 
 
 def test_inputs_that_are_refused(refused, aiida_profile):
-    assert 'npt needs periods in three directions' in refused(water(), ensemble='npt')
+    assert 'npt needs periodic boundary conditions along all three axes' in refused(water(), ensemble='npt')
     assert 'no period along cell vector 1' in refused(water(), perturbation={'supercell': [2, 1, 1]})
     assert 'an integer from 0' in refused(seed=-1)
     assert 'which the potential does not describe' in refused(PaceDatasetData(from_atoms([bulk('Si')], 'silicon')))

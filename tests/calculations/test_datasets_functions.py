@@ -280,7 +280,7 @@ def test_reference_energies_are_recovered(mgo_images):
         image.arrays['forces'] = np.zeros((len(image), 3))
     frames = from_atoms(images, 'images')
     baseline = DeltaBaseline.for_elements(['Mg', 'O'])
-    # The baseline is taken off the labels, so its own energy has to be on top.
+    # The baseline is subtracted from the labels, so its own energy has to be on top.
     energy = reference_energy(frames, known) - subtract(baseline, frames).energy
     dataset = PaceDatasetData(frames.with_labels(energy, frames.forces, frames.stress))
     fitted = fit_reference_energies(dataset, orm.Dict(baseline.model_dump(mode='json')))

@@ -24,7 +24,7 @@ from aiida_pacemaker.calculations.functions.datasets import (
 )
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.theory import say_theory
+from aiida_pacemaker.data.theory import set_level_of_theory
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.theory import LevelOfTheory
@@ -136,7 +136,7 @@ def test_level_of_a_file(mgo_images):
         text = io.StringIO()
         ase.io.write(text, images, format='extxyz')
         nodes.append(orm.SinglefileData(io.BytesIO(text.getvalue().encode()), filename='a.extxyz'))
-    say_theory(nodes[0], LOW.model_dump())
+    set_level_of_theory(nodes[0], LOW.model_dump())
     dataset, report = merge_frames(*nodes, levels={'source_0001': LOW, 'source_0002': 'source_0001'})
     assert len(dataset.level_of_source) == 3
     assert fingerprints(dataset) == {LOW.fingerprint()}
@@ -184,7 +184,7 @@ def test_labels_of_ase(pace_codes_fake):
             {
                 'calculator': 'ase.calculators.emt:EMT',
                 'arguments': {'asap_cutoff': False, 'directory': 'here'},
-                'incidental': ['directory'],
+                'not_affecting_energy': ['directory'],
             }
         ),
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.calculations.functions.drawing import choose_seeds, member_dataset, set_aside
+from aiida_pacemaker.calculations.functions.drawing import choose_initial_structures, hold_out, member_dataset
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.table import Frames
 
@@ -20,30 +20,30 @@ def hashes(dataset):
     return set(dataset.get_hashes().tolist())
 
 
-def test_seeds_follow_from_content_and_seed(everything, mgo_frames):
+def test_initial_structures_follow_from_content_and_seed(everything, mgo_frames):
     """Neither the order of the frames nor what else is in the dataset decides, and each seed gives others."""
-    chosen = choose_seeds(everything, orm.Int(10), orm.Int(1))
+    chosen = choose_initial_structures(everything, orm.Int(10), orm.Int(1))
     assert chosen.n_frames == 10
     assert not chosen.labelled
     turned = PaceDatasetData(mgo_frames.select(np.arange(len(mgo_frames))[::-1])).store()
-    assert hashes(choose_seeds(turned, orm.Int(10), orm.Int(1))) == hashes(chosen)
-    assert hashes(choose_seeds(everything, orm.Int(10), orm.Int(2))) != hashes(chosen)
-    assert choose_seeds(everything, orm.Int(1000), orm.Int(1)).n_frames == everything.n_frames
+    assert hashes(choose_initial_structures(turned, orm.Int(10), orm.Int(1))) == hashes(chosen)
+    assert hashes(choose_initial_structures(everything, orm.Int(10), orm.Int(2))) != hashes(chosen)
+    assert choose_initial_structures(everything, orm.Int(1000), orm.Int(1)).n_frames == everything.n_frames
 
 
-def test_seeds_do_not_grow(aiida_profile, mgo_frames):
+def test_initial_structures_do_not_grow(aiida_profile, mgo_frames):
     """Cells of two atoms that were explored in supercells of eight stay the ones to begin from."""
     small = mgo_frames.select(mgo_frames.n_atoms == 2).with_generation(0)
     large = mgo_frames.select(mgo_frames.n_atoms == 8).with_generation(1)
     dataset = PaceDatasetData(Frames.concatenate([small, large])).store()
-    assert hashes(choose_seeds(dataset, orm.Int(1000), orm.Int(1))) == hashes(PaceDatasetData(small))
+    assert hashes(choose_initial_structures(dataset, orm.Int(1000), orm.Int(1))) == hashes(PaceDatasetData(small))
 
 
 @pytest.mark.parametrize(('n_candidates', 'count', 'n_test'), [(20, 3, 3), (4, 3, 2), (1, 3, 0)])
-def test_what_is_set_aside(aiida_profile, mgo_frames, n_candidates, count, n_test):
+def test_what_is_held_out(aiida_profile, mgo_frames, n_candidates, count, n_test):
     """The parts are disjoint, and at least half of the candidates is left to select from."""
     candidates = PaceDatasetData(mgo_frames.select(np.arange(n_candidates)).without_labels()).store()
-    parts = set_aside(candidates, orm.Int(count), orm.Int(7))
+    parts = hold_out(candidates, orm.Int(count), orm.Int(7))
     assert ('test' in parts) == (n_test > 0)
     test = hashes(parts['test']) if n_test else set()
     assert len(test) == n_test

@@ -45,8 +45,8 @@ def inputs(recorded_potential, recorded_active_set, aiida_localhost):
             'code': code.store(),
             'potential': recorded_potential,
             'active_set': recorded_active_set,
-            'seeds': PaceDatasetData(from_atoms(images, name)),
-            'seed': case['seed'],
+            'initial_structures': PaceDatasetData(from_atoms(images, name)),
+            'random_seed': case['seed'],
             'options': case['options'],
         }
 
@@ -72,7 +72,7 @@ def parsed(run_job, inputs, aiida_localhost, tmp_path):
 
 def starts_of(node):
     options = ExploreOptions.model_validate(node.inputs.options.get_dict())
-    return starting_frames(node.inputs.seeds, options, node.inputs.seed.value)
+    return starting_frames(node.inputs.initial_structures, options, node.inputs.random_seed.value)
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -211,7 +211,10 @@ def test_lammps_and_ase_give_the_same_trajectories(parsed, run_job, pace_codes):
     The engine takes no periods in some directions only, so of these runs LAMMPS does more.
     """
     by_lammps = parsed('nve')
-    inputs = {name: by_lammps.inputs[name] for name in ('potential', 'active_set', 'seeds', 'seed', 'options')}
+    inputs = {
+        name: by_lammps.inputs[name]
+        for name in ('potential', 'active_set', 'initial_structures', 'random_seed', 'options')
+    }
     by_ase = run_job('pacemaker.explore', code=pace_codes['python'], **inputs)
     assert by_ase.is_finished_ok, by_ase.exit_message
     reasons = ['finished', 'finished', 'failed', 'finished']
@@ -349,7 +352,7 @@ def test_explorer(inputs, player):
     given = inputs('nve', player)
     job = {'pace': {'code': given.pop('code')}}
     conditions = {'cold': orm.Dict({}), 'warm': orm.Dict({'temperature': 500})}
-    given |= {'seed': orm.Int(given['seed']), 'options': orm.Dict(given['options'])}
+    given |= {'random_seed': orm.Int(given['random_seed']), 'options': orm.Dict(given['options'])}
     process = WorkflowFactory('pacemaker.explore.lammps.md')
     node = run_get_node(process, **given, job=job, conditions=conditions).node
     assert node.is_finished_ok, node.exit_message
@@ -362,9 +365,9 @@ def test_explorer(inputs, player):
 
 def test_a_cell_that_is_none_is_refused(prepare, inputs):
     flat = Atoms('Mg2', positions=[[0, 0, 0], [0, 0, 3]], cell=[[3, 0, 0], [6, 0, 0], [0, 0, 6]], pbc=True)
-    seeds = PaceDatasetData(from_atoms([flat], 'flat'))
-    with pytest.raises(ValueError, match='cannot have a box for frame 0 of the seeds'):
-        prepare('pacemaker.explore.lammps', {**inputs('without_pace'), 'seeds': seeds})
+    structures = PaceDatasetData(from_atoms([flat], 'flat'))
+    with pytest.raises(ValueError, match='cannot have a box for frame 0 of the initial structures'):
+        prepare('pacemaker.explore.lammps', {**inputs('without_pace'), 'initial_structures': structures})
 
 
 # The real program.

@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.checks.training import complaint_about_training
+from aiida_pacemaker.calculations.checks.training import check_training
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.frames.ase_io import from_atoms
@@ -62,7 +62,7 @@ def complaint(dataset):
             'baseline': BASELINE.model_dump(mode='json'),
             'reference_energies': REFERENCES,
         }
-        return complaint_about_training(
+        return check_training(
             {'dataset': dataset, **{name: orm.Dict(value) for name, value in plain.items()}, **inputs}
         )
 

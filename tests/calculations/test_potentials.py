@@ -7,7 +7,7 @@ from aiida import orm
 from click.testing import CliRunner
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.checks.training import complaint_about_training
+from aiida_pacemaker.calculations.checks.training import check_training
 from aiida_pacemaker.calculations.functions.potentials import import_potential_file
 from aiida_pacemaker.cli import main
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -59,7 +59,7 @@ def test_training_goes_on_from_it_without_a_baseline(train_inputs, pace_codes_fa
         potential=potential, baseline=NONE.model_dump(mode='json'), reference_energies=potential.reference_energies
     )
     nodes = {name: orm.Dict(value) if isinstance(value, dict) else value for name, value in inputs.items()}
-    assert complaint_about_training({'code': pace_codes_fake['train'], **nodes}) is None
+    assert check_training({'code': pace_codes_fake['train'], **nodes}) is None
 
 
 def test_the_command(aiida_profile):

@@ -11,10 +11,10 @@ from ase.build import bulk, molecule
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, ZBLBaseline, ZBLPair
 from aiida_pacemaker.calculations.checks.baseline import warnings_about_reach
-from aiida_pacemaker.calculations.checks.memory import complaint_about_training_memory
+from aiida_pacemaker.calculations.checks.memory import check_training_memory
 from aiida_pacemaker.calculations.checks.training import (
-    complaint_about_active_set,
-    complaint_about_training,
+    check_active_set,
+    check_training,
     warnings_about_counts,
 )
 from aiida_pacemaker.calculations.declarations import Declaration, declare, declared
@@ -57,7 +57,7 @@ def complaint(train_inputs, pace_codes_fake):
     def run(**changes):
         inputs = train_inputs(**changes)
         nodes = {name: orm.Dict(value) if isinstance(value, dict) else value for name, value in inputs.items()}
-        return complaint_about_training({'code': pace_codes_fake['train'], **nodes})
+        return check_training({'code': pace_codes_fake['train'], **nodes})
 
     return run
 
@@ -71,8 +71,8 @@ def test_no_fit_of_our_own_is_without_repulsion(complaint):
 
 
 def test_what_is_not_known_yet_is_not_checked(train_inputs):
-    assert complaint_about_training({}) is None
-    assert complaint_about_training({'dataset': train_inputs()['dataset']}) is None
+    assert check_training({}) is None
+    assert check_training({'dataset': train_inputs()['dataset']}) is None
 
 
 def isolated() -> Atoms:
@@ -160,7 +160,7 @@ def test_fewer_atoms_than_functions(complaint, train_inputs):
 
     def said(**config):
         inputs = train_inputs(config=config)
-        return complaint_about_active_set({**inputs, 'config': orm.Dict(inputs['config'])})
+        return check_active_set({**inputs, 'config': orm.Dict(inputs['config'])})
 
     many = said(max_deg=8, max_order=4)
     assert 'Mg has ' in many
@@ -245,10 +245,10 @@ def test_what_needs_most_memory_is_told(dataset, pace_codes_fake):
     config = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'evaluator': 'tensorpot', 'potential': {'functions': functions}}
     metadata = {'options': {'max_memory_kb': 1024**2}}
     inputs = {'dataset': dataset, 'code': pace_codes_fake['train'], 'metadata': metadata}
-    said = complaint_about_training_memory(inputs, parse_config(config))
+    said = check_training_memory(inputs, parse_config(config))
     assert 'for the matrices of BFGS, but 1.07 GB are asked for' in said
     assert 'or take fit.optimizer L-BFGS-B' in said
-    said = complaint_about_training_memory(inputs, parse_config({**config, 'fit': {'optimizer': 'L-BFGS-B'}}))
+    said = check_training_memory(inputs, parse_config({**config, 'fit': {'optimizer': 'L-BFGS-B'}}))
     assert said is None or 'BFGS' not in said
 
 
@@ -293,7 +293,7 @@ def test_labels_are_not_lost_in_a_baseline(complaint):
 
 @pytest.mark.fault(
     'a baseline that reaches into the data',
-    engine='has to fit what was taken off: forces of 301 for 61 meV/Å',
+    engine='has to fit what was subtracted: forces of 301 for 61 meV/Å',
     here='a warning with pairs and distances in `metrics` of the training and in the report of the loop',
     ends='success',
 )

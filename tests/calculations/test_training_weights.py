@@ -11,7 +11,7 @@ from aiida import orm
 
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.reference_energies import reference_energy
-from aiida_pacemaker.calculations.checks.training import complaint_about_training
+from aiida_pacemaker.calculations.checks.training import check_training
 from aiida_pacemaker.calculations.staging import training_files
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.pickles.reading import read_dataset
@@ -69,7 +69,7 @@ def test_weights_and_a_policy_are_not_mixed(aiida_profile, rattled, weighted):
         return orm.Dict({'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2, **config})
 
     def said(frames, config):
-        return complaint_about_training({'dataset': PaceDatasetData(frames), 'config': as_nodes(config)})
+        return check_training({'dataset': PaceDatasetData(frames), 'config': as_nodes(config)})
 
     assert 'the engine would leave that out' in said(weighted, POLICY)
     assert said(weighted, {**POLICY, **IGNORED}) is None

@@ -10,7 +10,7 @@ import pytest
 from aiida import orm
 
 from aiida_pacemaker.cli.setup.engine import Place, find_engine, ready
-from aiida_pacemaker.cli.setup.recipes import Answer, complaints
+from aiida_pacemaker.cli.setup.recipes import Answer, problems_of
 from aiida_pacemaker.errors import EngineMissingError, SetupError
 
 #: What a cluster may have in the files that a login shell reads. A module is a line that sets the search path.
@@ -144,10 +144,10 @@ def test_evaluators(tensorflow, versions, evaluators, message):
     answer = Answer(python='3.11', engine=True, tensorflow=tensorflow, versions=versions)
     assert answer.evaluators == evaluators
     if message is None:
-        assert complaints(answer) == []
+        assert problems_of(answer) == []
     else:
         with pytest.raises(AssertionError, match=message):
-            raise AssertionError(*complaints(answer))
+            raise AssertionError(*problems_of(answer))
 
 
 @pytest.mark.engine

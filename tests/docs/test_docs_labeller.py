@@ -57,7 +57,7 @@ def loop(pace_codes_fake):
             protocol='fast',
             overrides={
                 'config': {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
-                'settings': {'first_epochs': 8, 'later_epochs': 4, 'frames_per_generation': 3, **settings},
+                'settings': {'first_iterations': 8, 'later_iterations': 4, 'frames_per_generation': 3, **settings},
             },
         )
         return run_get_node(builder).node

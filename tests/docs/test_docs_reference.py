@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from aiida_pacemaker.workflows.loop.generations import TableRow
+from aiida_pacemaker.workflows.loop.table import loop_table
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / 'docs'
 PAGES = sorted(
@@ -178,6 +181,17 @@ def test_protocols_are_all_explained():
         inputs = PaceActiveLearningWorkChain.get_protocol_inputs(name)
         config, settings = inputs['config'], LoopSettings(**inputs['settings'])
         shape = f'{config["r_cut"]:g} Å, degree {config["max_deg"]}, order {config["max_order"]}'
-        epochs = f'{settings.first_epochs}, {settings.later_epochs}'
+        iterations = f'{settings.first_iterations}, {settings.later_iterations}'
         default = ' (default)' if name == PaceActiveLearningWorkChain.get_default_protocol() else ''
-        assert f'| `{name}`{default} | {shape} | {epochs} | {settings.max_generations} |' in page
+        assert f'| `{name}`{default} | {shape} | {iterations} | {settings.max_generations} |' in page
+
+
+def test_the_columns_of_a_loop_are_listed():
+    """Neither the docstring of `loop_table` nor the table in the docs lacks a column or has one that is not there."""
+    columns = set(TableRow.__annotations__)
+    assert set(re.findall(r'`(\w+)`', (inspect.getdoc(loop_table) or '').split('The types are')[0])) >= columns
+    page = (DOCS / 'howto' / 'run_the_loop.md').read_text()
+    rows = page.split('| Column | Unit | What it is |\n| --- | --- | --- |\n')[1].split('\n\n')[0].splitlines()
+    listed = [name for row in rows for name in re.findall(r'`(\w+)`', row.split('|')[1])]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == columns

@@ -13,7 +13,7 @@ from aiida_pacemaker.frames.table import Frames
 
 
 def crystal(n_frames: int = 5) -> Frames:
-    """Return labelled frames that are periodic in three directions and have two or more atoms."""
+    """Return labelled frames that are periodic along all three axes and have two or more atoms."""
     frames = random_frames(3, 60)
     return frames.select(np.flatnonzero(frames.pbc.all(axis=1) & (frames.n_atoms > 1))[:n_frames])
 

@@ -1,4 +1,4 @@
-"""What decides about energies, and what does not."""
+"""What affects the energies, and what does not."""
 
 from __future__ import annotations
 

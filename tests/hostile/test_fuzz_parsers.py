@@ -105,7 +105,12 @@ def inputs(aiida_profile):
         'pacemaker.select': {'potential': potential, 'candidates__pool': dataset},
         'pacemaker.evaluate': {'potential': potential, 'active_set': active_set, 'datasets__some': dataset},
         'pacemaker.explore': {
-            **{'potential': potential, 'active_set': active_set, 'seeds': dataset, 'seed': orm.Int(1)},
+            **{
+                'potential': potential,
+                'active_set': active_set,
+                'initial_structures': dataset,
+                'random_seed': orm.Int(1),
+            },
             'options': orm.Dict({}),
         },
         'pacemaker.label.ase': {
@@ -113,7 +118,12 @@ def inputs(aiida_profile):
             'calculator': orm.Dict({'calculator': 'ase.calculators.emt:EMT'}),
         },
         'pacemaker.explore.lammps': {
-            **{'potential': potential, 'active_set': active_set, 'seeds': lammps_seed(), 'seed': orm.Int(3)},
+            **{
+                'potential': potential,
+                'active_set': active_set,
+                'initial_structures': lammps_seed(),
+                'random_seed': orm.Int(3),
+            },
             'options': orm.Dict({**lammps_case()['options'], 'copies': 1}),
         },
     }

@@ -36,7 +36,7 @@ def render(mode, initial=None, **sections):
 
 @pytest.mark.fault(
     'ZBL by the engine and by the baseline',
-    engine='adds its own (`repulsion: auto`, inner cutoffs `zbl`) whatever was taken off the labels: 2929 eV for 1476',
+    engine='adds its own (`repulsion: auto`, inner cutoffs `zbl`) whatever was subtracted: 2929 eV for 1476',
     here='refused, with the mode of the baseline to give instead; also for potentials that are imported or continued',
     ends='`ValueError`',
 )

@@ -17,19 +17,19 @@ SUMMARY = json.dumps({'seconds': 1.5, 'versions': {'pyace': '0.4.0rc1'}})
 
 
 @pytest.fixture
-def seeds(mgo_frames):
+def structures(mgo_frames):
     """Return two structures; each is explored from twice."""
     return mgo_frames.select([0, 1])
 
 
 @pytest.fixture
-def parse_exploration(parse, potential, active_set, seeds):
+def parse_exploration(parse, potential, active_set, structures):
     def run(files, *, verdict=None):
         inputs = {
             'potential': potential.clone(),
             'active_set': active_set.clone(),
-            'seeds': PaceDatasetData(seeds),
-            'seed': orm.Int(1),
+            'initial_structures': PaceDatasetData(structures),
+            'random_seed': orm.Int(1),
             'options': orm.Dict(OPTIONS),
         }
         return parse('pacemaker.explore', files, inputs, verdict)
@@ -57,19 +57,19 @@ def run_file(n_atoms, n_kept=1, **changes):
 
 
 @pytest.fixture
-def files(seeds):
+def files(structures):
     """Return a function that returns the files of some of the four runs."""
 
     def make(runs=range(4), whole=True, **changes):
         line = {'reason': 'finished', 'steps': 20, 'n_checks': 2, 'n_kept': 1, 'message': '', **changes}
         made = {'runs.jsonl': ''.join(json.dumps({'run': run, **line}) + '\n' for run in runs)}
-        made |= {f'run_{run:06d}.npz': run_file(int(seeds.n_atoms[run // 2]), line['n_kept']) for run in runs}
+        made |= {f'run_{run:06d}.npz': run_file(int(structures.n_atoms[run // 2]), line['n_kept']) for run in runs}
         return {**made, **({'exploration.json': SUMMARY} if whole else {})}
 
     return make
 
 
-def test_all_outputs(parse_exploration, files, seeds):
+def test_all_outputs(parse_exploration, files, structures):
     parsed = parse_exploration(files())
     assert parsed.label == 'OK'
     report = parsed.outputs['report'].get_dict()
@@ -77,8 +77,10 @@ def test_all_outputs(parse_exploration, files, seeds):
     assert report['gamma'] == {'median': 1.25, 'p90': 2.0, 'p99': 2.0, 'max': 2.0, 'n_unseen': 0}
     assert report['versions'] == {'pyace': '0.4.0rc1'}
     candidates = parsed.outputs['candidates']
-    assert candidates.get_frames().n_atoms.tolist() == np.repeat(seeds.n_atoms, 2).tolist()
-    assert np.array_equal(candidates.get_frames().numbers[: seeds.n_atoms[0]], seeds.numbers[: seeds.n_atoms[0]])
+    assert candidates.get_frames().n_atoms.tolist() == np.repeat(structures.n_atoms, 2).tolist()
+    assert np.array_equal(
+        candidates.get_frames().numbers[: structures.n_atoms[0]], structures.numbers[: structures.n_atoms[0]]
+    )
     assert parsed.outputs['grades'].get_array('run').tolist() == [0, 1, 2, 3]
     assert len(parsed.outputs['traces'].get_array('time')) == 8
 
@@ -105,8 +107,8 @@ def test_a_job_that_was_stopped_keeps_the_runs_that_it_has(parse_exploration, fi
     assert late.outputs['report']['n_runs'] == 1
 
 
-def test_files_that_cannot_be_used(parse_exploration, files, seeds):
-    n_atoms = int(seeds.n_atoms[0])
+def test_files_that_cannot_be_used(parse_exploration, files, structures):
+    n_atoms = int(structures.n_atoms[0])
     for damaged in (b'', b'PK' * 100, run_file(n_atoms + 1), run_file(n_atoms, gamma=np.full(n_atoms, 9.0))):
         parsed = parse_exploration({**files(), 'run_000001.npz': damaged})
         assert parsed.label == 'ERROR_EXPLORATION_INVALID'

@@ -67,7 +67,7 @@ def test_dft_that_is_done_is_not_done_again(pace_codes_fake, label, monkeypatch)
     dataset, _ = merge_frames(*outputs['trajectories'].values())
     assert dataset.n_frames == 8
     pool = PaceDatasetData(from_atoms([silicon(0.2 + 0.05 * step, a=5.3) for step in range(5)], 'pool')).store()
-    settings = {'first_epochs': 8, 'later_epochs': 4, 'frames_per_generation': 2, 'max_generations': 1}
+    settings = {'first_iterations': 8, 'later_iterations': 4, 'frames_per_generation': 2, 'max_generations': 1}
     builder = PaceActiveLearningWorkChain.get_builder_from_protocol(
         pacemaker=pace_codes_fake['train'],
         pace_activeset=pace_codes_fake['activeset'],

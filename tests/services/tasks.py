@@ -34,8 +34,8 @@ def loop(codes: Codes) -> dict[str, Any]:
         overrides={
             'config': {'r_cut': 4.5, 'max_deg': 7, 'max_order': 1, 'fit': {'trainable_parameters': 'func'}},
             'settings': {
-                'first_epochs': 6,
-                'later_epochs': 3,
+                'first_iterations': 6,
+                'later_iterations': 3,
                 'frames_per_generation': 3,
                 'max_generations': 2,
                 'gamma_threshold': 1.01,

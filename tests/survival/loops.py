@@ -24,8 +24,8 @@ INSIDE = Path(__file__).parent / 'inside'
 SECONDS = 0.3
 
 _SETTINGS = {
-    'first_epochs': 6,
-    'later_epochs': 3,
+    'first_iterations': 6,
+    'later_iterations': 3,
     'frames_per_generation': 3,
     'max_generations': 3,
     'gamma_threshold': 1.01,

@@ -26,7 +26,7 @@ def builder(pace_codes_fake, reference_energies, narrow, pool):
             protocol='fast',
             overrides={
                 'config': {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
-                'settings': {'first_epochs': 6, 'later_epochs': 3, 'frames_per_generation': 3, **settings},
+                'settings': {'first_iterations': 6, 'later_iterations': 3, 'frames_per_generation': 3, **settings},
             },
             reference_energies=reference_energies,
         )

@@ -81,7 +81,7 @@ class Incomplete(Engine):
 def test_pacemaker_is_the_engine_if_none_is_named():
     engine = engine_called('pacemaker')
     assert engine == PacemakerEngine('pacemaker')
-    assert engine.complaint_about_processes() is None
+    assert engine.check_processes() is None
     assert engine_name({}) == engine_name(None) == engine_name({'engine': orm.Str('pacemaker')}) == 'pacemaker'
     assert engine_name({'engine': 'toy'}) == 'toy'
 
@@ -96,7 +96,7 @@ def test_what_is_no_engine_is_refused(register):
         engine_called('lost')
     with pytest.raises(RuntimeError, match='several engines `twice`'):
         engine_called('twice')
-    assert engine_called('pacemaker').complaint_about_processes() is None
+    assert engine_called('pacemaker').check_processes() is None
 
 
 def test_a_stale_installation_says_so(register):
@@ -121,7 +121,7 @@ def test_the_processes_of_an_engine_are_checked(register, aiida_profile):
     ):
         engine.__class__.steps, known = steps, engine.__class__.steps
         try:
-            assert said in engine.complaint_about_processes()
+            assert said in engine.check_processes()
         finally:
             engine.__class__.steps = known
 
@@ -151,23 +151,23 @@ def label(dataset):
 
 
 def test_a_role_says_what_a_process_lacks():
-    assert LABELLER.complaint_about(Labels) == (
+    assert LABELLER.check_process(Labels) == (
         'it cannot serve as labeller: its input `dataset` does not take `PaceDatasetData`, its output `failures` is '
         'missing'
     )
-    assert TRAINING.complaint_about(NeedsTest, types={'potential': orm.Dict}) == (
+    assert TRAINING.check_process(NeedsTest, types={'potential': orm.Dict}) == (
         'it cannot serve as training: its input `test_dataset` is required, but there is not always one, its output '
         '`metrics` is no `Dict`'
     )
-    assert 'only these can be submitted' in LABELLER.complaint_about(label)
+    assert 'only these can be submitted' in LABELLER.check_process(label)
     # Exposing the inputs of a job makes a namespace of it that takes anything, which is not what a role asks for.
     assert process_from('pacemaker.label.ase').spec().inputs.dynamic
-    assert 'input `potential` is missing' in ACTIVE_SET.complaint_about(process_from('pacemaker.label.ase'))
+    assert 'input `potential` is missing' in ACTIVE_SET.check_process(process_from('pacemaker.label.ase'))
 
 
 def test_labellers_and_explorers_are_checked():
-    assert LABELLER.complaint_about_choice('pacemaker.label.ase') is None
-    assert LABELLER.complaint_about_choice('pacemaker.label.quantumespresso') is None
-    said = LABELLER.complaint_about_choice('pacemaker.explore.md')
+    assert LABELLER.check_choice('pacemaker.label.ase') is None
+    assert LABELLER.check_choice('pacemaker.label.quantumespresso') is None
+    said = LABELLER.check_choice('pacemaker.explore.md')
     assert said.startswith('`label.entry_point`: `pacemaker.explore.md`: it cannot serve as labeller: its input `data')
-    assert LABELLER.complaint_about_choice('x').startswith('`label.entry_point`: there is no workflow or calculation')
+    assert LABELLER.check_choice('x').startswith('`label.entry_point`: there is no workflow or calculation')

@@ -25,7 +25,7 @@ OPTIONS = {'n_steps': 10, 'check_every': 5, 'spacing': 5, 'gamma_low': 0.0, 'gam
 
 
 @pytest.fixture
-def seeds(aiida_profile):
+def structures(aiida_profile):
     images = [bulk('MgO', 'rocksalt', a=4.25 + 0.02 * index, cubic=True) for index in range(3)]
     return PaceDatasetData(from_atoms(images, 'rocksalt')).store()
 
@@ -59,17 +59,17 @@ def called(node, label):
     return links.all_nodes()
 
 
-def test_all_seeds_under_all_conditions(fake, seeds):
+def test_all_structures_under_all_conditions(fake, structures):
     inputs, code = fake
     conditions = {'hot': orm.Dict({'temperature': 900}), 'cold': orm.Dict({'temperature': 100})}
     outputs, node = run_get_node(
         PaceExploreWorkChain,
         **inputs,
-        seeds=seeds,
-        seed=3,
+        initial_structures=structures,
+        random_seed=3,
         options=OPTIONS,
         conditions=conditions,
-        seeds_per_job=2,
+        structures_per_job=2,
         max_concurrent=3,
         job={'pace': job(code)},
     )
@@ -81,7 +81,7 @@ def test_all_seeds_under_all_conditions(fake, seeds):
         *(('hot', frame, 3 + frame) for frame in range(3)),
     ]
     assert report['reasons'] == {'finished': 6}
-    # At the first step of a run its structure is the seed, whatever the condition: each is there once.
+    # At the first step of a run its structure is the initial one, whatever the condition: each is there once.
     assert report['n_duplicates'] == 3
     candidates, grades = outputs['candidates'], outputs['grades']
     assert candidates.n_frames == report['n_candidates'] == 15
@@ -94,28 +94,38 @@ def test_all_seeds_under_all_conditions(fake, seeds):
     assert report['gamma']['max'] == pytest.approx(outputs['traces'].get_array('gamma_max').max())
     # Every job has random numbers of its own, and everything has an origin.
     chains = [called(node, f'explore_{name}')[0] for name in ('cold_0000', 'cold_0001', 'hot_0000', 'hot_0001')]
-    assert len({chain.inputs.pace.seed.value for chain in chains}) == 4
-    assert {chain.inputs.pace.seed.creator.process_label for chain in chains} == {'plan_exploration'}
+    assert len({chain.inputs.pace.random_seed.value for chain in chains}) == 4
+    assert {chain.inputs.pace.random_seed.creator.process_label for chain in chains} == {'plan_exploration'}
     assert candidates.creator.process_label == 'collect_explorations'
     assert set(candidates.sources.values()) <= {chain.outputs.candidates.uuid for chain in chains}
 
 
-def test_one_job_without_conditions(fake, seeds):
+def test_one_job_without_conditions(fake, structures):
     inputs, code = fake
     outputs, node = run_get_node(
-        PaceExploreWorkChain, **inputs, seeds=seeds, seed=3, options=OPTIONS, job={'pace': job(code)}
+        PaceExploreWorkChain,
+        **inputs,
+        initial_structures=structures,
+        random_seed=3,
+        options=OPTIONS,
+        job={'pace': job(code)},
     )
     assert node.is_finished_ok, node.exit_message
     (chain,) = called(node, 'explore_default_0000')
-    assert chain.inputs.pace.seeds.uuid == seeds.uuid
+    assert chain.inputs.pace.initial_structures.uuid == structures.uuid
     assert {run['condition'] for run in outputs['report']['runs']} == {'default'}
 
 
-def test_all_jobs_fail(fake, seeds):
+def test_all_jobs_fail(fake, structures):
     inputs, code = fake
     options = {**OPTIONS, 'ensemble': 'npt', 'pressure': 1e5, 'barostat_time': 1.0, 'gamma_low': 1e5}
     outputs, node = run_get_node(
-        PaceExploreWorkChain, **inputs, seeds=seeds, seed=3, options=options, job={'pace': job(code)}
+        PaceExploreWorkChain,
+        **inputs,
+        initial_structures=structures,
+        random_seed=3,
+        options=options,
+        job={'pace': job(code)},
     )
     assert node.exit_status == PaceExploreWorkChain.exit_codes.ERROR_ALL_JOBS_FAILED.status
     assert 'ArithmeticError' in node.exit_message
@@ -124,15 +134,15 @@ def test_all_jobs_fail(fake, seeds):
     assert 'candidates' not in outputs
 
 
-def test_conditions_are_checked_before_submission(fake, seeds):
+def test_conditions_are_checked_before_submission(fake, structures):
     inputs, code = fake
     for condition, said in (({'gamma_low': 1e7}, 'gamma_low must be the smaller'), ({'temperatur': 3}, 'temperatur')):
         with pytest.raises(ValueError, match=r'conditions\.odd') as error:
             run_get_node(
                 PaceExploreWorkChain,
                 **inputs,
-                seeds=seeds,
-                seed=3,
+                initial_structures=structures,
+                random_seed=3,
                 options=OPTIONS,
                 conditions={'odd': orm.Dict(condition)},
                 job={'pace': job(code)},
@@ -140,14 +150,14 @@ def test_conditions_are_checked_before_submission(fake, seeds):
         assert said in str(error.value)
 
 
-def test_the_plan_does_not_change_seeds_that_are_few(seeds):
-    plan = plan_exploration(seeds, orm.Int(1), orm.Int(3))
+def test_the_plan_does_not_change_structures_that_are_few(structures):
+    plan = plan_exploration(structures, orm.Int(1), orm.Int(3))
     assert set(plan) == {'jobs', 'options_default', 'seed_default_0000'}
-    parts = plan_exploration(seeds, orm.Int(1), orm.Int(1))
-    assert [parts[f'seeds_{part:04d}'].n_frames for part in range(3)] == [1, 1, 1]
-    two = plan_exploration(seeds, orm.Int(1), orm.Int(2), orm.Dict({'copies': 5}))
+    parts = plan_exploration(structures, orm.Int(1), orm.Int(1))
+    assert [parts[f'initial_structures_{part:04d}'].n_frames for part in range(3)] == [1, 1, 1]
+    two = plan_exploration(structures, orm.Int(1), orm.Int(2), orm.Dict({'copies': 5}))
     assert [job['n_runs'] for job in two['jobs']['jobs']] == [10, 5]
-    assert parts['seeds_0001'].source_uuids == seeds.source_uuids
+    assert parts['initial_structures_0001'].source_uuids == structures.source_uuids
 
 
 def test_a_lost_job_is_named():
@@ -179,13 +189,18 @@ structures.read_structures = deadly
 
 
 @pytest.fixture
-def kill(fake, seeds, tmp_path):
+def kill(fake, structures, tmp_path):
     """Return a function that runs the restart chain with a job that is killed at a structure."""
 
     def run(dies_at):
         inputs, code = fake
         prepend = f'cat > deadly.py << END\n{DEADLY}\nEND\nsed -i "s/^import json$/import json, deadly/" explore.py'
-        pace = {**inputs, **job(code, DIES_AT=str(dies_at), ALIVE=str(tmp_path / 'alive')), 'seeds': seeds, 'seed': 3}
+        pace = {
+            **inputs,
+            **job(code, DIES_AT=str(dies_at), ALIVE=str(tmp_path / 'alive')),
+            'initial_structures': structures,
+            'random_seed': 3,
+        }
         pace['options'] = OPTIONS
         pace['metadata']['options']['prepend_text'] = prepend
         outputs, node = run_get_node(PaceExploreBaseWorkChain, pace=pace)

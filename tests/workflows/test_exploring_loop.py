@@ -28,8 +28,8 @@ from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
 CONFIG = {'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 SETTINGS = {
-    'first_epochs': 8,
-    'later_epochs': 4,
+    'first_iterations': 8,
+    'later_iterations': 4,
     'frames_per_generation': 4,
     'max_generations': 2,
     'seed_frames': 3,
@@ -134,7 +134,7 @@ def test_the_loop_closes_by_itself(explored, known):
     made_by = {job.process_label for job in ancestors(origin.source, orm.CalcJobNode)}
     assert {'AseLabelCalculation', 'PaceSelectCalculation', 'PaceExploreCalculation', 'PaceTrainCalculation'} <= made_by
 
-    # A share is set aside blindly: it is labelled, and trained on by nobody.
+    # A share is drawn at random: it is labelled, and trained on by nobody.
     assert 1 <= first['n_set_aside'] < first['n_selected'] + first['n_set_aside'] <= 4
     assert second['n_test'] == first['n_set_aside']
     assert first['test_rmse_forces'] is None

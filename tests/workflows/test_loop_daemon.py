@@ -24,7 +24,12 @@ def test_loop(pace_codes, narrow, pool, frozen_test, reference_energies, submit_
         protocol='fast',
         overrides={
             'config': {'max_deg': 3},
-            'settings': {'first_epochs': 8, 'later_epochs': 4, 'max_generations': 2, 'frames_per_generation': 4},
+            'settings': {
+                'first_iterations': 8,
+                'later_iterations': 4,
+                'max_generations': 2,
+                'frames_per_generation': 4,
+            },
         },
         reference_energies=reference_energies,
     )

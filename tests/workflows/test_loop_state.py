@@ -13,12 +13,14 @@ from aiida.engine import ProcessState
 
 import aiida_pacemaker
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
+from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 from aiida_pacemaker.workflows.loop.context import LoopContext
 from aiida_pacemaker.workflows.loop.generations import GAMMA_KEYS, GenerationRow
 from aiida_pacemaker.workflows.loop.history import LABELLING_JOBS, LOOP, state_of
 from aiida_pacemaker.workflows.loop.links import LoopCall, LoopStep, generation_of
+from aiida_pacemaker.workflows.loop.renamed import with_present_names
 from aiida_pacemaker.workflows.loop.table import format_table, loop_table
 
 PACKAGE = Path(aiida_pacemaker.__file__).parent
@@ -265,3 +267,38 @@ def test_the_provenance_does_not_know_the_workflows():
     """The loop asks the graph, and the graph knows nothing of the loop."""
     for path in sorted((PACKAGE / 'provenance').glob('*.py')):
         assert 'workflows' not in path.read_text(), path
+
+
+# Inputs that have other names now.
+
+
+def test_the_inputs_of_an_old_run_have_their_present_names(recording, mgo_frames):
+    old = {
+        'settings': orm.Dict({'first_epochs': 6, 'later_epochs': 3, 'max_generations': 2}),
+        'explore__entry_point': orm.Str('pacemaker.explore.md'),
+        'explore__seeds': PaceDatasetData(mgo_frames.without_labels()),
+        'explore__inputs__seeds_per_job': orm.Int(2),
+        'label__entry_point': orm.Str('pacemaker.label.ase'),
+        'label__inputs__calculator': orm.Dict({'calculator': 'a:B', 'incidental': ['directory']}),
+    }
+    run = orm.WorkChainNode()
+    run.set_process_type('aiida.workflows:pacemaker.active_learning')
+    for name, node in old.items():
+        run.base.links.add_incoming(node.store(), LinkType.INPUT_WORK, name)
+    builder = PaceActiveLearningWorkChain.builder_of(run.store())
+    assert builder.settings.get_dict() == {'first_iterations': 6, 'later_iterations': 3, 'max_generations': 2}
+    assert builder.explore.initial_structures.uuid == old['explore__seeds'].uuid
+    assert builder.explore.inputs['structures_per_job'].value == 2
+    assert builder.label.inputs['calculator']['not_affecting_energy'] == ['directory']
+
+
+def test_inputs_of_other_packages_keep_their_names():
+    """Only the inputs of this package were renamed."""
+    theirs = {'entry_point': orm.Str('other.explorer'), 'inputs': {'seeds_per_job': orm.Int(2)}}
+    label = {'entry_point': orm.Str('other.labeller'), 'inputs': {'calculator': orm.Dict({'incidental': []})}}
+    settings = orm.Dict({'first_iterations': 6})
+    assert with_present_names({'explore': theirs, 'label': label, 'settings': settings}) == {
+        'explore': theirs,
+        'label': label,
+        'settings': settings,
+    }

@@ -358,7 +358,7 @@ def test_monitors_are_given_through_the_loop(pace_codes_fake, narrow, reference_
         pace_select=pace_codes_fake['select'],
         python=pace_codes_fake['python'],
         protocol='fast',
-        overrides={'config': CONFIG, 'settings': {'first_epochs': 8}},
+        overrides={'config': CONFIG, 'settings': {'first_iterations': 8}},
         reference_energies=reference_energies,
         dataset=narrow,
         pool=narrow,

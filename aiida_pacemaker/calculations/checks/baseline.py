@@ -1,4 +1,4 @@
-"""What a baseline does to the labels of a dataset: where it reaches into them, and whether they are lost in it."""
+"""Checks of a baseline against a dataset: whether it overlaps the data, and is far larger than the labels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from aiida_pacemaker.data.surveys import baseline_energies_of, label_spread_of, 
 LARGEST_ENERGY, LARGEST_RATIO = 10.0, 10.0
 
 
-def complaint_about_size(inputs: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with a baseline beside which the labels are nothing."""
+def check_size(inputs: Mapping[str, Any]) -> str | None:
+    """Return what is wrong if the energies of the baseline are far larger than the spread of the labels."""
     dataset: PaceDatasetData = inputs['dataset']
     baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
     if not dataset.labelled or not baseline.subtracted():
@@ -25,7 +25,7 @@ def complaint_about_size(inputs: Mapping[str, Any]) -> str | None:
     try:
         energies = np.abs(baseline_energies_of(dataset, baseline))
     except ValueError as exception:
-        return f'the baseline cannot be taken off: {exception}'
+        return f'the baseline cannot be subtracted: {exception}'
     largest, spread = float(energies.max(initial=0.0)), label_spread_of(dataset)
     if largest <= LARGEST_ENERGY + LARGEST_RATIO * spread:
         return None
@@ -37,10 +37,10 @@ def complaint_about_size(inputs: Mapping[str, Any]) -> str | None:
 
 
 def warnings_about_reach(baseline: DeltaBaseline, dataset: PaceDatasetData) -> list[str]:
-    """Return for people where a baseline repels atoms that are in the labels as they are.
+    """Return a warning for each place where a baseline repels atoms at distances that occur in the data.
 
-    The fit is then to give back what was taken off, which costs it accuracy: on the MgO data, 100 frames, forces of 301
-    for 61 meV/angstrom. An LJ potential attracts everywhere; what counts is where it repels.
+    The fit then has to compensate for what was subtracted, which costs accuracy: on the MgO data, 100 frames, the
+    errors of the forces are 301 instead of 61 meV/angstrom. Of an LJ potential only the repulsive part counts.
     """
     ends: dict[tuple[str, str], float] = {}
     for term in baseline.subtracted():
@@ -61,7 +61,7 @@ def warnings_about_reach(baseline: DeltaBaseline, dataset: PaceDatasetData) -> l
     consequence = (
         'ACE is switched off there, so that these labels cannot be fitted'
         if baseline.mode == 'both'
-        else 'the fit has to give back what was taken off, which costs accuracy'
+        else 'the fit has to give back what was subtracted, which costs accuracy'
     )
     return [
         f'the baseline reaches into the data for {", ".join(touched)}: {consequence}. A new fit with cutoffs below '

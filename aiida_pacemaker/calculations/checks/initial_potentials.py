@@ -29,7 +29,7 @@ def mode_of(inputs: Mapping[str, Any]) -> Any:
     return 'extend' if inputs.get('initial_potentials') else 'continue'
 
 
-def complaint_about_initial_potentials(inputs: Mapping[str, Any]) -> str | None:
+def check_initial_potentials(inputs: Mapping[str, Any]) -> str | None:
     """Return what keeps a training from starting from its potentials.
 
     :param inputs: inputs of the training job, with a dataset, a baseline and reference energies.
@@ -39,8 +39,8 @@ def complaint_about_initial_potentials(inputs: Mapping[str, Any]) -> str | None:
         return f'`potential_mode` is `continue`, `reset` or `extend`, not `{mode}`'
     if not potentials:
         return 'a `potential_mode` needs a `potential`' if 'potential_mode' in inputs else None
-    if inputs.get('initial_potentials') and (complaint := _complaint_about_several(inputs, mode)):
-        return complaint
+    if inputs.get('initial_potentials') and (problem := _check_several(inputs, mode)):
+        return problem
     in_data = set(inputs['dataset'].elements)
     known = {element for potential in potentials.values() for element in potential.elements}
     if in_data - known and mode != 'extend':
@@ -49,12 +49,12 @@ def complaint_about_initial_potentials(inputs: Mapping[str, Any]) -> str | None:
             '`potential_mode` to `extend`, by which it gets functions for the others, or start without it.'
         )
     for name, potential in potentials.items():
-        if complaint := _complaint_about_one(f'`{name}`', potential, inputs):
-            return complaint
+        if problem := _check_one(f'`{name}`', potential, inputs):
+            return problem
     return None
 
 
-def _complaint_about_several(inputs: Mapping[str, Any], mode: str) -> str | None:
+def _check_several(inputs: Mapping[str, Any], mode: str) -> str | None:
     if 'potential' in inputs:
         return 'there are a `potential` and `initial_potentials`: give all of them as `initial_potentials`'
     if mode != 'extend':
@@ -69,7 +69,7 @@ def _complaint_about_several(inputs: Mapping[str, Any], mode: str) -> str | None
     return None
 
 
-def _complaint_about_one(name: str, potential: PacePotentialData, inputs: Mapping[str, Any]) -> str | None:
+def _check_one(name: str, potential: PacePotentialData, inputs: Mapping[str, Any]) -> str | None:
     # The database rounds to 14 digits what it stores, and no difference may come from that.
     given, fitted = as_stored(inputs['reference_energies'].get_dict()), as_stored(potential.reference_energies)
     changed = {key: value for key, value in fitted.items() if given.get(key) != value}

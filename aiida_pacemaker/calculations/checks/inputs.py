@@ -20,12 +20,12 @@ Options = TypeVar('Options', bound=BaseModel)
 
 
 def all_of(*validators: Validator | None) -> Validator:
-    """Return a validator that gives the first complaint of the given ones."""
+    """Return a validator that gives the first problem of the given ones."""
 
     def validate(value: Any, port: Any) -> str | None:
         for validator in validators:
-            if validator is not None and (complaint := validator(value, port)):
-                return complaint
+            if validator is not None and (problem := validator(value, port)):
+                return problem
         return None
 
     return validate
@@ -44,10 +44,10 @@ def validate_config(node: orm.Dict | None, _: Any) -> str | None:
 
 def validate_baseline(node: orm.Dict | None, _: Any) -> str | None:
     """Check that a node holds a `DeltaBaseline`."""
-    return None if node is None else complaint_about(DeltaBaseline, node)
+    return None if node is None else check_model(DeltaBaseline, node)
 
 
-def complaint_about(model: type[BaseModel], node: orm.Dict) -> str | None:
+def check_model(model: type[BaseModel], node: orm.Dict) -> str | None:
     """Return what keeps the content of a node from being a model, one problem a line."""
     try:
         parse_options(model, node.get_dict())
@@ -58,7 +58,7 @@ def complaint_about(model: type[BaseModel], node: orm.Dict) -> str | None:
 
 def validator_for(model: type[BaseModel]) -> Validator:
     """Return a validator of nodes that hold a model."""
-    return lambda node, _: None if node is None else complaint_about(model, node)
+    return lambda node, _: None if node is None else check_model(model, node)
 
 
 def options_of(model: type[Options], inputs: Any) -> Options:

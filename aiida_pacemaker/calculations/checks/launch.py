@@ -13,7 +13,7 @@ SAME_PYTHON = frozenset(['pacemaker.evaluate', 'pacemaker.explore', 'pacemaker.l
 MAKE_ANOTHER = 'make a code with `with_mpi: false`'
 
 
-def complaint_about_mpi(inputs: Mapping[str, Any], options: Mapping[str, Any], *, mpi: bool = False) -> str | None:
+def check_mpi(inputs: Mapping[str, Any], options: Mapping[str, Any], *, mpi: bool = False) -> str | None:
     """Return what is wrong with how codes are to be launched.
 
     AiiDA notices such a contradiction too, but only when it uploads the job, and with an exception. A program without
@@ -40,7 +40,7 @@ def complaint_about_mpi(inputs: Mapping[str, Any], options: Mapping[str, Any], *
     return None
 
 
-def complaint_about_computers(inputs: Mapping[str, Any]) -> str | None:
+def check_computers(inputs: Mapping[str, Any]) -> str | None:
     """Return which code is on a computer that this profile cannot use, such as one that came with an archive.
 
     AiiDA notices it when it uploads the first job, with an exception.
@@ -58,7 +58,7 @@ def complaint_about_computers(inputs: Mapping[str, Any]) -> str | None:
     return None
 
 
-def complaint_about_limits(options: Mapping[str, Any]) -> str | None:
+def check_limits(options: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the time and the memory that are asked for."""
     for name, unit in (('max_wallclock_seconds', 'seconds'), ('max_memory_kb', 'kilobytes')):
         number = options.get(name)
@@ -67,7 +67,7 @@ def complaint_about_limits(options: Mapping[str, Any]) -> str | None:
     return None
 
 
-def complaint_about_program(inputs: Mapping[str, Any], plugin: str) -> str | None:
+def check_program(inputs: Mapping[str, Any], plugin: str) -> str | None:
     """Return what is wrong with the codes of a job if they are those of another program of ours.
 
     The default plugin of a code says what it is for; codes without one, and codes of others, are taken as they are.

@@ -35,7 +35,7 @@ PARTS = {
 }
 
 
-def complaint_about_training_memory(inputs: Mapping[str, Any], config: TrainerConfig) -> str | None:
+def check_training_memory(inputs: Mapping[str, Any], config: TrainerConfig) -> str | None:
     """Return what there is to say of the memory of a training.
 
     :param inputs: with `dataset`, `code` and, where there are any, `test_dataset` and `metadata`.
@@ -48,12 +48,12 @@ def complaint_about_training_memory(inputs: Mapping[str, Any], config: TrainerCo
     sections = config.sections()
     estimate = predict_training_memory(sections, surveyed)
     on_cpu = sections['backend'].get('gpu_config', {}).get('gpu_ind') == -1
-    # The tensors of a batch are in the memory of the GPU where there is one, and nobody says whether there is.
+    # The tensors of a batch are in the memory of the GPU where there is one, and whether there is one is not known.
     hidden = () if sections['backend']['evaluator'] == 'pyace' or on_cpu else ('working',)
-    return _complaint('the fit', estimate, asked, hidden)
+    return _check('the fit', estimate, asked, hidden)
 
 
-def complaint_about_active_set_memory(
+def check_active_set_memory(
     inputs: Mapping[str, Any], dataset: PaceDatasetData, options: ActiveSetOptions
 ) -> str | None:
     """Return what there is to say of the memory of an active set.
@@ -69,10 +69,10 @@ def complaint_about_active_set_memory(
     estimate = predict_active_set_memory(
         survey_of(dataset, potential.cutoff), summary.n_functions_per_element, summary.n_densities, options
     )
-    return _complaint('the active set', estimate, asked)
+    return _check('the active set', estimate, asked)
 
 
-def complaint_about_selection_memory(inputs: Mapping[str, Any], options: SelectOptions) -> str | None:
+def check_selection_memory(inputs: Mapping[str, Any], options: SelectOptions) -> str | None:
     """Return what there is to say of the memory of a selection.
 
     :param inputs: with `potential`, `candidates`, `code` and, where there is any, `metadata`.
@@ -83,7 +83,7 @@ def complaint_about_selection_memory(inputs: Mapping[str, Any], options: SelectO
     potential: PacePotentialData = inputs['potential']
     surveyed = join(survey_of(dataset, potential.cutoff) for dataset in inputs['candidates'].values())
     estimate = predict_selection_memory(surveyed, potential.n_functions_per_element, options)
-    return _complaint('the selection', estimate, asked)
+    return _check('the selection', estimate, asked)
 
 
 def _asked(inputs: Mapping[str, Any]) -> int | None:
@@ -94,7 +94,7 @@ def _asked(inputs: Mapping[str, Any]) -> int | None:
     return None if kilobytes is None else kilobytes * 1024
 
 
-def _complaint(what: str, estimate: MemoryEstimate, asked: int, hidden: tuple[str, ...] = ()) -> str | None:
+def _check(what: str, estimate: MemoryEstimate, asked: int, hidden: tuple[str, ...] = ()) -> str | None:
     needs = {field.name: getattr(estimate, field.name) for field in fields(estimate) if field.name not in hidden}
     needed = sum(needs.values())
     if needed <= REFUSAL_FACTOR * asked:

@@ -1,4 +1,4 @@
-"""Checks of a training before submission: what belongs together, and what the engine would stumble over."""
+"""Checks of a training before submission: consistency of the inputs, and data on which the engine fails."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.checks.baseline import complaint_about_size
+from aiida_pacemaker.calculations.checks.baseline import check_size
 from aiida_pacemaker.calculations.checks.initial_potentials import (
-    complaint_about_initial_potentials,
+    check_initial_potentials,
     initial_potentials,
     mode_of,
 )
-from aiida_pacemaker.calculations.checks.memory import complaint_about_training_memory
+from aiida_pacemaker.calculations.checks.memory import check_training_memory
 from aiida_pacemaker.calculations.declarations import declared
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -31,18 +31,18 @@ from aiida_pacemaker.sources.known_frames import shared_frames
 
 def validate_training(inputs: Any, _: Any) -> str | None:
     """Check that dataset, config, baseline, reference energies and code of a training belong together."""
-    return complaint_about_training(inputs)
+    return check_training(inputs)
 
 
-def complaint_about_training(inputs: Mapping[str, Any]) -> str | None:
+def check_training(inputs: Mapping[str, Any]) -> str | None:
     """Return what keeps a training from being useful, None if nothing is known to.
 
     :param inputs: inputs of the training job. Some may not be known yet, as where a work chain provides them itself:
         what needs these is not checked.
     """
     for needed, check in CHECKS:
-        if all(name in inputs for name in needed) and (complaint := check(inputs)):
-            return complaint
+        if all(name in inputs for name in needed) and (problem := check(inputs)):
+            return problem
     return None
 
 
@@ -161,7 +161,7 @@ def _useless_weights(dataset: PaceDatasetData) -> list[str]:
 
 
 def _check_neighbours(inputs: Any) -> str | None:
-    """Look for frames that the engine would drop in silence, or stop at."""
+    """Look for frames that the engine would drop without a message, or at which it would stop."""
     config = _config(inputs)
     for label in ('dataset', 'test_dataset'):
         if label not in inputs:
@@ -193,7 +193,7 @@ def _check_neighbours(inputs: Any) -> str | None:
 
 
 def _check_energies(inputs: Any) -> str | None:
-    """Look for energies that the engine takes for a mistake."""
+    """Look for energies outside of the range that the engine accepts."""
     baseline = _baseline(inputs)
     corrected = corrected_energies_of(inputs['dataset'], baseline, inputs['reference_energies'].get_dict())
     lowest, highest = ENERGY_RANGE
@@ -202,15 +202,15 @@ def _check_energies(inputs: Any) -> str | None:
         return None
     return (
         f'{_frames(inputs["dataset"], outside)} have energies of {corrected.min():.6g} to {corrected.max():.6g} '
-        f'eV/atom when the isolated atoms and the baseline are taken off; the engine accepts {lowest:g} to '
+        f'eV/atom when the isolated atoms and the baseline are subtracted; the engine accepts {lowest:g} to '
         f'{highest:g}. Check that `reference_energies` are total energies of the isolated atoms with the settings of '
         'the dataset (or fit them with `fit_reference_energies`), and take out frames in which atoms almost touch '
         '(`filter_frames`).'
     )
 
 
-def complaint_about_active_set(inputs: Mapping[str, Any]) -> str | None:
-    """Return what keeps the potential of a training from having an active set, which the training alone does without.
+def check_active_set(inputs: Mapping[str, Any]) -> str | None:
+    """Return why no active set can be built for the potential of a training, None if one can.
 
     :param inputs: inputs of the training job. Where dataset or config are not known yet, nothing is checked.
     """
@@ -221,10 +221,10 @@ def complaint_about_active_set(inputs: Mapping[str, Any]) -> str | None:
         functions = inputs['potential'].n_functions_per_element
     else:
         functions = count_functions(config.sections()['potential'])
-    return complaint_about_counts(functions, inputs['dataset'], config.cutoff)
+    return check_counts(functions, inputs['dataset'], config.cutoff)
 
 
-def complaint_about_counts(functions: Mapping[str, int], dataset: PaceDatasetData, cutoff: float) -> str | None:
+def check_counts(functions: Mapping[str, int], dataset: PaceDatasetData, cutoff: float) -> str | None:
     """Return which elements have fewer atoms in a dataset than basis functions in a potential.
 
     MaxVol chooses as many atoms as there are functions.
@@ -294,7 +294,7 @@ def _check_evaluator(inputs: Any) -> str | None:
 
 
 def _check_memory(inputs: Any) -> str | None:
-    return complaint_about_training_memory(inputs, _config(inputs))
+    return check_training_memory(inputs, _config(inputs))
 
 
 #: What is checked, in this order, and the inputs that each check needs.
@@ -304,12 +304,12 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('baseline',), _check_repulsion),
     (('dataset', 'baseline'), _check_pairs),
     (('config', 'baseline'), _check_short_range),
-    (('dataset', 'baseline', 'reference_energies'), complaint_about_initial_potentials),
+    (('dataset', 'baseline', 'reference_energies'), check_initial_potentials),
     (('dataset', 'test_dataset'), _check_test_set),
     (('dataset', 'config'), _check_weights),
     (('code', 'config'), _check_evaluator),
     (('dataset', 'config'), _check_neighbours),
-    (('dataset', 'baseline'), complaint_about_size),
+    (('dataset', 'baseline'), check_size),
     (('dataset', 'baseline', 'reference_energies'), _check_energies),
     (('dataset', 'config', 'code'), _check_memory),
 )

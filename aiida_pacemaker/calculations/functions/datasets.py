@@ -168,7 +168,7 @@ def pick_dataset(dataset: PaceDatasetData, indices: orm.List) -> PaceDatasetData
 def find_candidates(
     pool: PaceDatasetData, evaluation: orm.ArrayData, gamma_threshold: orm.Float, **known: PaceDatasetData
 ) -> dict[str, orm.Data] | ExitCode:
-    """Return the frames of a pool that a potential does not know: not in its dataset, and gamma above a threshold.
+    """Return the frames of a pool on which a potential extrapolates: not in its dataset, and gamma above a threshold.
 
     The output `candidates` is not there if there are none; `report` says how many there were on the way, and how many
     of them have interactions that the data of the potential never had, for which gamma is infinite (`n_unseen`).
@@ -196,7 +196,7 @@ def find_candidates(
 
 @calcfunction
 def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.Dict | ExitCode:
-    """Return the energy per atom of each element (eV) that describes a dataset best, its baseline taken off.
+    """Return the energy per atom of each element (eV) that describes a dataset best, its baseline subtracted.
 
     These are no energies of isolated atoms, but they bring the energies into the range that the engine accepts. Fit
     them once, at the first generation, and keep them for all later ones.

@@ -16,12 +16,12 @@ from aiida_pacemaker.frames.table import BoolArray, IntArray
 
 
 @calcfunction
-def choose_seeds(dataset: PaceDatasetData, count: orm.Int, seed: orm.Int) -> PaceDatasetData:
+def choose_initial_structures(dataset: PaceDatasetData, count: orm.Int, seed: orm.Int) -> PaceDatasetData:
     """Return frames of a dataset to begin explorations from, without labels; all if there are no more.
 
-    None is larger than the largest frame of the first generation: of what was explored in supercells, supercells would
-    be made again, larger in each generation.
+    None is larger than the largest frame of the first generation: otherwise supercells of supercells would be built.
 
+    :param dataset: its frames need no labels.
     :param count: number of frames.
     :param seed: another seed gives other frames.
     """
@@ -34,12 +34,13 @@ def choose_seeds(dataset: PaceDatasetData, count: orm.Int, seed: orm.Int) -> Pac
 
 
 @calcfunction
-def set_aside(candidates: PaceDatasetData, count: orm.Int, seed: orm.Int) -> dict[str, PaceDatasetData]:
-    """Return some candidates for the test set, drawn without regard to what they would teach, and the others.
+def hold_out(candidates: PaceDatasetData, count: orm.Int, seed: orm.Int) -> dict[str, PaceDatasetData]:
+    """Hold out candidates for the test set, drawn at random, and return both parts.
 
     The most informative candidates would make a test set of the hardest cases only. There is no output `test` if there
     are too few candidates to spare one.
 
+    :param candidates: with or without labels.
     :param count: number of frames for the test set; at least as many are left to select from.
     :param seed: another seed gives other frames.
     """
@@ -63,6 +64,7 @@ def member_dataset(dataset: PaceDatasetData, seed: orm.Int, fraction: orm.Float)
     Each frame is in or out by a number between 0 and 1 that follows from its content and the seed alone, so that it
     stays in or out in all generations.
 
+    :param dataset: that of the loop.
     :param seed: the seed of the member.
     :param fraction: share of the frames that are in, on average.
     """

@@ -37,23 +37,24 @@ def options_under(
 
 @calcfunction
 def plan_exploration(
-    seeds: PaceDatasetData,
-    seed: orm.Int,
-    seeds_per_job: orm.Int,
+    initial_structures: PaceDatasetData,
+    random_seed: orm.Int,
+    structures_per_job: orm.Int,
     options: orm.Dict | None = None,
     gamma_low: orm.Float | None = None,
     **conditions: orm.Dict,
 ) -> dict[str, orm.Data]:
-    """Divide an exploration into jobs: each condition from each part of the seeds, with random numbers of its own.
+    """Divide an exploration into jobs: each condition from each part of the structures, with a random seed of its own.
 
     :param gamma_low: frames with a gamma from here on are kept, where the options do not say it.
     :param conditions: what is changed in the options, by the label of the condition after `condition_`.
-    :returns: `jobs`, of each job its label, condition, part, first seed and number of runs; for each job
-        `seed_<label>`, for each condition `options_<condition>`, and for each part `seeds_<part>`, if there are some.
+    :returns: `jobs`, of each job its label, condition, part, first structure and number of runs; for each job
+        `random_seed_<label>`, for each condition `options_<condition>`, and for each part
+        `initial_structures_<part>`, if there are several.
     """
     labels = sorted(label.removeprefix('condition_') for label in conditions) or [DEFAULT]
-    size = seeds_per_job.value
-    parts = [f'{index:04d}' for index in range(-(-seeds.n_frames // size))]
+    size = structures_per_job.value
+    parts = [f'{index:04d}' for index in range(-(-initial_structures.n_frames // size))]
     outputs: dict[str, orm.Data] = {}
     jobs: dict[str, dict[str, Any]] = {}
     for index, condition in enumerate(labels):
@@ -62,15 +63,15 @@ def plan_exploration(
         copies = parse_options(ExploreOptions, merged).copies
         for place, part in enumerate(parts):
             label = f'{condition}_{part}'
-            n_runs = copies * min(size, seeds.n_frames - place * size)
+            n_runs = copies * min(size, initial_structures.n_frames - place * size)
             jobs[label] = {'condition': condition, 'part': part, 'first_frame': place * size, 'n_runs': n_runs}
-            derived = np.random.SeedSequence([seed.value, index, place]).generate_state(1)
-            outputs[f'seed_{label}'] = orm.Int(int(derived[0]))
+            derived = np.random.SeedSequence([random_seed.value, index, place]).generate_state(1)
+            outputs[f'random_seed_{label}'] = orm.Int(int(derived[0]))
     if len(parts) > 1:
-        frames, sources = seeds.get_frames(), seeds.source_uuids
+        frames, sources = initial_structures.get_frames(), initial_structures.source_uuids
         for place, part in enumerate(parts):
             chosen = np.arange(place * size, min((place + 1) * size, len(frames)))
-            outputs[f'seeds_{part}'] = PaceDatasetData(frames.select(chosen), sources=sources)
+            outputs[f'initial_structures_{part}'] = PaceDatasetData(frames.select(chosen), sources=sources)
     # A list, because the order of a mapping is not kept in the database.
     return {'jobs': orm.Dict({'jobs': [{'label': label, **job} for label, job in jobs.items()]}), **outputs}
 

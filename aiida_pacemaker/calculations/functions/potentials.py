@@ -27,7 +27,7 @@ def import_potential(
 ) -> PacePotentialData | ExitCode:
     """Make a potential of a B-basis file that was fitted elsewhere.
 
-    What the file says of itself (energies of the isolated atoms, ZBL core) is taken, and held against what is given.
+    What the file says of itself (atomic reference energies, ZBL core) is taken, and held against what is given.
     The baseline has to be given where the file cannot say it: `{"mode": "none"}` if nothing was subtracted from the
     labels.
     """
@@ -56,7 +56,7 @@ def baseline_of(potential: PacePotentialData) -> orm.Dict:
 
 @calcfunction
 def reference_energies_of(potential: PacePotentialData) -> orm.Dict:
-    """Return the energies of the isolated atoms that a potential was fitted with."""
+    """Return the atomic reference energies that a potential was fitted with."""
     return orm.Dict(potential.reference_energies)
 
 
@@ -74,7 +74,7 @@ def import_potential_file(
 
     :param path: the B-basis `.yaml`.
     :param c_tilde: the `.yace` that was made of it, if any.
-    :param reference_energies: energy in eV of the isolated atom of each element of which the file says nothing.
+    :param reference_energies: atomic reference energy (E0) in eV of each element of which the file says nothing.
     :param baseline: what was subtracted from the labels; `DeltaBaseline(mode='none')` if nothing was.
     :returns: the potential; its creator is the import, whose inputs are the files and what was said of them.
     :raises RefusedError: if the file is no potential, if it contradicts what is given, or if something is missing.

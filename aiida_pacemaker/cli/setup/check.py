@@ -121,7 +121,7 @@ def _run(
     begun = time.monotonic()
     metadata = {'options': dict(options), 'label': f'check: {what}'}
     runner = get_manager().get_runner()
-    with _soon_discouraged(), _as_from_the_daemon(), disable_caching():
+    with _few_retries(), _as_from_the_daemon(), disable_caching():
         try:
             job = make_process(CalculationFactory(entry_point), {**inputs, 'metadata': metadata})
         except (ValueError, TypeError) as exception:
@@ -146,7 +146,7 @@ def _run(
 
 
 class _Watch:
-    """Tells where a job is, and ends it when AiiDA has given up and waits for a hand that nobody would lend it."""
+    """Reports where a job is, and ends it when AiiDA has paused it after repeated failures."""
 
     def __init__(self, job: Any, what: str, say: Say) -> None:
         self.job, self.what, self.say = job, what, say
@@ -170,7 +170,7 @@ class _Watch:
             self.say(f'check: {self.what}, waits in the queue')
         if self.job.paused and not self.paused:
             self.paused = self.job.node.process_status or 'paused'
-            # Nothing that is paused hears of a kill: what runs it is ended.
+            # A paused process ignores a kill, so the loop that runs it is stopped.
             loop.stop()
             return
         self.begin(loop)
@@ -191,8 +191,8 @@ def _as_from_the_daemon() -> Iterator[None]:
 
 
 @contextmanager
-def _soon_discouraged() -> Iterator[None]:
-    """Have AiiDA try twice what fails on a computer, not for minutes: the person is waiting."""
+def _few_retries() -> Iterator[None]:
+    """Have AiiDA try only twice what fails on a computer, since the user is waiting."""
     config, names = get_config(), ('transport.task_maximum_attempts', 'transport.task_retry_initial_interval')
     profile = get_manager().get_profile()
     scope = None if profile is None else profile.name

@@ -27,12 +27,12 @@ def ensure_codes(
 ) -> tuple[Codes, Answer | None]:
     """Return a code on a computer for each program of the engine, made if it is not there, and what the engine is.
 
-    A code whose program is gone, with the environment that it was installed in, makes way: it gets its pk behind its
-    label, and stays as the code of what it has run.
+    A code whose program no longer exists is renamed: its PK is appended to its label. It stays in the database as the
+    code of its jobs.
 
     :param place: where to look for an engine. If a person says nothing, codes that are there are kept.
     :param suffix: behind the label of each code.
-    :param replace: whether codes of another engine make way too.
+    :param replace: whether codes of another engine are renamed too.
     :returns: the codes, and what their Python says of itself; None if it is in a container, where it is not asked.
     :raises EngineMissingError: if a code has to be made and its program is missing.
     :raises SetupError: if there are codes of another engine, or the computer cannot be asked.

@@ -84,7 +84,7 @@ class Candidate:
     said: str = ''
 
     @property
-    def complaint(self) -> str | None:
+    def problem(self) -> str | None:
         """Why it cannot be used, None if it can."""
         if self.answer is None:
             said = f' but says: {self.said}' if self.said else ''
@@ -111,8 +111,8 @@ def find_engine(computer: orm.Computer, place: Place) -> Engine:
     # What is found in the search path of a login shell is called by its full path, but modules are loaded by jobs too.
     shell = shell_of(computer) if place.modules else ['bash', '-l']
     arguments = [QUESTION.read_text(), path, place.conda or '', ':'.join(place.first), *place.modules]
-    printed, complaints = ask_computer(computer, [*shell, '-c', PROBE.read_text(), 'probe', *arguments])
-    return _read(computer, place, printed, complaints)
+    printed, stderr = ask_computer(computer, [*shell, '-c', PROBE.read_text(), 'probe', *arguments])
+    return _read(computer, place, printed, stderr)
 
 
 def shell_of(computer: orm.Computer) -> list[str]:
@@ -143,7 +143,7 @@ def ask_computer(computer: orm.Computer, command: Sequence[str]) -> tuple[str, s
     return printed, said
 
 
-def _read(computer: orm.Computer, place: Place, printed: str, complaints: str) -> Engine:
+def _read(computer: orm.Computer, place: Place, printed: str, stderr: str) -> Engine:
     """Make an engine of what the probe has said."""
     found: dict[str, list[str]] = {}
     candidates: list[Candidate] = []
@@ -153,13 +153,13 @@ def _read(computer: orm.Computer, place: Place, printed: str, complaints: str) -
         else:
             found.setdefault(key, []).append(value)
     if 'error' in found:
-        raise EngineMissingError(_problem(computer, place, found['error'][0], complaints))
+        raise EngineMissingError(_problem(computer, place, found['error'][0], stderr))
     for candidate in candidates:
-        if candidate.complaint is None and candidate.answer is not None:
+        if candidate.problem is None and candidate.answer is not None:
             programs = {**candidate.programs, 'pace_python': candidate.python}
             activation = found.get('activate', [''])[0], found.get('prefix', [''])[0]
             return Engine({name: programs[name] for name in PROGRAMS}, _prepend(place, *activation), candidate.answer)
-    raise EngineMissingError(_not_found(computer, place, candidates, complaints))
+    raise EngineMissingError(_not_found(computer, place, candidates, stderr))
 
 
 def _marked(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -199,10 +199,10 @@ def _prepend(place: Place, conda: str, prefix: str) -> str:
     return '\n'.join(lines)
 
 
-def _problem(computer: orm.Computer, place: Place, problem: str, complaints: str) -> str:
+def _problem(computer: orm.Computer, place: Place, problem: str, stderr: str) -> str:
     """Return a message about what the probe could not do."""
     key, _, value = problem.partition(' ')
-    said = f' It says: {complaints.strip()[-500:]}' if complaints.strip() else ''
+    said = f' It says: {stderr.strip()[-500:]}' if stderr.strip() else ''
     where = f'on `{computer.label}`'
     if key == 'no':
         return (
@@ -220,11 +220,11 @@ def _problem(computer: orm.Computer, place: Place, problem: str, complaints: str
     return f'there is no folder {value} {where}.{hint} To make one, {HOW_TO_INSTALL}'
 
 
-def _not_found(computer: orm.Computer, place: Place, candidates: list[Candidate], complaints: str) -> str:
+def _not_found(computer: orm.Computer, place: Place, candidates: list[Candidate], stderr: str) -> str:
     """Return a message about what was found in place of an engine."""
     where = f'on `{computer.label}`'
     if candidates:
-        lines = [f'there is no engine that works {where}:', *(f'  {it.folder}: {it.complaint}' for it in candidates)]
+        lines = [f'there is no engine that works {where}:', *(f'  {it.folder}: {it.problem}' for it in candidates)]
         return '\n'.join([*lines, f'To get one, {HOW_TO_INSTALL}'])
     if place.path:
         looked = f'in {place.path} or its `bin`'
@@ -234,7 +234,7 @@ def _not_found(computer: orm.Computer, place: Place, candidates: list[Candidate]
         looked = f'after `module load {" ".join(place.modules)}`'
     else:
         looked = 'in the search path of a login shell; say where with `--path`, `--module` or `--conda`'
-    said = f' The shell says: {complaints.strip()[-500:]}' if complaints.strip() else ''
+    said = f' The shell says: {stderr.strip()[-500:]}' if stderr.strip() else ''
     return f'the program `pacemaker` is not {where} ({looked}). To install it, {HOW_TO_INSTALL}.{said}'
 
 
@@ -260,9 +260,9 @@ def ask_python(computer: orm.Computer, python: str, prepend: str) -> Answer:
     for key, value in _marked(printed.splitlines()):
         if key == 'said':
             _note([candidate], key, value)
-    if candidate.answer is None or candidate.complaint is not None:
+    if candidate.answer is None or candidate.problem is not None:
         raise EngineMissingError(
-            f'{python} on `{computer.label}` does not tell its version of python-ace: {candidate.complaint}. '
+            f'{python} on `{computer.label}` does not tell its version of python-ace: {candidate.problem}. '
             f'To install it, {HOW_TO_INSTALL}'
         )
     return candidate.answer

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from aiida_pacemaker.cli.setup.recipes import ENGINE, PYTHONS, TENSORPOT, TENSORPOTENTIAL, Answer, complaints
+from aiida_pacemaker.cli.setup.recipes import ENGINE, PYTHONS, TENSORPOT, TENSORPOTENTIAL, Answer, problems_of
 from aiida_pacemaker.errors import InstallError
 from aiida_pacemaker.pace.cost.byte_sizes import shown_bytes
 
@@ -166,5 +166,5 @@ def _ask(folder: Path) -> Answer:
 
 def _check_result(answer: Answer, tensorpot: bool) -> None:
     if 'tensorpot' not in answer.evaluators if tensorpot else answer.version is None:
-        wrong = complaints(answer) or ['no engine']
+        wrong = problems_of(answer) or ['no engine']
         raise InstallError(f'the packages were installed, but do not make an engine: {"; ".join(wrong)}')

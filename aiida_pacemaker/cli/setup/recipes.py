@@ -46,7 +46,7 @@ class Answer(BaseModel):
         """The evaluators that a fit can use there."""
         if not self.engine:
             return ()
-        return ('pyace',) if any(_tensorpot_complaints(self)) else ('pyace', 'tensorpot')
+        return ('pyace',) if any(_tensorpot_problems(self)) else ('pyace', 'tensorpot')
 
     @property
     def foreign(self) -> tuple[str, ...]:
@@ -55,9 +55,9 @@ class Answer(BaseModel):
         return tuple(name for name in names if name in self.versions)
 
 
-def complaints(answer: Answer) -> list[str]:
+def problems_of(answer: Answer) -> list[str]:
     """Return what is missing or wrong in the environment of an engine, and how to get it; an empty list if nothing."""
-    wrong = list(_tensorpot_complaints(answer))
+    wrong = list(_tensorpot_problems(answer))
     if answer.foreign:
         names = ' and '.join(f'`{name}`' for name in answer.foreign)
         wrong.append(f'{names} from PyPI, of other people, is installed there too: `pip uninstall {answer.foreign[0]}`')
@@ -75,7 +75,7 @@ def no_engine(answer: Answer) -> str:
     return f'it has no package python-ace: `{PIP_ENGINE}`'
 
 
-def _tensorpot_complaints(answer: Answer) -> Iterator[str]:
+def _tensorpot_problems(answer: Answer) -> Iterator[str]:
     """Yield what keeps the evaluator `tensorpot` from working."""
     missing = [] if 'tensorpotential' in answer.versions else ['tensorpotential']
     missing += [] if answer.tensorflow else ['TensorFlow']

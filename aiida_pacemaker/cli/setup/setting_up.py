@@ -14,7 +14,7 @@ from aiida_pacemaker.cli.setup import localhost
 from aiida_pacemaker.cli.setup.check import check_engine
 from aiida_pacemaker.cli.setup.codes import declare_engine, ensure_codes, write_yaml
 from aiida_pacemaker.cli.setup.engine import Place, find_engine, ready
-from aiida_pacemaker.cli.setup.recipes import Answer, complaints
+from aiida_pacemaker.cli.setup.recipes import Answer, problems_of
 from aiida_pacemaker.pace.versions import untested
 
 
@@ -72,5 +72,5 @@ def _where(label: str, place: Place) -> tuple[orm.Computer, Place]:
 def _tell(answer: Answer) -> None:
     """Say what an engine can do, and what it lacks."""
     click.echo(f'engine: python-ace {answer.version}, evaluators: {", ".join(answer.evaluators)}')
-    for warning in filter(None, (untested(answer.version), *complaints(answer))):
+    for warning in filter(None, (untested(answer.version), *problems_of(answer))):
         click.echo(warning, err=True)

@@ -159,7 +159,7 @@ def _check_columns(table: Table, keys: LabelKeys) -> None:
     if energy not in names and (energy != 'energy' or 'energy_corrected' in names):
         raise UnreadablePickleError(
             f'there is no column `{energy}` among {_quoted(names)}. `energy_corrected` is not taken for it, as the '
-            'energies of single atoms may have been taken off: name a column of total energies by `keys`, as in '
+            'energies of single atoms may have been subtracted: name a column of total energies by `keys`, as in '
             "keys={'energy': 'energy_corrected'}"
         )
     for name in (keys.forces, keys.stress, keys.virial):

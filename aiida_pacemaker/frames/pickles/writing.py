@@ -44,7 +44,7 @@ def write_dataset(
 ) -> None:
     """Write structures with the energies and forces that the engine shall fit.
 
-    The labels of the frames themselves are not written, since a baseline may have to be taken off them first.
+    The labels of the frames themselves are not written, since a baseline may have to be subtracted from them first.
 
     :param frames: the structures, labelled or not.
     :param handle: a file open for writing bytes; its name is not stored.

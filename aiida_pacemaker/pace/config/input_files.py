@@ -73,7 +73,7 @@ def read_input_file(path: str | Path) -> InputFile:
 def read_input(text: str | bytes) -> InputFile:
     """Read the text of an input file of the engine, in YAML 1.2 as the engine does (``1e-8`` is a number).
 
-    What the job provides is taken off, and the notes say how to give it. Keys that the engine does not read are left
+    What the job provides is removed, and the notes say how to give it. Keys that the engine does not read are left
     out, as it does, and named in the notes with the nearest key that it reads.
 
     :raises ConfigError: if it is no such file, or says something that the engine could not do.

@@ -1,4 +1,4 @@
-"""What must hold in a complete ``potential`` section, where the engine would stumble or leave things out in silence."""
+"""Checks of a complete ``potential`` section, in which the engine would fail or ignore parts without a message."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def check_shape(block: Block, shape: dict[str, Any]) -> list[Problem]:
 
 
 def _check_coverage(potential: dict[str, Any], blocks: dict[Block, dict[str, Any]]) -> list[Problem]:
-    """Look for what the engine would leave out in silence, or stumble over."""
+    """Look for what the engine would ignore without a message, or on which it would fail."""
     problems = []
     bare = sorted(set(potential['elements']) - {block[0] for block in blocks if len(block) == 1})
     if bare:

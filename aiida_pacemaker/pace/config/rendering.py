@@ -70,7 +70,7 @@ def render_input(
         elements are written too.
     :param initial: the potential to begin from, if any.
     :param max_epochs: iterations of this run, in place of those of the configuration.
-    :param baseline: what is taken off the labels, which says what the engine does at short range.
+    :param baseline: what is subtracted from the labels, which says what the engine does at short range.
     :param callbacks: Python functions, as `module.function`, that the engine calls after each iteration.
     :raises ConfigError: if a file name could lead out of the working folder or is not one the engine can read, a
         reference energy is missing, or configuration and initial potential contradict each other.

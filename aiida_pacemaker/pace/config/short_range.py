@@ -29,7 +29,7 @@ def use_baseline(sections: dict[str, Any], baseline: DeltaBaseline) -> None:
     """Write into the sections of an input what a baseline asks of the engine at short range.
 
     :param sections: of the engine's input; ``fit`` and ``potential`` are changed.
-    :param baseline: what is taken off the labels.
+    :param baseline: what is subtracted from the labels.
     :raises ConfigError: if atoms that collide would repel each other twice, or if nothing would be left to ACE.
     """
     potential, fit = sections['potential'], sections['fit']
@@ -93,7 +93,7 @@ def initial_potential(content: str, baseline: DeltaBaseline, repulsion: str | No
     (mode ``both``) are set to those of the baseline.
 
     :param content: the content of the ``.yaml``.
-    :param baseline: what is taken off the labels.
+    :param baseline: what is subtracted from the labels.
     :param repulsion: ``fit.repulsion`` of the input.
     :raises PotentialFileError: if it is no such potential, or is not written as the engine writes it.
     """

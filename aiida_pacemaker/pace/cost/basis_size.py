@@ -129,7 +129,7 @@ def _shares(potential: Mapping[str, Any]) -> Iterator[tuple[Block, Mapping[str, 
 
 def _count_by_order(n_elements: int, shape: Mapping[str, Any]) -> list[int]:
     """Return how many functions of each order a block of so many elements has, without a limit."""
-    # By inclusion and exclusion: of the functions of all elements, take off those without one of the neighbours.
+    # By inclusion and exclusion: of the functions of all elements, subtract those without one of the neighbours.
     return [
         sum(
             (-1) ** missing

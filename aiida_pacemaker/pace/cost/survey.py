@@ -13,7 +13,7 @@ from aiida_pacemaker.baseline.reference_energies import element_counts, referenc
 from aiida_pacemaker.frames.neighbours import pair_blocks, searchable
 from aiida_pacemaker.frames.table import FloatArray, Frames
 
-#: Energies in eV/atom, baseline and isolated atoms taken off, outside of which the engine takes the reference energies
+#: Energies in eV/atom, less baseline and reference energies, outside of which the engine takes the reference energies
 #: for wrong: seen in its log, "Some values of corrected energy ... are too extreme".
 ENERGY_RANGE = (-20.0, 250.0)
 
@@ -91,11 +91,11 @@ def join(surveys: Iterable[Survey]) -> Survey:
 
 
 def corrected_energies(frames: Frames, baseline: DeltaBaseline, energies: Mapping[str, float]) -> FloatArray:
-    """Return what the engine is to fit in eV/atom, shape (F,): baseline and isolated atoms are taken off.
+    """Return what the engine is to fit in eV/atom, shape (F,): baseline and atomic reference energies are subtracted.
 
     :param frames: labelled frames.
     :param baseline: as in the input of the fit.
-    :param energies: energy of the isolated atom of each element in eV.
+    :param energies: atomic reference energy (E0) of each element in eV.
     :raises ValueError: if the frames are not labelled, or an element has no energy.
     """
     if frames.energy is None:

@@ -37,7 +37,7 @@ def diagnose(
     """Tell why a program failed, of the ways in which it can.
 
     A fit that was skipped counts as a failure although its exit status is 0. Finding nothing to select does not.
-    Where the exit status is not known, ask only if the output is missing: a job can complain and succeed all the same.
+    Where the exit status is not known, ask only if the output is missing: a job can write errors and succeed.
 
     :param program: a name in :data:`~aiida_pacemaker.pace.output.failure_kinds.PROGRAMS`.
     :param stdout: what it wrote to its standard output.

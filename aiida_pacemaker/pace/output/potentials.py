@@ -38,8 +38,8 @@ class PotentialSummary:
     :param core_repulsion: prefactor and exponent of the core repulsion of each pair, keyed by its symbols; zero where
         there is none.
     :param metadata: the engine's notes: versions, times, ``_loss``, ``_fit_cycles`` and what the user gave.
-    :param reference_energy: energy of the free atom of each element in eV that was taken off the training data; None
-        where the potential does not say.
+    :param reference_energy: atomic reference energy (E0) of each element in eV that was subtracted from the training
+        data; None where the potential does not say.
     :param pair_cutoffs: how far an atom sees its neighbours in angstrom, keyed by the symbols of the two.
     :param functions_by_type: basis functions by the symbols of their centre and, once for each factor, of their
         neighbours. Functions with a coefficient of zero count as well.

@@ -16,13 +16,13 @@ HOPELESS = {
 
 
 class PaceExploreBaseWorkChain(PaceRestartWorkChain):
-    """Explore with a potential, again if the job was lost; of a job that was stopped, the runs at their end will do."""
+    """Explore with a potential, again if the job was lost; of a job that was stopped, the finished runs are taken."""
 
     _process_class = PaceExploreCalculation
 
     @process_handler(priority=600)
     def handle_interrupted(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Be content with the runs that a stopped job came to the end of, if there are any."""
+        """Accept the finished runs of a stopped job, if there are any."""
         if not node.is_failed or node.exit_status in HOPELESS or 'report' not in node.outputs:
             return None
         n_runs, n_planned = (node.outputs.report[key] for key in ('n_runs', 'n_planned'))

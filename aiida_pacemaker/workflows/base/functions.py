@@ -1,4 +1,4 @@
-"""Calculation functions of the restart chains: no datum of a workflow is without an origin."""
+"""Calculation functions of the restart chains, so that all their data have provenance."""
 
 from __future__ import annotations
 

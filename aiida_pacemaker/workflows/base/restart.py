@@ -32,7 +32,7 @@ LOST = {
 
 
 class PaceRestartWorkChain(ResumingWorkChain, RestartWorkChain):
-    """Base of the restart chains: repeats what was lost, gives up at once where that is useless, loses no output.
+    """Base of the restart chains: repeats lost jobs, gives up at once where a repeat is useless, keeps all outputs.
 
     The inputs of the job, `_process_class`, are in the namespace `pace`; its outputs are those of the chain.
     """
@@ -88,7 +88,7 @@ class PaceRestartWorkChain(ResumingWorkChain, RestartWorkChain):
 
     @process_handler(priority=200)
     def handle_lost(self, node: orm.CalcJobNode) -> ProcessHandlerReport | None:
-        """Repeat a job that died without a reason of its own."""
+        """Repeat a job that was lost for a reason outside of its program."""
         if node.exit_status not in LOST:
             return None
         self.report_action(node, 'run it again')

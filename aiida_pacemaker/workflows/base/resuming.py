@@ -1,4 +1,4 @@
-"""Going on after a crash: what a work chain has already started is not started again."""
+"""Recovery after a crash: what a work chain has already submitted is not submitted again."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ class ResumingWorkChain(InterruptibleWorkChain):
     """Base of work chains whose calls are labelled: each is made once, whatever happens to the daemon.
 
     A worker that dies in a step leaves the work chain where it was before that step, and the next worker takes the step
-    again. What the step had already called is there, though, and may be a job that is being paid for: it is found by
-    the label of its link and taken up instead of called twice. If it has not even begun some time later, the message
-    that would have begun it is lost, and sent again.
+    again. Processes that the step had already called are found by the labels of their links and are not called twice.
+    If such a process has not started after some time, the message that starts it was lost and is sent again.
     """
 
     def was_made(self) -> None:
-        """Keep what runs this; one that is submitted is loaded by what will run it."""
+        """Record the runner of this process; a submitted process is loaded by its runner later."""
         if self.node.is_stored:
             record_runner(self.node)
 
     def was_loaded(self) -> None:
-        """Keep what runs this now, and see to it that what is waited for will come."""
+        """Record the present runner, and make sure that the processes that are waited for get started."""
         record_runner(self.node)
         for pk in self.awaited():
             self._see_to(pk)
@@ -63,7 +62,7 @@ class ResumingWorkChain(InterruptibleWorkChain):
         return outputs.get('result', outputs), self._take(found[0])
 
     def _see_to(self, pk: int) -> None:
-        """Begin a process that nothing else will begin."""
+        """Start a process whose start message was lost."""
 
         def begin() -> None:
             node: Any = orm.load_node(pk)

@@ -26,11 +26,11 @@ REGULARISATIONS = 2
 
 
 class PaceTrainBaseWorkChain(PaceRestartWorkChain):
-    """Train a potential and carry on after what can be survived: walltime, kills, lack of memory, divergence.
+    """Train a potential, with restarts after walltime, kills, lack of memory and divergence.
 
     A stopped fit goes on from its newest usable interim potential for the iterations that are left, so that none is
-    done twice; the seed stays the same. The learning curves of all legs are one. What cannot be survived ends the chain
-    at once, with the message of the job and all that it has made.
+    done twice; the seed stays the same. The learning curves of all legs are one. Any other failure ends the chain at
+    once, with the message and the outputs of the job.
     """
 
     _process_class = PaceTrainCalculation

@@ -1,4 +1,4 @@
-"""What gamma is worth: the errors of what was labelled, compared with the grades that it was chosen by."""
+"""Calibration of gamma: the errors of what was labelled, compared with the grades by which it was selected."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def calibrate(
     generation: orm.Int,
     test: PaceDatasetData | None = None,
     previous: orm.Dict | None = None,
-    **opinions: orm.ArrayData,
+    **member_evaluations: orm.ArrayData,
 ) -> orm.Dict:
     """Return the errors of the potential on what was labelled after it had been chosen, and what follows from them.
 
-    Nothing of it had been trained on when it was evaluated, so these are errors of extrapolation, with the gamma that
-    was known before the label was paid for.
+    None of these frames had been trained on when they were evaluated, so the errors are those of extrapolation, and
+    gamma is that of the selection.
 
     :param candidates: what was evaluated.
     :param evaluation: energies, forces and gamma of the candidates by the potential of that time.
     :param dataset: the dataset with the labels of the selected candidates.
     :param generation: generation in which they joined it.
-    :param test: the test set with the labels of those that were set aside.
+    :param test: the test set with the labels of the frames that were held out.
     :param previous: what this function has returned in the generation before; its points stay.
-    :param opinions: evaluations of the candidates by the members of an ensemble.
+    :param member_evaluations: evaluations of the candidates by the members of an ensemble.
     :returns: `points`, lists of equal length with the `generation`, `gamma`, `error` (largest error of the force on any
         atom in eV/angstrom) and `spread` (eV/angstrom, None without an ensemble) of each frame, and what
         :func:`aiida_pacemaker.analysis.calibration.calibrate` makes of them.
@@ -49,8 +49,10 @@ def calibrate(
     everything = candidates.get_frames()
     forces, gamma = evaluation.get_array('forces'), evaluation.get_array('gamma_max')
     spread = None
-    if len(opinions) > 1:
-        spread = force_spread(everything, [opinions[name].get_array('forces') for name in sorted(opinions)])
+    if len(member_evaluations) > 1:
+        spread = force_spread(
+            everything, [member_evaluations[name].get_array('forces') for name in sorted(member_evaluations)]
+        )
     starts = everything.offsets
     for frames in _joined_in(generation.value, dataset, test):
         rows = [row_of.get(content) for content in frame_hashes(frames).tolist()]

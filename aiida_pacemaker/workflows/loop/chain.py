@@ -8,7 +8,7 @@ from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
 from aiida_pacemaker.calculations.functions.datasets import default_baseline, find_candidates, fit_reference_energies
-from aiida_pacemaker.calculations.functions.drawing import set_aside
+from aiida_pacemaker.calculations.functions.drawing import hold_out
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.option_errors import parse_options
 from aiida_pacemaker.provenance.costs import core_hours
@@ -41,12 +41,12 @@ from aiida_pacemaker.workflows.reference_energies import PaceReferenceEnergiesWo
 
 
 class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLabels, LoopEnsemble):
-    """Train, find out what the potential does not know, label the most informative of it, and begin again.
+    """Train, find configurations on which the potential extrapolates, label the most informative ones, and repeat.
 
-    Each generation trains a potential on the dataset (a short baseline taken off, reference energies pinned), builds
-    its active set, explores with it (or takes a pool), grades what was found, leaves out what is known, selects by
-    D-optimality, labels and merges. The loop says why it has ended in the output `stop_reason`, and keeps what it has
-    whenever it fails.
+    Each generation trains a potential on the dataset (short-range baseline subtracted, atomic reference energies
+    fixed), builds its active set, explores with it (or takes a pool), computes the extrapolation grades, leaves out
+    frames below the threshold, selects by D-optimality, labels and merges. The output `stop_reason` says why the loop
+    has ended. A loop that fails returns what it has.
     """
 
     @classmethod
@@ -106,7 +106,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         initial = dict(self.inputs.get('initial', {}))
         if initial:
             fraction = self.ctx.settings.max_failed_fraction
-            outputs, node = self.join(LoopStep.MERGE, self.ctx.dataset, initial, max_failed_fraction=fraction)
+            outputs, node = self.merge_into(LoopStep.MERGE, self.ctx.dataset, initial, max_failed_fraction=fraction)
             if not node.is_finished_ok:
                 return self.exit_codes.ERROR_INITIAL_FRAMES_REFUSED.format(reason=node.exit_message)
             self.ctx.dataset = outputs['dataset']
@@ -129,14 +129,14 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         inputs = {
             'elements': orm.List(sorted(elements)),
             'label': self.inputs.label,
-            'metadata': self.labels(LoopStep.ATOMS),
+            'metadata': self.metadata_for(LoopStep.ATOMS),
         }
         return self.launch(LoopStep.ATOMS, PaceReferenceEnergiesWorkChain, inputs)
 
     def inspect_atoms(self) -> ExitCode | None:
         """Keep the energies of the isolated atoms."""
-        if complaint := self.complaint(LoopStep.ATOMS, self.exit_codes.ERROR_ATOMS_FAILED):
-            return complaint
+        if problem := self.check_finished(LoopStep.ATOMS, self.exit_codes.ERROR_ATOMS_FAILED):
+            return problem
         outputs = self.ctx.atoms.outputs
         self.ctx.reference_energies = outputs.reference_energies
         if 'level_of_theory' not in outputs:
@@ -153,7 +153,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         return self.exit_codes.ERROR_ATOMS_FAILED.format(reason=f'{reason}.')
 
     def pin_references(self) -> ExitCode | None:
-        """Settle the baseline and the reference energies of all generations."""
+        """Fix the baseline and the reference energies for all generations."""
         potential = self.ctx.potential
         if 'baseline' in self.inputs:
             self.ctx.baseline = self.inputs.baseline
@@ -163,7 +163,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             lj = orm.Bool(self.ctx.settings.lj)
             # What is in the pool may be labelled later, and the baseline has to be good for that too.
             later = given(pool=self.ctx.pool, test=self.ctx.test_dataset)
-            inputs = {'dataset': self.ctx.dataset, 'lj': lj, 'metadata': self.labels(LoopStep.BASELINE), **later}
+            inputs = {'dataset': self.ctx.dataset, 'lj': lj, 'metadata': self.metadata_for(LoopStep.BASELINE), **later}
             self.ctx.baseline, node = self.run_once(default_baseline, **inputs)
             if not node.is_finished_ok:
                 return self.exit_codes.ERROR_INITIAL_FRAMES_REFUSED.format(reason=node.exit_message)
@@ -182,11 +182,11 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # A generation begins, if there is no reason to stop.
 
     def should_go_on(self) -> bool:
-        """Return whether the report says nothing of an end."""
+        """Return whether the report has no stop reason yet."""
         return content_of(self.ctx.report)['stop_reason'] is None
 
     def begin_generation(self) -> None:
-        """Set the label of all that is called from now on."""
+        """Set the stage, with which the labels of all further calls begin."""
         self.ctx.stage = generation_stage(self.ctx.generation)
 
     # Training.
@@ -201,21 +201,21 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             dataset=self.ctx.dataset,
             baseline=self.ctx.baseline,
             reference_energies=self.ctx.reference_energies,
-            max_epochs=orm.Int(settings.first_epochs if first else settings.later_epochs),
+            max_epochs=orm.Int(settings.first_iterations if first else settings.later_iterations),
             **given(test_dataset=self.ctx.test_dataset, potential=self.ctx.potential),
         )
-        if complaint := self.engine.complaint_about_active_set(self.engine.place_in({'train': inputs}, 'train')):
+        if problem := self.engine.check_active_set(self.engine.place_in({'train': inputs}, 'train')):
             self.attach()
             return self.exit_codes.ERROR_INPUTS_REFUSED.format(
-                step=LoopStep.ACTIVESET.value, stage=self.stage, reason=complaint
+                step=LoopStep.ACTIVESET.value, stage=self.stage, reason=problem
             )
         training = self.launch(LoopStep.TRAIN, self.engine.process('train'), inputs)
         return training if isinstance(training, ExitCode) else ToContext(**training, **self.member_trainings())
 
     def inspect_train(self) -> ExitCode | None:
         """Keep the potential and where it was trained."""
-        if complaint := self.complaint(LoopStep.TRAIN, self.exit_codes.ERROR_TRAINING_FAILED):
-            return complaint
+        if problem := self.check_finished(LoopStep.TRAIN, self.exit_codes.ERROR_TRAINING_FAILED):
+            return problem
         self.ctx.potential = self.ctx.train.outputs.potential
         outputs = self.ctx.train.outputs
         self.ctx.training_folder = outputs.remote_folder if 'remote_folder' in outputs else None
@@ -237,8 +237,8 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def inspect_activeset(self) -> ExitCode | None:
         """Keep the active set."""
-        if complaint := self.complaint(LoopStep.ACTIVESET, self.exit_codes.ERROR_ACTIVE_SET_FAILED):
-            return complaint
+        if problem := self.check_finished(LoopStep.ACTIVESET, self.exit_codes.ERROR_ACTIVE_SET_FAILED):
+            return problem
         self.ctx.active_set = self.ctx.activeset.outputs.active_set
         outputs = self.ctx.activeset.outputs
         parameters = outputs.output_parameters.get_dict() if 'output_parameters' in outputs else {}
@@ -249,7 +249,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Evaluation.
 
     def run_evaluate(self) -> ToContext | ExitCode:
-        """Evaluate the potential on all that is there, in one job."""
+        """Evaluate the potential on the dataset, the test set and the candidates in one job."""
         inputs = self.prepare(
             'evaluate',
             LoopStep.EVALUATE,
@@ -263,9 +263,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         return ToContext(**evaluation, **self.member_evaluations(self.ctx.pool))
 
     def inspect_evaluate(self) -> ExitCode | None:
-        """Find what the potential does not know, and judge whether that is reason to go on."""
-        if complaint := self.complaint(LoopStep.EVALUATE, self.exit_codes.ERROR_EVALUATION_FAILED):
-            return complaint
+        """Find the frames on which the potential extrapolates, and decide whether the loop goes on."""
+        if problem := self.check_finished(LoopStep.EVALUATE, self.exit_codes.ERROR_EVALUATION_FAILED):
+            return problem
         self.inspect_member_evaluations()
         found = self.find_candidates()
         self.ctx.candidates = found.get('candidates')
@@ -290,7 +290,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         return self.stuck()
 
     def find_candidates(self) -> Any:
-        """Return what of the pool, or of what was explored, the potential does not know; nothing if there is none."""
+        """Return the frames of the pool or of the exploration on which the potential extrapolates, None without any."""
         if self.ctx.pool is None:
             return {}
         return self.call(
@@ -307,18 +307,18 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Selection.
 
     def run_select(self) -> ToContext | ExitCode:
-        """Choose the most informative candidates; some that are drawn blindly are kept for the test set."""
+        """Choose the most informative candidates; some that are drawn at random are kept for the test set."""
         settings: LoopSettings = self.ctx.settings
         content = content_of(self.ctx.report)
         left = labels_left(rows_of_run(content), settings, retried_in_run(content))
-        self.ctx.set_aside = self.ctx.merged_test = self.ctx.failures_test = None
+        self.ctx.held_out = self.ctx.merged_test = self.ctx.failures_test = None
         if count := split_labels(left, settings):
             seed = orm.Int(settings.exploration_seed + self.ctx.generation)
             parts = self.call(
-                LoopStep.SET_ASIDE, set_aside, candidates=self.ctx.candidates, count=orm.Int(count), seed=seed
+                LoopStep.HOLD_OUT, hold_out, candidates=self.ctx.candidates, count=orm.Int(count), seed=seed
             )
-            self.ctx.candidates, self.ctx.set_aside = parts['candidates'], parts.get('test')
-            left -= 0 if self.ctx.set_aside is None else self.ctx.set_aside.n_frames
+            self.ctx.candidates, self.ctx.held_out = parts['candidates'], parts.get('test')
+            left -= 0 if self.ctx.held_out is None else self.ctx.held_out.n_frames
         inputs = self.prepare(
             'select',
             LoopStep.SELECT,
@@ -332,18 +332,18 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
 
     def inspect_select(self) -> ExitCode | None:
         """Keep what was selected; if the candidates are labelled, these are the labels."""
-        if complaint := self.complaint(LoopStep.SELECT, self.exit_codes.ERROR_SELECTION_FAILED):
-            return complaint
+        if problem := self.check_finished(LoopStep.SELECT, self.exit_codes.ERROR_SELECTION_FAILED):
+            return problem
         self.ctx.selected = self.ctx.select.outputs.selected if 'selected' in self.ctx.select.outputs else None
         self.ctx.failures = None
         self.ctx.labelled = {} if self.ctx.selected is None else {'selected': self.ctx.selected}
-        self.ctx.labelled_test = {} if self.ctx.set_aside is None else {'set_aside': self.ctx.set_aside}
+        self.ctx.labelled_test = {} if self.ctx.held_out is None else {'held_out': self.ctx.held_out}
         return None
 
-    # What gamma is worth.
+    # Calibration of gamma.
 
     def run_calibrate(self) -> None:
-        """Compare the errors on what has labels now with the gamma, and the spread, that it was chosen by."""
+        """Calibrate gamma, and the force spread, by the errors on the frames that have labels now."""
         self.ctx.calibration = self.call(
             LoopStep.CALIBRATION,
             calibrate,
@@ -352,7 +352,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             dataset=self.ctx.dataset,
             generation=orm.Int(self.ctx.generation),
             **given(test=self.ctx.test_dataset, previous=self.ctx.calibration),
-            **self.ctx.opinions,
+            **self.ctx.member_evaluations,
         )
         self.ctx.report = self.call(
             LoopStep.REPORT_CALIBRATION, report_calibration, report=self.ctx.report, calibration=self.ctx.calibration

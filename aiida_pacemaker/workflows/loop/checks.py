@@ -6,8 +6,8 @@ from typing import Any
 
 from aiida import orm
 
-from aiida_pacemaker.calculations.checks.inputs import complaint_about
-from aiida_pacemaker.calculations.checks.launch import complaint_about_computers, complaint_about_mpi
+from aiida_pacemaker.calculations.checks.inputs import check_model
+from aiida_pacemaker.calculations.checks.launch import check_computers, check_mpi
 from aiida_pacemaker.calculations.functions.exploring import options_under
 from aiida_pacemaker.exploration.options import ExploreOptions
 from aiida_pacemaker.workflows.engines import engine_of
@@ -26,7 +26,7 @@ def validate_loop(inputs: Any, _: Any) -> str | None:
         _check_engine,
         _check_elements,
     )
-    return next((complaint for check in checks if (complaint := check(inputs))), None)
+    return next((problem for check in checks if (problem := check(inputs))), None)
 
 
 def _check_begin(inputs: Any) -> str | None:
@@ -45,15 +45,15 @@ def _check_candidates(inputs: Any) -> str | None:
         return 'there are no candidates: give a `pool`, or an explorer (`explore.entry_point`, `explore.inputs`)'
     if 'pool' in inputs:
         return 'there are a `pool` and an explorer: candidates come from one of them, leave out the other'
-    if complaint := EXPLORER.complaint_about_choice(explore['entry_point'].value, engine_of(inputs).types):
-        return complaint
+    if problem := EXPLORER.check_choice(explore['entry_point'].value, engine_of(inputs).types):
+        return problem
     if 'entry_point' not in inputs.get('label', {}):
         return 'what is explored has no labels: give a labeller (`label.entry_point`, `label.inputs`)'
     return None
 
 
 def _check_grades(inputs: Any) -> str | None:
-    """Look for explorations that would keep less than the loop asks for, and so find nothing while not all is known."""
+    """Check that the explorer keeps all frames above the threshold of the loop, which would not converge otherwise."""
     explore = inputs.get('explore', {})
     if 'entry_point' not in explore or 'gamma_low' not in process_from(explore['entry_point'].value).spec().inputs:
         return None
@@ -62,8 +62,8 @@ def _check_grades(inputs: Any) -> str | None:
     for label, condition in (chosen.get('conditions') or {'': None}).items():
         options = orm.Dict(options_under(chosen.get('options'), condition, threshold))
         where = f'`explore.inputs.conditions.{label}`' if label else '`explore.inputs.options`'
-        if complaint := complaint_about(ExploreOptions, options):
-            return f'{where}: {complaint}'
+        if problem := check_model(ExploreOptions, options):
+            return f'{where}: {problem}'
         gamma_low = ExploreOptions.model_validate(options.get_dict()).gamma_low
         if gamma_low > threshold.value:
             return (
@@ -77,7 +77,7 @@ def _check_grades(inputs: Any) -> str | None:
 def _check_labeller(inputs: Any) -> str | None:
     label = inputs.get('label', {})
     if 'entry_point' in label:
-        return LABELLER.complaint_about_choice(label['entry_point'].value)
+        return LABELLER.check_choice(label['entry_point'].value)
     if 'pool' in inputs and not inputs['pool'].labelled:
         return 'the pool is not labelled: give a labeller (`label.entry_point`, `label.inputs`)'
     if inputs['settings'].get_dict().get('isolated_atoms'):
@@ -89,8 +89,8 @@ def _check_labeller(inputs: Any) -> str | None:
 
 def _check_launches(inputs: Any) -> str | None:
     """Look at the codes, of what labels and explores too, which would show when it is called."""
-    if complaint := complaint_about_computers(inputs):
-        return complaint
+    if problem := check_computers(inputs):
+        return problem
     for role in ('label', 'explore'):
         given = inputs.get(role, {})
         if 'entry_point' not in given:
@@ -99,8 +99,8 @@ def _check_launches(inputs: Any) -> str | None:
         if jobs is None:
             continue
         options = {**given.get('metadata', {}).get('options', {}), **_options(given.get('inputs', {}))}
-        if complaint := complaint_about_mpi(given.get('inputs', {}), options, mpi=jobs.MPI):
-            return f'`{role}.inputs`: {complaint}'
+        if problem := check_mpi(given.get('inputs', {}), options, mpi=jobs.MPI):
+            return f'`{role}.inputs`: {problem}'
     return None
 
 
@@ -119,7 +119,7 @@ def _check_engine(inputs: Any) -> str | None:
     missing = [name for name, source in sources.items() if source is None and name not in inputs]
     if 'potential' in inputs and missing:
         return f'potentials of the engine `{engine.name}` do not say it themselves: give {", ".join(missing)}'
-    return engine.complaint_about(inputs)
+    return engine.check_inputs(inputs)
 
 
 def _check_elements(inputs: Any) -> str | None:
@@ -128,7 +128,10 @@ def _check_elements(inputs: Any) -> str | None:
     if config is None:
         return None
     known = set(config.elements)
-    given = {'the pool': inputs.get('pool'), '`explore.seeds`': inputs.get('explore', {}).get('seeds')}
+    given = {
+        'the pool': inputs.get('pool'),
+        '`explore.initial_structures`': inputs.get('explore', {}).get('initial_structures'),
+    }
     for name, frames in given.items():
         unknown = [] if frames is None else sorted(set(frames.elements) - known)
         if unknown:

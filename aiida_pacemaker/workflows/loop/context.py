@@ -45,7 +45,7 @@ class LoopContext(Protocol):
     active_set: orm.Data
     #: Baseline of all potentials; from `pin_references` on.
     baseline: orm.Dict
-    #: Energies of the isolated atoms in eV; from `pin_references` on they are not None.
+    #: Atomic reference energies (E0) in eV; from `pin_references` on they are not None.
     reference_energies: orm.Dict | None
     #: Errors of what was labelled, with the gamma that it was chosen by; None before the first selection.
     calibration: orm.Dict | None
@@ -60,12 +60,12 @@ class LoopContext(Protocol):
     pool: PaceDatasetData | None
     #: Report of the explorer in this generation, None without one.
     exploration: orm.Dict | None
-    #: Frames of the pool on which the potential extrapolates; without those set aside from `run_select` on.
+    #: Frames of the pool on which the potential extrapolates; without those held out from `run_select` on.
     candidates: PaceDatasetData | None
     #: Frames that are to be trained on.
     selected: PaceDatasetData | None
     #: Frames that are kept for the test set.
-    set_aside: PaceDatasetData | None
+    held_out: PaceDatasetData | None
     #: Labels of the selected frames, as sources of the merge.
     labelled: Mapping[str, orm.Data]
     #: Labels of the frames for the test set, as sources of the merge.
@@ -79,7 +79,7 @@ class LoopContext(Protocol):
     #: Last potentials of the members of the ensemble, by `member_name`.
     members: dict[str, orm.Data]
     #: Evaluations of the pool by the members of the ensemble, by `member_name`.
-    opinions: dict[str, orm.ArrayData]
+    member_evaluations: dict[str, orm.ArrayData]
 
     # Nodes of the processes that were submitted, each under the value of its `LoopStep`.
 
@@ -97,7 +97,7 @@ class LoopContext(Protocol):
     select: orm.ProcessNode
     #: `LoopStep.LABEL`; None where nothing that was selected needs labels.
     label: orm.ProcessNode | None
-    #: `LoopStep.LABEL_TEST`; None where nothing was set aside.
+    #: `LoopStep.LABEL_TEST`; None where nothing was held out.
     label_test: orm.ProcessNode | None
 
     # The names of the members are not known before.

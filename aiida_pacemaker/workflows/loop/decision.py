@@ -63,7 +63,7 @@ def split_labels(left: int, settings: LoopSettings) -> int:
 
 
 def _gamma_converged(row: GenerationRow, settings: LoopSettings) -> bool:
-    """Tell whether there is nothing left that the potential does not know."""
+    """Return whether the potential extrapolates on nothing that was evaluated."""
     if row.get('n_unseen'):
         # Whatever the quantile says: there is a candidate with interactions that the data never had.
         return False

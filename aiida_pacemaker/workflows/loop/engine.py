@@ -14,6 +14,7 @@ from aiida_pacemaker._aiida.processes import SpecBuilder, give_spec
 from aiida_pacemaker.pace.config.expansion import deep_merge
 from aiida_pacemaker.workflows.base.resuming import ResumingWorkChain
 from aiida_pacemaker.workflows.engines import PACEMAKER, Engine, engine_called, engine_name, engine_of
+from aiida_pacemaker.workflows.loop.renamed import with_present_names
 
 #: What the namespaces of the steps are for; what the processes of an engine need is said by their own ports.
 STEP_HELP = {
@@ -99,7 +100,7 @@ class LoopEngine(ResumingWorkChain):
     @classmethod
     def builder_of(cls, run: orm.WorkChainNode) -> ProcessBuilder:
         """Return a builder with the inputs of a run, as `run.get_builder_restart()` does for Pacemaker."""
-        inputs = run.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested()
+        inputs = with_present_names(run.base.links.get_incoming(link_type=LinkType.INPUT_WORK).nested())
         builder = cls.get_builder(engine_name(inputs))
         for name, value in deep_merge(inputs, run.get_metadata_inputs() or {}).items():
             if isinstance(value, Mapping):
@@ -116,9 +117,9 @@ class LoopEngine(ResumingWorkChain):
 
 @functools.cache
 def _spec_for(cls: Any, engine: Engine) -> ProcessSpec:
-    complaint = engine.complaint_about_processes()
-    if complaint is not None:
-        raise ValueError(f'the engine `{engine.name}` cannot be used: {complaint}')
+    problem = engine.check_processes()
+    if problem is not None:
+        raise ValueError(f'the engine `{engine.name}` cannot be used: {problem}')
     spec: ProcessSpec = type(cls.spec())()
     cls.define(spec)
     define_steps(spec, engine)

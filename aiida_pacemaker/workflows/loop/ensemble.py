@@ -1,4 +1,4 @@
-"""The steps of the loop that train an ensemble, whose spread is a second opinion beside gamma."""
+"""The steps of the loop that train an ensemble, whose force spread is an uncertainty estimate beside gamma."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from aiida_pacemaker.calculations.functions.drawing import member_dataset
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.workflows.loop.links import LoopCall, LoopStep, member_name
 from aiida_pacemaker.workflows.loop.ports import given
-from aiida_pacemaker.workflows.loop.steps import LoopSteps, fate
+from aiida_pacemaker.workflows.loop.steps import LoopSteps, describe_failure
 
 
 class LoopEnsemble(LoopSteps):
     """Training and evaluating the members of an ensemble, beside the potential of the loop.
 
-    A second opinion must not cost the first: a member that fails is reported and left out, and begins from nothing in
-    the next generation.
+    A member that fails does not stop the loop: it is reported and left out, and is fitted from nothing in the next
+    generation.
     """
 
     def member_trainings(self) -> ToContext:
@@ -32,7 +32,7 @@ class LoopEnsemble(LoopSteps):
                 dataset=self.ctx.dataset,
                 seed=orm.Int(seed),
                 fraction=orm.Float(settings.ensemble_fraction),
-                metadata=self.labels(LoopStep.DATASET, seed),
+                metadata=self.metadata_for(LoopStep.DATASET, seed),
             )
             potential = self.ctx.members.get(member_name(seed))
             inputs = self.prepare(
@@ -42,7 +42,7 @@ class LoopEnsemble(LoopSteps):
                 dataset=frames,
                 baseline=self.ctx.baseline,
                 reference_energies=self.ctx.reference_energies,
-                max_epochs=orm.Int(settings.first_epochs if potential is None else settings.later_epochs),
+                max_epochs=orm.Int(settings.first_iterations if potential is None else settings.later_iterations),
                 **given(potential=potential),
             )
             awaited.update(self.member_call(LoopStep.TRAIN, seed, self.engine.process('train'), inputs))
@@ -66,8 +66,8 @@ class LoopEnsemble(LoopSteps):
         return awaited
 
     def inspect_member_evaluations(self) -> None:
-        """Keep what the members say of the candidates."""
-        self.ctx.opinions = self.of_members(LoopStep.EVALUATE, lambda outputs: outputs.evaluations.pool)
+        """Keep the evaluations of the candidates by the members."""
+        self.ctx.member_evaluations = self.of_members(LoopStep.EVALUATE, lambda outputs: outputs.evaluations.pool)
 
     def member_call(self, step: LoopStep, seed: int, process_class: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return what to wait for; nothing if the inputs are refused, as a share of few frames may be."""
@@ -90,5 +90,5 @@ class LoopEnsemble(LoopSteps):
             if node.is_finished_ok:
                 found[name] = take(node.outputs)
             else:
-                self.report(f'{self.stage}: {name} is left out: {fate(node)}')
+                self.report(f'{self.stage}: {name} is left out: {describe_failure(node)}')
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiida import orm
 from aiida.engine import ExitCode, ToContext
 
-from aiida_pacemaker.calculations.functions.drawing import choose_seeds
+from aiida_pacemaker.calculations.functions.drawing import choose_initial_structures
 from aiida_pacemaker.workflows.loop.generations import content_of, last_row
 from aiida_pacemaker.workflows.loop.links import LoopStep
 from aiida_pacemaker.workflows.loop.steps import LoopSteps
@@ -20,17 +20,24 @@ class LoopExploring(LoopSteps):
         return 'entry_point' in self.inputs.explore
 
     def run_explore(self) -> ToContext | ExitCode:
-        """Let the explorer begin from the seeds that are given, or from frames of the dataset."""
+        """Let the explorer begin from the structures that are given, or from frames of the dataset."""
         settings = self.ctx.settings
         # Other frames to begin from, and other random numbers, in each generation.
         seed = orm.Int(settings.exploration_seed + self.ctx.generation)
-        seeds = self.inputs.explore.get('seeds')
-        if seeds is None:
+        structures = self.inputs.explore.get('initial_structures')
+        if structures is None:
             count = orm.Int(settings.seed_frames)
-            seeds = self.call(LoopStep.SEEDS, choose_seeds, dataset=self.ctx.dataset, count=count, seed=seed)
+            structures = self.call(
+                LoopStep.INITIAL_STRUCTURES, choose_initial_structures, dataset=self.ctx.dataset, count=count, seed=seed
+            )
         process_class = process_from(self.inputs.explore.entry_point.value)
         threshold = orm.Float(settings.gamma_threshold)
-        provided = {'potential': self.ctx.potential, 'active_set': self.ctx.active_set, 'seeds': seeds, 'seed': seed}
+        provided = {
+            'potential': self.ctx.potential,
+            'active_set': self.ctx.active_set,
+            'initial_structures': structures,
+            'random_seed': seed,
+        }
         inputs = self.plugged_in(
             'explore', LoopStep.EXPLORE, **provided, **EXPLORER.optional_inputs(process_class, gamma_low=threshold)
         )
@@ -38,15 +45,15 @@ class LoopExploring(LoopSteps):
 
     def inspect_explore(self) -> ExitCode | None:
         """Take what was found for the pool of this generation."""
-        if complaint := self.complaint(LoopStep.EXPLORE, self.exit_codes.ERROR_EXPLORATION_FAILED):
-            return complaint
+        if problem := self.check_finished(LoopStep.EXPLORE, self.exit_codes.ERROR_EXPLORATION_FAILED):
+            return problem
         outputs = self.ctx.explore.outputs
         self.ctx.pool = outputs.candidates if 'candidates' in outputs else None
         self.ctx.exploration = outputs.report
         return None
 
     def stuck(self) -> ExitCode | None:
-        """Return the exit code for an exploration that found neither candidates nor that all is known."""
+        """Return the exit code for an exploration without candidates where the loop is not converged, or None."""
         stop_reason = content_of(self.ctx.report)['stop_reason']
         if self.ctx.exploration is None or self.ctx.candidates is not None or stop_reason:
             return None

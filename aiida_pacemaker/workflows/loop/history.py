@@ -111,7 +111,7 @@ def state_of(loop: orm.WorkChainNode | int | str) -> LoopState:
 
 
 def _age(link: Any) -> tuple[Any, ...]:
-    """Return what puts calls in their order; that of the pks is lost where they were imported from an archive."""
+    """Return the sort key of calls: the time, since PKs of nodes from an archive are in no order."""
     return link.node.ctime, link.node.pk
 
 
@@ -141,7 +141,7 @@ def _labels_made_by(labeller: orm.ProcessNode) -> list[orm.TrajectoryData]:
 
 
 def labels_from_unread_results(state: LoopState) -> list[orm.TrajectoryData]:
-    """Return the labels of results that were paid for when their labeller was stopped, made now with provenance."""
+    """Return labels, made now with provenance, of results that a stopped labeller had not read yet."""
     return [
         node
         for labeller, results in state.unread_results

@@ -14,12 +14,12 @@ from aiida_pacemaker.workflows.loop.generations import LabelCounts, content_of
 from aiida_pacemaker.workflows.loop.links import RETRY, LoopStep
 from aiida_pacemaker.workflows.loop.ports import given
 from aiida_pacemaker.workflows.loop.report import report_retry, report_selection
-from aiida_pacemaker.workflows.loop.steps import LoopSteps, fate
+from aiida_pacemaker.workflows.loop.steps import LoopSteps, describe_failure
 from aiida_pacemaker.workflows.plugins import process_from
 
 
 class LoopLabels(LoopSteps):
-    """Labelling what was selected, and what was set aside for the test set."""
+    """Labelling of the selected frames and of those held out for the test set."""
 
     # Labels that an earlier run did not get.
 
@@ -34,27 +34,27 @@ class LoopLabels(LoopSteps):
             exclude_datasets,
             dataset=self.inputs.unlabelled,
             known=self.ctx.dataset,
-            metadata=self.labels(LoopStep.FRAMES),
+            metadata=self.metadata_for(LoopStep.FRAMES),
         )
         self.ctx.selected = left if node.is_finished_ok else None
-        self.ctx.set_aside = None
+        self.ctx.held_out = None
 
     def merge_retried(self) -> ExitCode | None:
         """Add what has labels now."""
-        return self.add(report_retry, selected=self.ctx.selected)
+        return self.merge_labels(report_retry, selected=self.ctx.selected)
 
     # Labelling.
 
     def should_label(self) -> bool:
         """Return whether there are frames without labels."""
-        return any(frames is not None and not frames.labelled for frames in (self.ctx.selected, self.ctx.set_aside))
+        return any(frames is not None and not frames.labelled for frames in (self.ctx.selected, self.ctx.held_out))
 
     def run_label(self) -> ToContext | ExitCode:
         """Hand the selected frames to the labeller, and those for the test set to another one."""
         process_class = process_from(self.inputs.label.entry_point.value)
         self.ctx.label = self.ctx.label_test = None
         awaited: ToContext = ToContext()
-        for step, frames in ((LoopStep.LABEL, self.ctx.selected), (LoopStep.LABEL_TEST, self.ctx.set_aside)):
+        for step, frames in ((LoopStep.LABEL, self.ctx.selected), (LoopStep.LABEL_TEST, self.ctx.held_out)):
             if frames is None:
                 continue
             launched = self.launch(step, process_class, self.plugged_in('label', step, dataset=frames))
@@ -65,33 +65,31 @@ class LoopLabels(LoopSteps):
 
     def inspect_label(self) -> None:
         """Keep the labelled trajectories, also those of a labeller that failed on others."""
-        self.ctx.labelled, self.ctx.failures = _delivered(self.ctx.label)
-        self.ctx.labelled_test, self.ctx.failures_test = _delivered(self.ctx.label_test)
+        self.ctx.labelled, self.ctx.failures = _labels_of(self.ctx.label)
+        self.ctx.labelled_test, self.ctx.failures_test = _labels_of(self.ctx.label_test)
 
     # Merging.
 
     def merge_selected(self) -> ExitCode | None:
         """Make the dataset and the test set of the next generation."""
         self.ctx.generation += 1
-        if self.ctx.set_aside is not None:
-            self.merge_test(self.ctx.set_aside)
-        return self.add(
+        if self.ctx.held_out is not None:
+            self.merge_test(self.ctx.held_out)
+        return self.merge_labels(
             report_selection,
             selection=self.ctx.select.outputs.output_parameters,
-            **given(
-                set_aside=self.ctx.set_aside, failures_test=self.ctx.failures_test, merged_test=self.ctx.merged_test
-            ),
+            **given(held_out=self.ctx.held_out, failures_test=self.ctx.failures_test, merged_test=self.ctx.merged_test),
         )
 
     def merge_test(self, frames: PaceDatasetData) -> None:
-        """Add to the test set what was set aside for it and could be labelled.
+        """Add to the test set what was held out for it and could be labelled.
 
-        :param frames: what was set aside.
+        :param frames: what was held out.
         """
         if not self.ctx.labelled_test:
             self.report(f'none of the {frames.n_frames} frames for the test set has labels')
             return
-        outputs, node = self.join(
+        outputs, node = self.merge_into(
             LoopStep.MERGE_TEST,
             self.ctx.test_dataset,
             self.ctx.labelled_test,
@@ -103,14 +101,15 @@ class LoopLabels(LoopSteps):
         else:
             self.report(f'the frames for the test set could not be merged: {node.exit_message}')
 
-    def add(self, report: Any, **inputs: Any) -> ExitCode | None:
-        """Add labelled frames to the dataset; those that failed are judged when the good ones are safe in it.
+    def merge_labels(self, report_function: Any, **inputs: Any) -> ExitCode | None:
+        """Add labelled frames to the dataset; then judge how many failed.
 
-        :param report: the calculation function that reports it, with its inputs.
+        :param report_function: the calculation function that writes the row of the report.
+        :param inputs: those of this function, but the report itself, what was merged and what failed.
         """
         merged = None
         if self.ctx.labelled:
-            outputs, node = self.join(
+            outputs, node = self.merge_into(
                 LoopStep.MERGE,
                 self.ctx.dataset,
                 self.ctx.labelled,
@@ -124,7 +123,7 @@ class LoopLabels(LoopSteps):
             self.report_warnings(merged)
         self.ctx.report = self.call(
             LoopStep.REPORT_SELECTION,
-            report,
+            report_function,
             report=self.ctx.report,
             **inputs,
             **given(merged=merged, failures=self.ctx.failures),
@@ -132,7 +131,7 @@ class LoopLabels(LoopSteps):
         return self.judge_labels(content_of(self.ctx.report)['labels'])
 
     def judge_labels(self, counts: LabelCounts) -> ExitCode | None:
-        """Go on if few enough labels are missing."""
+        """Return the exit code if too many labels are missing, None if few enough are."""
         if not counts['n_failed']:
             return None
         missing = self.call(
@@ -148,7 +147,7 @@ class LoopLabels(LoopSteps):
             reason = f'{first["reason"]}: {first["message"]}'
         else:
             # The labeller itself has failed.
-            reason = 'no labeller' if self.ctx.label is None else fate(self.ctx.label)
+            reason = 'no labeller' if self.ctx.label is None else describe_failure(self.ctx.label)
         self.report(f'{counts["n_failed"]} of {counts["n_given"]} frames have no labels, the first of them: {reason}')
         if counts['n_added'] and counts['n_failed'] <= self.ctx.settings.max_failed_fraction * counts['n_given']:
             return None
@@ -162,7 +161,7 @@ class LoopLabels(LoopSteps):
             self.report(f'{self.stage}: {warning}')
 
 
-def _delivered(labeller: orm.ProcessNode | None) -> tuple[dict[str, orm.TrajectoryData], orm.Dict | None]:
+def _labels_of(labeller: orm.ProcessNode | None) -> tuple[dict[str, orm.TrajectoryData], orm.Dict | None]:
     """Return what a labeller has labelled, and what it says of the rest."""
     if labeller is None:
         return {}, None

@@ -43,16 +43,16 @@ class LoopStep(str, Enum):
     TRAIN = 'train'
     #: The active set of the potential.
     ACTIVESET = 'activeset'
-    #: `choose_seeds`: the structures that an exploration begins from.
-    SEEDS = 'seeds'
+    #: `choose_initial_structures`: the structures that an exploration begins from.
+    INITIAL_STRUCTURES = 'seeds'
     #: The explorer.
     EXPLORE = 'explore'
     #: The evaluation of the potential, or of a member of the ensemble.
     EVALUATE = 'evaluate'
     #: `find_candidates`.
     CANDIDATES = 'candidates'
-    #: `set_aside`: candidates for the test set.
-    SET_ASIDE = 'set_aside'
+    #: `hold_out`: candidates for the test set.
+    HOLD_OUT = 'set_aside'
     #: The selection.
     SELECT = 'select'
     #: The labeller, for frames that are to be trained on.

@@ -93,8 +93,8 @@ class LoopPorts:
             valid_type=orm.Dict,
             serializer=to_aiida_type,
             required=False,
-            help='Energy of the isolated atom of each element in eV; by default those of `potential`, or fitted once '
-            'to the first dataset. They stay the same in all generations.',
+            help='Atomic reference energy (E0) of each element in eV; by default those of `potential`, or fitted '
+            'once to the first dataset. They stay the same in all generations.',
         )
         spec.input(
             'settings',
@@ -126,7 +126,7 @@ class LoopPorts:
         EXPLORER.define_ports(spec, help='Who finds candidates, where there is no pool.')
         LABELLER.define_ports(spec, help='Who labels candidates that have no labels.')
         spec.input(
-            'explore.seeds',
+            'explore.initial_structures',
             valid_type=PaceDatasetData,
             required=False,
             help='Structures to begin from in each generation; without them `settings.seed_frames` of the dataset.',
@@ -200,8 +200,8 @@ class LoopPorts:
             419,
             'ERROR_EXPLORATION_STUCK',
             message='The exploration in {stage} found nothing to label, but the potential is not good enough to be '
-            'called known: its runs ended by {reasons}. Begin from other seeds, at a lower temperature or with smaller '
-            'displacements, or raise `gamma_high`. ' + GO_ON,
+            'called known: its runs ended by {reasons}. Begin from other structures, at a lower temperature or with '
+            'smaller displacements, or raise `gamma_high`. ' + GO_ON,
         )
         spec.exit_code(
             420,

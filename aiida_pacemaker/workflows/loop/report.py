@@ -111,7 +111,7 @@ def report_selection(
     selection: orm.Dict,
     merged: orm.Dict | None = None,
     failures: orm.Dict | None = None,
-    set_aside: PaceDatasetData | None = None,
+    held_out: PaceDatasetData | None = None,
     merged_test: orm.Dict | None = None,
     failures_test: orm.Dict | None = None,
 ) -> orm.Dict:
@@ -120,7 +120,7 @@ def report_selection(
     :param selection: the output of the selection job.
     :param merged: the report of the merge, if there was anything to merge.
     :param failures: the output of the labeller, if there was one.
-    :param set_aside: the frames that were kept for the test set, if there are any; what became of them as for the
+    :param held_out: the frames that were kept for the test set, if there are any; what became of them as for the
         selected ones.
     """
     content = content_of(report)
@@ -130,8 +130,8 @@ def report_selection(
     row['n_failed'] = labels['n_failed']
     row['failures'] = labels['failures']
     row['n_selected'] = labels['n_given']
-    if set_aside is not None:
-        tested = _labels(set_aside.n_frames, merged_test, failures_test)
+    if held_out is not None:
+        tested = _labels(held_out.n_frames, merged_test, failures_test)
         row['n_set_aside'] = tested['n_given']
         row['failures_set_aside'] = tested['failures']
     content['labels'] = labels
@@ -173,7 +173,7 @@ def _labels(n_given: int, merged: orm.Dict | None, failures: orm.Dict | None) ->
 
 @calcfunction
 def report_calibration(report: orm.Dict, calibration: orm.Dict) -> orm.Dict:
-    """Return the report with what the labels so far say of the thresholds of gamma."""
+    """Return the report with the calibration of gamma so far."""
     said = {key: value for key, value in calibration.get_dict().items() if key not in ('points', 'curve')}
     return orm.Dict({**content_of(report), 'calibration': said})
 

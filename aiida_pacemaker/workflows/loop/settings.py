@@ -15,8 +15,10 @@ class LoopSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
     max_generations: int = Field(default=10, ge=1, description='Largest number of generations of this run.')
-    first_epochs: int = Field(default=100, ge=1, description='Iterations of a fit that begins from nothing.')
-    later_epochs: int = Field(default=10, ge=1, description='Iterations of a fit that continues the last potential.')
+    first_iterations: int = Field(default=100, ge=1, description='Iterations of a fit that begins from nothing.')
+    later_iterations: int = Field(
+        default=10, ge=1, description='Iterations of a fit that continues the last potential.'
+    )
     frames_per_generation: int = Field(default=20, ge=1, description='Largest number of frames selected at once.')
     gamma_threshold: float = Field(
         default=GAMMA_THRESHOLD,
@@ -31,18 +33,21 @@ class LoopSettings(BaseModel):
     seed_frames: int = Field(
         default=10,
         ge=1,
-        description='Frames of the dataset that explorations begin from, others in each generation, where no seeds are '
-        'given.',
+        description='Frames of the dataset that explorations begin from, others in each generation, where none '
+        'are given as `explore.initial_structures`.',
     )
     exploration_seed: int = Field(
-        default=42, ge=0, lt=2**31, description='Random seed of explorations and of what is set aside for testing.'
+        default=42,
+        ge=0,
+        lt=2**31,
+        description='Random seed of explorations and of the frames held out for the test set.',
     )
     test_share: float = Field(
         default=0.0,
         ge=0,
         le=0.5,
         description='Share of the labels of each generation that goes to the test set: candidates that are drawn '
-        'blindly, labelled as the others are, and never trained on.',
+        'at random, labelled as the others are, and never trained on.',
     )
     ensemble_seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field(
         default=(),

@@ -1,4 +1,4 @@
-"""What the steps of the active-learning loop are made of: labelled calls, and what there is to show when one fails."""
+"""What the steps of the active-learning loop are made of: labelled calls, and what is reported when one fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LoopSteps(LoopEngine):
         """Where the loop is, in words."""
         return stage_in_words(self.ctx.stage)
 
-    def labels(self, step: LoopStep, member: int | None = None) -> dict[str, str]:
+    def metadata_for(self, step: LoopStep, member: int | None = None) -> dict[str, str]:
         """Return the labels of a process and of the link to it, which no other process of the loop has.
 
         :param member: the seed of the member of the ensemble that the process is for.
@@ -49,13 +49,19 @@ class LoopSteps(LoopEngine):
 
     def call(self, step: LoopStep, function: Any, **inputs: Any) -> Any:
         """Return the output of a calculation function that cannot fail, or a mapping of its outputs."""
-        outputs, _ = self.run_once(function, **inputs, metadata=self.labels(step))
+        outputs, _ = self.run_once(function, **inputs, metadata=self.metadata_for(step))
         return outputs
 
-    def join(
+    def merge_into(
         self, step: LoopStep, base: Any, sources: Mapping[str, Any], **options: Any
     ) -> tuple[Any, orm.ProcessNode]:
-        """Merge labelled frames into a dataset, or make one of them."""
+        """Merge labelled frames into a dataset, or make a new one, by the settings of the loop.
+
+        :param base: the dataset to extend, None for a new one.
+        :param sources: labelled frames by their labels.
+        :param options: further options of the merge.
+        :returns: the outputs of the merge, and its node.
+        """
         settings = self.ctx.settings
         return self.run_once(
             merge,
@@ -68,7 +74,7 @@ class LoopSteps(LoopEngine):
             ),
             **given(base=base),
             **sources,
-            metadata=self.labels(step),
+            metadata=self.metadata_for(step),
         )
 
     def prepare(self, namespace: str, step: LoopStep, member: int | None = None, **provided: Any) -> AttributeDict:
@@ -79,13 +85,13 @@ class LoopSteps(LoopEngine):
         :param provided: the inputs of the role.
         """
         inputs = self.engine.inputs_of(namespace, self.inputs, provided)
-        inputs.setdefault('metadata', AttributeDict()).update(self.labels(step, member))
+        inputs.setdefault('metadata', AttributeDict()).update(self.metadata_for(step, member))
         return inputs
 
     def plugged_in(self, namespace: str, step: LoopStep, **provided: Any) -> dict[str, Any]:
         """Return the inputs of a process that is chosen by entry point, with its labels."""
         chosen = self.inputs[namespace]
-        metadata = {**chosen.get('metadata', {}), **self.labels(step)}
+        metadata = {**chosen.get('metadata', {}), **self.metadata_for(step)}
         return {**chosen.get('inputs', {}), **provided, 'metadata': metadata}
 
     def launch(self, step: LoopStep, process_class: Any, inputs: dict[str, Any]) -> ToContext | ExitCode:
@@ -97,7 +103,7 @@ class LoopSteps(LoopEngine):
             self.attach()
             return self.exit_codes.ERROR_INPUTS_REFUSED.format(step=name, stage=self.stage, reason=str(exception))
 
-    def complaint(self, step: LoopStep, exit_code: ExitCode) -> ExitCode | None:
+    def check_finished(self, step: LoopStep, exit_code: ExitCode) -> ExitCode | None:
         """Return the exit code for a sub process that has failed, None if it has not; what there is gets attached."""
         name = step.value
         node = self.ctx[name]
@@ -105,7 +111,7 @@ class LoopSteps(LoopEngine):
             return None
         self.attach()
         advice = self.engine.advice(name, node) if name in self.engine.steps else ''
-        return exit_code.format(stage=self.stage, reason=f'{fate(node)} {advice}'.strip())
+        return exit_code.format(stage=self.stage, reason=f'{describe_failure(node)} {advice}'.strip())
 
     def attach(self) -> None:
         """Attach what there is by now: all that a later run needs to go on from here."""
@@ -114,7 +120,7 @@ class LoopSteps(LoopEngine):
                 self.out(name, self.ctx[name])
 
 
-def fate(node: orm.ProcessNode) -> str:
-    """Return how a process has ended."""
+def describe_failure(node: orm.ProcessNode) -> str:
+    """Return how a process has ended: state, exit status and message."""
     state = '' if node.process_state is None else node.process_state.value
     return f'{node.process_label}<{node.pk}> {state} [{node.exit_status}] {node.exit_message}'

@@ -32,7 +32,30 @@ _Column = Literal[
 def loop_table(loop: orm.WorkChainNode | int | str) -> list[TableRow]:
     """Return one row per generation of a loop, those of the runs that it continued included.
 
-    The columns are those of the report and `seconds`; `TableRow` and `GenerationRow` list them with their units.
+    Each row is a mapping. Its columns are those of the report of the loop, and `seconds`:
+
+    - `run` and `generation`, both counted on where a loop continues another one;
+    - `n_frames`: frames in the training set;
+    - `iterations`, `fit_stop_reason` and `fit_warnings` of the fit;
+    - `train_rmse_energy` (eV/atom), `train_rmse_forces` (eV/angstrom), `train_rmse_stress` (eV/angstrom^3), and
+      `test_rmse_energy`, `test_rmse_forces`, `test_rmse_stress` on the test set; None where there is none;
+    - `gamma_median`, `gamma_p90`, `gamma_p99` and `gamma_max`: quantiles of the largest extrapolation grade of each
+      frame, over the pool or all that was explored; None where infinite, or without any frame;
+    - `gamma_n_unseen`: frames with interactions that the data never had, whose grade is infinite;
+    - `explored`: `n_runs`, `n_planned` and `reasons` of the exploration, None with a pool;
+    - `n_unknown`: frames that are neither in the dataset nor in the test set and have not failed in this run;
+    - `n_candidates`: those of them whose grade is not below the threshold;
+    - `n_unseen`: those of the candidates with interactions that the data never had;
+    - `unseen`: names of interactions that the potential has functions for and the data never had;
+    - `quality`: how good the potential is, as of :func:`aiida_pacemaker.analysis.quality.judge`;
+    - `n_selected`, `n_added` and `n_failed`: frames that were selected to be trained on, those of them that joined the
+      dataset, and those whose labels failed or were refused;
+    - `n_test` and `n_set_aside`: frames in the test set, and those that were held out for it in this generation;
+    - `failures` and `failures_set_aside`: the frames of both kinds that failed, where there were any to label;
+    - `core_hours`: of all jobs of the run so far;
+    - `seconds`: wall time from the first process of the generation to its last one, None in earlier runs.
+
+    The types are those of `TableRow`. Rows that an earlier version has written may lack columns that came later.
 
     :param loop: a `PaceActiveLearningWorkChain`, or its PK or uuid; while it runs, the generations so far are told.
     :raises ValueError: if something else is given, or if the loop has no report yet.
