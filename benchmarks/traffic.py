@@ -28,7 +28,7 @@ import numpy as np
 TESTS = Path(__file__).parents[1] / 'tests'
 sys.path[:0] = [str(TESTS / 'services'), str(TESTS / 'instances')]
 
-from house import House  # noqa: E402 (found there)
+from aiida_instance import House  # noqa: E402 (found there)
 from servers.counting import CountingPort  # noqa: E402
 from servers.sshd import ALIAS, Sshd  # noqa: E402
 

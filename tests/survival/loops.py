@@ -18,7 +18,7 @@ from aiida_pacemaker.testing.fake.install import PROGRAMS, install
 from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 #: Modules for the processes of the instance, among them a calculator.
-INSIDE = Path(__file__).parent / 'inside'
+INSIDE = Path(__file__).parent / 'instance_modules'
 
 #: Seconds that the label of a frame takes.
 SECONDS = 0.3
@@ -97,7 +97,7 @@ def builder_of(codes: dict[str, orm.InstalledCode], known: PaceDatasetData, pool
                 'code': codes['python'],
                 'calculator': orm.Dict(
                     {
-                        'calculator': 'paid_calculator:PaidCalculator',
+                        'calculator': 'slow_calculator:PaidCalculator',
                         'arguments': {'seconds': SECONDS, 'book': str(book)},
                     }
                 ),

@@ -42,7 +42,9 @@ def start():
             request.write_text(json.dumps({'folder': str(folder / 'house'), 'real': real, 'sieges': sieges}))
             with (folder / 'log').open('w') as log:
                 siege = subprocess.Popen(
-                    [sys.executable, Path(__file__).parent / 'siege.py', request], stdout=log, stderr=subprocess.STDOUT
+                    [sys.executable, Path(__file__).parent / 'run_with_kills.py', request],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
                 )
             stack.callback(kill_all, folder / 'house')
             stack.callback(siege.kill)

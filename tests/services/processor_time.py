@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
-from house import House
+from aiida_instance import House
 from processes import processes_of
 
 

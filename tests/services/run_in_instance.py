@@ -1,4 +1,4 @@
-"""Run a task in an AiiDA instance on given services: ``python run_in_house.py REQUEST.json``.
+"""Run a task in an AiiDA instance on given services: ``python run_in_instance.py REQUEST.json``.
 
 The outcome is written beside the request, which has
 
@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'instances'))
 
-from house import House
+from aiida_instance import House
 
 #: The codes by the names of their programs.
 PROGRAMS = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace', 'python')

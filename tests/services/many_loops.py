@@ -1,4 +1,4 @@
-"""Starting `crowd.py` with a storage, and what must not happen there."""
+"""Starting `run_many_loops.py` with a storage, and what must not happen there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(storage: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """Run a crowd in an instance of its own, and return what happened.
 
     :param storage: `sqlite`, `wal` (SQLite with a write-ahead log) or `psql`.
-    :param request: the rest of what `crowd.py` is told.
+    :param request: the rest of what `run_many_loops.py` is told.
     :raises ServiceMissing: if PostgreSQL is needed and not there.
     """
     # A path of a socket has at most 107 characters, so the folder is not one of pytest.
@@ -47,7 +47,7 @@ def run(storage: str, request: Mapping[str, Any]) -> dict[str, Any]:
         path.write_text(
             json.dumps({**request, 'folder': str(folder / 'house'), 'storage': login, 'wal': storage == 'wal'})
         )
-        subprocess.run([sys.executable, Path(__file__).parent / 'crowd.py', path], check=True)
+        subprocess.run([sys.executable, Path(__file__).parent / 'run_many_loops.py', path], check=True)
         return dict(json.loads(path.with_suffix('.outcome.json').read_text()))
 
 

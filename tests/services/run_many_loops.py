@@ -1,4 +1,4 @@
-"""Many loops at once on one daemon: ``python crowd.py REQUEST.json``; what happened is written beside it.
+"""Many loops at once on one daemon: ``python run_many_loops.py REQUEST.json``; what happened is written beside it.
 
 A request has `folder`, `workers`, `loops` (how many), `generations` (of each), `seconds` (that each job sleeps before
 its program begins), `plain` (how many jobs without anything of ours are run before, for comparison), `storage`
@@ -16,8 +16,8 @@ from typing import Any
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / 'instances'), str(TESTS / 'survival')]
 
-from house import House  # noqa: E402
-from meter import Meter  # noqa: E402
+from aiida_instance import House  # noqa: E402
+from processor_time import Meter  # noqa: E402
 
 #: Seconds after which what has not ended is given up.
 LIMIT = 1500.0
@@ -124,7 +124,7 @@ def main() -> None:
     """Do what a request asks for."""
     path = Path(sys.argv[1])
     request = json.loads(path.read_text())
-    house = House(Path(request['folder']), request['workers'], TESTS / 'survival' / 'inside')
+    house = House(Path(request['folder']), request['workers'], TESTS / 'survival' / 'instance_modules')
     outcome: dict[str, Any] = {}
     try:
         house.make_profile(request['storage'])

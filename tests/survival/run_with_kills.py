@@ -1,4 +1,4 @@
-"""Run loops and kill what runs them: ``python siege.py REQUEST.json``; the outcome is written beside it.
+"""Run loops and kill what runs them: ``python run_with_kills.py REQUEST.json``; the outcome is written beside it.
 
 A request has `folder`, `real` (the engine), and `sieges`: for each loop a `seed` and the `victims`, in any order. The
 seed decides the order and the delays.
@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 
-INSIDE = Path(__file__).parent / 'inside'
+INSIDE = Path(__file__).parent / 'instance_modules'
 sys.path.insert(0, str(Path(__file__).parents[1] / 'instances'))
 
-from house import House  # noqa: E402
+from aiida_instance import House  # noqa: E402
 from processes import kill, processes_of  # noqa: E402
 
 #: Seconds without any change in the database after which the loop is stuck: more than a work chain waits before it
