@@ -135,7 +135,7 @@ def run_on(services: Services) -> Iterator[Callable[..., dict[str, Any]]]:
 
         def run(cell: Cell, task: str, **options: Any) -> dict[str, Any]:
             request = services.request(cell)
-            folder = Path(tempfile.mkdtemp(prefix='house_'))
+            folder = Path(tempfile.mkdtemp(prefix='task_'))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             path = folder / 'request.json'
             path.write_text(json.dumps({**request, 'folder': str(folder / 'h'), 'task': task, 'options': options}))

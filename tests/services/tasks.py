@@ -1,4 +1,4 @@
-"""What is run on the services: the loop, and trainings to which things happen. Called by `run_in_instance.py`."""
+"""What is run on the services: the loop, and trainings that are interrupted. Called by `run_in_instance.py`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def loop(codes: Codes) -> dict[str, Any]:
     }
 
 
-def incidents(codes: Codes, memory: int) -> dict[str, Any]:
+def interrupted_trainings(codes: Codes, memory: int) -> dict[str, Any]:
     """Run trainings that are cancelled, that run out of walltime, and that run out of memory.
 
     :param memory: what the last may take, in MB.
