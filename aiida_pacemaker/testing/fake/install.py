@@ -10,7 +10,7 @@ from pathlib import Path
 #: The programs of the engine that the fake one has.
 PROGRAMS = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace')
 
-_PROGRAM = '#!/bin/sh\nexec {python} -m aiida_pacemaker.testing.{program} "$@"\n'
+_PROGRAM = '#!/bin/sh\nexec {python} -m aiida_pacemaker.testing.fake.{program} "$@"\n'
 _PYTHON = '#!/bin/sh\nPYTHONPATH={stub}${{PYTHONPATH:+:$PYTHONPATH}}\nexport PYTHONPATH\nexec {python} "$@"\n'
 
 
