@@ -26,7 +26,7 @@ import psutil
 TESTS = Path(__file__).parents[1] / 'tests'
 sys.path[:0] = [str(TESTS / 'services'), str(TESTS / 'instances')]
 
-from crowds import WRONG, complaints, run  # noqa: E402 (found there)
+from many_loops import WRONG, complaints, run  # noqa: E402 (found there)
 
 STORAGES = ('sqlite', 'wal', 'psql')
 PHASES = {'plain': 'additions', 'chains': 'additions in work chains', 'loops': 'loops'}

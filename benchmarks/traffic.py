@@ -28,7 +28,7 @@ import numpy as np
 TESTS = Path(__file__).parents[1] / 'tests'
 sys.path[:0] = [str(TESTS / 'services'), str(TESTS / 'instances')]
 
-from house import House  # noqa: E402 (found there)
+from aiida_instance import AiidaInstance  # noqa: E402 (found there)
 from servers.counting import CountingPort  # noqa: E402
 from servers.sshd import ALIAS, Sshd  # noqa: E402
 
@@ -46,17 +46,17 @@ def counted_computer(folder: Path) -> Iterator[tuple[Any, CountingPort]]:
         for path in (home / '.ssh').iterdir():
             text = path.read_text().replace(str(server.port), str(port.port)).replace(str(server.home), str(home))
             path.write_text(text)
-        house = House(folder / 'house', environment={'HOME': str(home)})
+        instance = AiidaInstance(folder / 'aiida', environment={'HOME': str(home)})
         try:
-            house.make_profile()
-            house.start()
-            computer = house.make_computer('core.ssh_async', 'core.direct', {'host': ALIAS, 'backend': 'asyncssh'})
+            instance.make_profile()
+            instance.start()
+            computer = instance.make_computer('core.ssh_async', 'core.direct', {'host': ALIAS, 'backend': 'asyncssh'})
             # The default of AiiDA over SSH. Asking ten times a second, as tests do, sends more than the job.
             computer.set_minimum_job_poll_interval(10.0)
             yield computer, port
         finally:
-            house.stop()
-            house.clear()
+            instance.stop()
+            instance.clear()
 
 
 def random_frames(n_frames: int, seed: int) -> Any:

@@ -27,7 +27,7 @@ def frames_of(*structures: Atoms) -> Frames:
     )
 
 
-def crowd(seed: int, symbols: str, length: float, shortest: float) -> Atoms:
+def random_atoms(seed: int, symbols: str, length: float, shortest: float) -> Atoms:
     """Return atoms at random places of a skewed periodic cell, no two of them closer than ``shortest`` angstrom."""
     rng = np.random.default_rng(seed)
     skew = np.tril(rng.uniform(-0.3, 0.3, (3, 3)), -1)

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 from ase.calculators.lj import LennardJones
 from ase.md.verlet import VelocityVerlet
-from baseline_cases import crowd, frames_of
+from baseline_cases import frames_of, random_atoms
 
 from aiida_pacemaker.baseline.ase_calculator import to_ase
 from aiida_pacemaker.baseline.evaluation import evaluate
@@ -39,7 +39,7 @@ class Graded(LennardJones):
 
 
 def test_calculator_gives_the_terms_of_the_baseline():
-    atoms = crowd(1, 'H2Mg2O2', 4, 0.9)
+    atoms = random_atoms(1, 'H2Mg2O2', 4, 0.9)
     terms = evaluate(BASELINE, frames_of(atoms))
     atoms.calc = to_ase(BASELINE, Nothing())
     assert atoms.get_potential_energy() == terms.energy[0]
@@ -58,7 +58,7 @@ def test_molecules_have_no_stress():
 
 
 def test_the_whole_potential_is_the_sum_with_the_grades_of_ace():
-    atoms, ace, baseline = crowd(1, 'H2Mg2O2', 4, 0.9), Graded(), to_ase(BASELINE, Nothing())
+    atoms, ace, baseline = random_atoms(1, 'H2Mg2O2', 4, 0.9), Graded(), to_ase(BASELINE, Nothing())
     whole = to_ase(BASELINE, Graded())
     for _ in range(2):
         for name in ('energy', 'free_energy', 'forces', 'stress'):
@@ -70,7 +70,7 @@ def test_the_whole_potential_is_the_sum_with_the_grades_of_ace():
 
 
 def test_grades_are_there_at_every_step_of_molecular_dynamics():
-    atoms = crowd(6, 'Mg2O2', 5, 1.8)
+    atoms = random_atoms(6, 'Mg2O2', 5, 1.8)
     atoms.calc = to_ase(BASELINE, Graded())
     grades = []
     dynamics = VelocityVerlet(atoms, timestep=0.1)
@@ -80,7 +80,7 @@ def test_grades_are_there_at_every_step_of_molecular_dynamics():
 
 
 def test_calculators_without_grades_do_not_get_any():
-    atoms = crowd(1, 'H2Mg2O2', 4, 0.9)
+    atoms = random_atoms(1, 'H2Mg2O2', 4, 0.9)
     atoms.calc = to_ase(BASELINE, LennardJones())
     atoms.get_forces()
     assert 'gamma' not in atoms.calc.results

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read
-from baseline_cases import crowd, frames_of
+from baseline_cases import frames_of, random_atoms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -110,7 +110,7 @@ def test_lj_of_each_pair_is_that_of_lammps_at_every_distance(lammps, shift):
 
 @pytest.mark.parametrize(('symbols', 'length', 'shortest'), [('Mg', 1.8, 0), ('HMgO', 2.4, 0.9), ('H4Mg4O8', 6.5, 0.8)])
 def test_zbl_of_periodic_cells_is_that_of_lammps(lammps, symbols, length, shortest):
-    atoms = crowd(3, symbols, length, shortest)
+    atoms = random_atoms(3, symbols, length, shortest)
     baseline = DeltaBaseline(zbl=ZBLBaseline(inner=1.1, outer=2.3))
     assert_equal_to_lammps(evaluate(baseline, frames_of(atoms)), lammps(atoms, ELEMENTS, zbl_lines(baseline.zbl)))
 
@@ -118,14 +118,14 @@ def test_zbl_of_periodic_cells_is_that_of_lammps(lammps, symbols, length, shorte
 @pytest.mark.parametrize('shift', [True, False])
 @pytest.mark.parametrize(('symbols', 'length', 'shortest'), [('O', 2.2, 0), ('HMgO', 2.6, 1.0), ('H4Mg4O8', 7, 0.9)])
 def test_lj_of_periodic_cells_is_that_of_lammps(lammps, symbols, length, shortest, shift):
-    atoms = crowd(5, symbols, length, shortest)
+    atoms = random_atoms(5, symbols, length, shortest)
     baseline = DeltaBaseline(mode='core', zbl=ZBLBaseline(inner=1, outer=2), lj=lj_of(shift))
     assert_equal_to_lammps(evaluate(baseline, frames_of(atoms)), lammps(atoms, ELEMENTS, lj_lines(baseline.lj)))
 
 
 @pytest.mark.parametrize('switched', [False, True])
 def test_forces_are_the_derivative_of_the_energy(switched):
-    atoms, baseline, step = crowd(7, 'H2Mg2O2', 4.0, 0.9), baseline_of(switched=switched), 1e-4
+    atoms, baseline, step = random_atoms(7, 'H2Mg2O2', 4.0, 0.9), baseline_of(switched=switched), 1e-4
     terms = evaluate(baseline, frames_of(atoms))
     moved = []
     for index in range(len(atoms)):
@@ -141,7 +141,7 @@ def test_forces_are_the_derivative_of_the_energy(switched):
 
 @pytest.mark.parametrize('switched', [False, True])
 def test_stress_is_the_derivative_of_the_energy_by_strain(switched):
-    atoms, baseline, step = crowd(11, 'H2Mg2O2', 4.0, 0.9), baseline_of(switched=switched), 1e-5
+    atoms, baseline, step = random_atoms(11, 'H2Mg2O2', 4.0, 0.9), baseline_of(switched=switched), 1e-5
     terms = evaluate(baseline, frames_of(atoms))
     expected = np.empty((3, 3))
     for row in range(3):
@@ -163,7 +163,7 @@ def test_stress_is_the_derivative_of_the_energy_by_strain(switched):
 @given(seed=st.integers(0, 2**20))
 def test_energy_does_not_depend_on_place_orientation_or_order(seed):
     rng = np.random.default_rng(seed)
-    atoms, baseline = crowd(seed, 'H2Mg2O2', 4.5, 0.8), baseline_of()
+    atoms, baseline = random_atoms(seed, 'H2Mg2O2', 4.5, 0.8), baseline_of()
     order = rng.permutation(len(atoms))
     turn = Rotation.random(random_state=int(rng.integers(2**31))).as_matrix()
     moved = atoms[order]
@@ -180,7 +180,9 @@ def test_energy_does_not_depend_on_place_orientation_or_order(seed):
 
 
 def test_frames_of_a_table_do_not_see_each_other(monkeypatch):
-    structures = [crowd(seed, symbols, 5, 0.8) for seed, symbols in enumerate(['H2O', 'Mg4O4', 'Mg', 'O3', 'HO'])]
+    structures = [
+        random_atoms(seed, symbols, 5, 0.8) for seed, symbols in enumerate(['H2O', 'Mg4O4', 'Mg', 'O3', 'HO'])
+    ]
     frames, baseline = frames_of(*structures), baseline_of()
     together = evaluate(baseline, frames)
     alone = [evaluate(baseline, frames_of(atoms)) for atoms in structures]
@@ -204,7 +206,7 @@ def test_stress_is_undefined_without_three_cell_vectors():
 
 
 def test_what_is_left_of_labels():
-    structures, baseline = [crowd(seed, 'HMg2O', 4, 0.9) for seed in range(4)], baseline_of()
+    structures, baseline = [random_atoms(seed, 'HMg2O', 4, 0.9) for seed in range(4)], baseline_of()
     frames = frames_of(*structures)
     rng = np.random.default_rng(0)
     stress = rng.normal(size=(4, 3, 3))
@@ -218,7 +220,7 @@ def test_what_is_left_of_labels():
 
 
 def test_in_core_mode_the_zbl_repulsion_stays_in_the_labels():
-    frames = frames_of(crowd(1, 'HMg2O', 4, 0.9))
+    frames = frames_of(random_atoms(1, 'HMg2O', 4, 0.9))
     delta, core, both = (evaluate(baseline_of(mode=mode), frames) for mode in ('delta', 'core', 'both'))
     zbl_alone = evaluate(DeltaBaseline(zbl=baseline_of().zbl), frames)
     assert zbl_alone.energy[0] > 1
@@ -296,7 +298,7 @@ def test_atoms_at_the_same_place_are_named():
 
 def test_missing_lj_pairs_are_named():
     with pytest.raises(ValueError, match=r'no parameters for Mg-Si, O-Si, Si-Si .*add an LJPair for each'):
-        evaluate(baseline_of(), frames_of(crowd(0, 'MgOSi', 5, 1)))
+        evaluate(baseline_of(), frames_of(random_atoms(0, 'MgOSi', 5, 1)))
 
 
 def test_a_baseline_is_not_subtracted_from_nothing():

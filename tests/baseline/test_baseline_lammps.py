@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from ase import Atoms
-from baseline_cases import crowd, frames_of
+from baseline_cases import frames_of, random_atoms
 
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.lammps import lammps_table, to_lammps
@@ -40,7 +40,7 @@ PAIRS = {('H', 'H'), ('H', 'Mg'), ('H', 'O'), ('Mg', 'Mg'), ('Mg', 'O'), ('O', '
 @pytest.mark.parametrize('shift', [True, False])
 @pytest.mark.parametrize(('mode', 'switched'), [('delta', PAIRS), ('core', set()), ('both', {('Mg', 'O'), ('H', 'O')})])
 def test_the_lines_add_the_baseline_in_lammps(lammps, tmp_path, mode, switched, shift, active_set):
-    atoms = crowd(2, 'H3Mg3O3', 5, 0.9)
+    atoms = random_atoms(2, 'H3Mg3O3', 5, 0.9)
     own = (
         ZBLPair(elements=('O', 'Mg'), inner=0.41, outer=1.7),
         ZBLPair(elements=('H', 'H'), inner=0.3, outer=0.97),
@@ -79,7 +79,7 @@ def test_switched_lj_is_that_of_a_table_at_every_distance(lammps, tmp_path):
 
 
 def test_the_default_lines_add_the_baseline_in_lammps(lammps):
-    atoms = crowd(4, 'H2O2', 1.7, 0.1)
+    atoms = random_atoms(4, 'H2O2', 1.7, 0.1)
     baseline = DeltaBaseline.for_elements(['O', 'H'])
     reference = lammps(atoms, ['O', 'H'], without_ace(to_lammps(baseline, ['O', 'H'], 'potential.yace')))
     terms = evaluate(baseline, frames_of(atoms))

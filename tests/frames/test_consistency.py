@@ -134,11 +134,14 @@ STRESS_FAULTS = {
 }
 
 
-@pytest.mark.parametrize('fault', STRESS_FAULTS)
-@pytest.mark.parametrize('frames', [rattled, mgo])
-def test_faulty_stresses_are_found(fault, frames):
-    if fault == 'virials in eV' and frames is mgo:
-        pytest.skip('two and eight atoms: the factor is not one for all')
+#: Not virials of MgO: its cells of two and of eight atoms differ in volume, so that there is not one factor for all.
+STRESS_CASES = [(rattled, fault) for fault in STRESS_FAULTS] + [
+    (mgo, fault) for fault in STRESS_FAULTS if fault != 'virials in eV'
+]
+
+
+@pytest.mark.parametrize(('frames', 'fault'), STRESS_CASES)
+def test_faulty_stresses_are_found(frames, fault):
     found = contradictions(STRESS_FAULTS[fault](frames()))
     assert list(found) == ['stress']
     assert fault in found['stress']

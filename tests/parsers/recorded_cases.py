@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+from aiida_pacemaker.frames.pickles.writing import split_by_frame, write_table
+from aiida_pacemaker.frames.table import Frames
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures'
 #: The recorded runs have names of files that a job gives otherwise.
@@ -124,3 +131,13 @@ def recorded(program: str, case: str) -> dict[str, bytes]:
     renamed = RENAMED.get(program, {})
     folder = FIXTURES / program / case
     return {renamed.get(path.name, path.name): path.read_bytes() for path in folder.iterdir()}
+
+
+def predicted(frames: Frames, rows: Sequence[int], names: Sequence[str] | None = None, **columns: Any) -> bytes:
+    """Return the table that the engine writes: rows in its own order, each with the name of its frame."""
+    chosen = frames.select(rows)
+    names = hex_hashes(frame_hashes(chosen)) if names is None else names
+    columns = {'energy_pred': chosen.energy, 'forces_pred': split_by_frame(chosen.forces, chosen), **columns}
+    content = io.BytesIO()
+    write_table(chosen, content, columns, list(names), 1)
+    return content.getvalue()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import ExitCode
+from damages import KINDS, Ending, check, damage
 
 from aiida_pacemaker.baseline.evaluation import evaluate
 
@@ -105,6 +106,23 @@ def test_a_summary_that_cannot_be_read_does_not_cost_the_evaluation(parse_evalua
     assert parsed.label == 'OK'
     assert parsed.outputs['errors'].get_dict().get('seconds') is None
     assert 'some' in parsed.outputs['evaluations']
+
+
+EVALUATION = {
+    'evaluation_some.npz': Ending(
+        'ERROR_EVALUATION_INVALID', says='some: ', without=['evaluations.some'], other=['errors']
+    ),
+    'evaluation.json': Ending('OK', warns='evaluation.json is left out', other=['errors']),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('name', EVALUATION)
+def test_damaged_files_of_an_evaluation(parse_evaluation, predicted, name, kind):
+    files = {'evaluation.json': SUMMARY.encode(), 'evaluation_some.npz': npz(**predicted)}
+    whole = parse_evaluation(files)
+    assert whole.label == 'OK'
+    check(parse_evaluation({**files, name: damage(files[name], kind)}), whole, EVALUATION[name])
 
 
 def test_evaluations_without_their_files(parse_evaluation):
@@ -235,3 +253,25 @@ def test_labels_without_their_files(parse_labels):
     assert parse_labels({}).label == 'ERROR_NO_REASON_GIVEN'
     assert parse_labels({'labels.jsonl': b'\x80PK' * 1000}).label == 'ERROR_LABELS_INTERRUPTED'
     assert parse_labels({}, verdict=ExitCode(140, 'gone')).label == 'ERROR_SCHEDULER_NODE_FAILURE'
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_damaged_labels(parse_labels, frames, kind):
+    """Frames without a whole line are listed with the others that failed; none has a label that nobody made."""
+    parsed = parse_labels({'labels.jsonl': damage(lines_of(frames).encode(), kind), 'labels.json': LABELS_SUMMARY})
+    energies = energies_of(parsed)
+    assert set(energies) < set(frames.energy)
+    failures = parsed.outputs['failures']['failures']
+    assert [failure['reason'] for failure in failures] == ['unknown'] * (3 - len(energies))
+    assert parsed.label == ('OK' if energies else 'ERROR_ALL_LABELS_FAILED')
+    assert kind not in ('cut', 'end only') or energies, 'the half that is left has whole lines'
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_damaged_summary_of_labels(parse_labels, frames, kind):
+    files = {'labels.jsonl': lines_of(frames).encode(), 'labels.json': LABELS_SUMMARY.encode()}
+    whole, parsed = parse_labels(files), parse_labels({**files, 'labels.json': damage(files['labels.json'], kind)})
+    assert len(energies_of(whole)) == 3
+    # The versions are in the level of theory of the labels.
+    check(parsed, whole, Ending('OK', other=['failures', 'trajectories.composition_0000']))
+    assert energies_of(parsed) == energies_of(whole)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import ExitCode
+from damages import KINDS, Ending, check, damage
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 
@@ -146,3 +147,24 @@ def test_a_summary_that_cannot_be_read_does_not_cost_the_runs(parse_exploration,
     parsed = parse_exploration({**files(), 'exploration.json': summary})
     assert parsed.label == 'OK'
     assert parsed.outputs['report']['n_runs'] == 4
+
+
+LESS = ['report', 'traces', 'candidates', 'grades']
+EXPLORATION = {
+    'run_000001.npz': Ending('ERROR_EXPLORATION_INVALID', says='run_000001.npz', other=LESS),
+    'runs.jsonl': Ending('ERROR_EXPLORATION_INTERRUPTED', says='of 4 runs', other=LESS),
+    'exploration.json': Ending('OK', other=['report']),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('name', EXPLORATION)
+def test_damaged_files_of_an_exploration(parse_exploration, files, name, kind):
+    made = {file: content if isinstance(content, bytes) else content.encode() for file, content in files().items()}
+    whole, parsed = parse_exploration(made), parse_exploration({**made, name: damage(made[name], kind)})
+    assert whole.label == 'OK'
+    check(parsed, whole, EXPLORATION[name])
+    n_runs = parsed.outputs['report']['n_runs']
+    # A damaged list of runs may have some lines that are whole.
+    assert n_runs in {'run_000001.npz': [3], 'runs.jsonl': [0, 1, 2, 3], 'exploration.json': [4]}[name]
+    assert ('candidates' in parsed.outputs) == (n_runs > 0)

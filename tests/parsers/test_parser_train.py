@@ -1,4 +1,3 @@
-import io
 import json
 import re
 
@@ -6,13 +5,11 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import ExitCode
-from recorded_cases import CONVERSION, FIXTURES, TRAIN, recorded
+from recorded_cases import CONVERSION, FIXTURES, TRAIN, predicted, recorded
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
 from aiida_pacemaker.frames.pickles.reading import read_table
-from aiida_pacemaker.frames.pickles.writing import split_by_frame, write_table
 from aiida_pacemaker.pace.output.metrics import read_metrics
 from aiida_pacemaker.pace.output.predictions import read_predictions
 
@@ -411,16 +408,6 @@ def test_a_damaged_conversion_does_not_cost_the_potential(parse_train, pace_code
     assert parsed.label == 'ERROR_CTILDE_MISSING'
     assert 'damaged' in parsed.code.message
     assert not parsed.outputs['potential'].has_c_tilde
-
-
-def predicted(frames, rows, names=None, **columns):
-    """Return the table that the engine writes: rows in its own order, each with the name of its frame."""
-    chosen = frames.select(rows)
-    names = hex_hashes(frame_hashes(chosen)) if names is None else names
-    columns = {'energy_pred': chosen.energy, 'forces_pred': split_by_frame(chosen.forces, chosen), **columns}
-    content = io.BytesIO()
-    write_table(chosen, content, columns, list(names), 1)
-    return content.getvalue()
 
 
 @pytest.mark.fault(

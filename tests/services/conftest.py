@@ -49,7 +49,7 @@ class Services:
         self._stack.close()
 
     def request(self, cell: Cell) -> Request:
-        """Return what `run_in_house.py` is to be told of a cell, and the versions of what is in it.
+        """Return what `run_in_instance.py` is to be told of a cell, and the versions of what is in it.
 
         A test is skipped if a service of the cell cannot be had.
         """
@@ -135,13 +135,13 @@ def run_on(services: Services) -> Iterator[Callable[..., dict[str, Any]]]:
 
         def run(cell: Cell, task: str, **options: Any) -> dict[str, Any]:
             request = services.request(cell)
-            folder = Path(tempfile.mkdtemp(prefix='house_'))
+            folder = Path(tempfile.mkdtemp(prefix='task_'))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             path = folder / 'request.json'
             path.write_text(json.dumps({**request, 'folder': str(folder / 'h'), 'task': task, 'options': options}))
             with (folder / 'log').open('w') as log:
                 script = subprocess.Popen(
-                    [sys.executable, Path(__file__).parent / 'run_in_house.py', path],
+                    [sys.executable, Path(__file__).parent / 'run_in_instance.py', path],
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )

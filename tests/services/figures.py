@@ -34,11 +34,11 @@ def wait_for(pks: list[int], limit: float) -> int:
     return locked
 
 
-def figures(since: int, book: Path) -> dict[str, Any]:
+def figures(since: int, job_log: Path) -> dict[str, Any]:
     """Return what is to be said of all processes that were made after one.
 
     :param since: the last one before.
-    :param book: where the jobs have said when they began and ended.
+    :param job_log: file in which each job has written when it began and ended.
     """
     nodes = orm.QueryBuilder().append(orm.ProcessNode, filters={'id': {'>': since}}).all(flat=True)
     jobs = [node for node in nodes if isinstance(node, orm.CalcJobNode)]
@@ -49,7 +49,7 @@ def figures(since: int, book: Path) -> dict[str, Any]:
         'failed': [_fate(node) for node in nodes if node.is_terminated and not node.is_finished_ok],
         'unfinished': [_fate(node) for node in nodes if not node.is_terminated],
         **_done_twice(nodes, jobs),
-        **_runs(jobs, book),
+        **_runs(jobs, job_log),
     }
 
 
@@ -77,9 +77,9 @@ def _done_twice(nodes: list[Any], jobs: list[Any]) -> dict[str, list[str]]:
     }
 
 
-def _runs(jobs: list[Any], book: Path) -> dict[str, Any]:
+def _runs(jobs: list[Any], job_log: Path) -> dict[str, Any]:
     """Return what jobs have said themselves: the folders in which none or several ran, and how long they took."""
-    lines = [line.split() for line in book.read_text().splitlines()] if book.exists() else []
+    lines = [line.split() for line in job_log.read_text().splitlines()] if job_log.exists() else []
     begun = Counter(folder for event, folder, _ in lines if event == 'begin')
     moments = {(event, folder): float(moment) for event, folder, moment in lines}
     folders = {job.get_remote_workdir() for job in jobs}

@@ -1,4 +1,4 @@
-"""What is run on the services: the loop, and trainings to which things happen. Called by `run_in_house.py`."""
+"""What is run on the services: the loop, and trainings that are interrupted. Called by `run_in_instance.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiida.cmdline.utils.common import get_calcjob_report, get_workchain_report
 from aiida.engine import submit
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from incidents import cancelled_and_out_of_walltime, legs_of, out_of_memory
+from interrupted_trainings import cancelled_and_out_of_walltime, legs_of, out_of_memory
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
@@ -58,7 +58,7 @@ def loop(codes: Codes) -> dict[str, Any]:
     }
 
 
-def incidents(codes: Codes, memory: int) -> dict[str, Any]:
+def interrupted_trainings(codes: Codes, memory: int) -> dict[str, Any]:
     """Run trainings that are cancelled, that run out of walltime, and that run out of memory.
 
     :param memory: what the last may take, in MB.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from crowds import complaints, run
+from many_loops import complaints, run
 from servers.missing import ServiceMissing
 
 LOOPS = 4

@@ -18,16 +18,16 @@ MEMORY = 800
 
 
 @pytest.fixture(scope='module')
-def incidents(run_on):
+def interrupted_trainings(run_on):
     """Return what became of three trainings that were run side by side."""
-    return run_on(CLUSTER, 'incidents', memory=MEMORY)
+    return run_on(CLUSTER, 'interrupted_trainings', memory=MEMORY)
 
 
 @pytest.fixture
-def outcome_of(incidents, record_property):
+def outcome_of(interrupted_trainings, record_property):
     """Return a function that returns what became of one of them."""
-    record_property('versions', incidents['versions'])
-    return incidents.__getitem__
+    record_property('versions', interrupted_trainings['versions'])
+    return interrupted_trainings.__getitem__
 
 
 def check_curve(outcome):

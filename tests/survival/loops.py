@@ -1,4 +1,4 @@
-"""The loops that are shot at: their inputs, and what is to be the same whatever happened to them."""
+"""The loops whose processes are killed: their inputs, and what has to be the same whatever was killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiida_pacemaker.testing.fake.install import PROGRAMS, install
 from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 #: Modules for the processes of the instance, among them a calculator.
-INSIDE = Path(__file__).parent / 'inside'
+MODULES = Path(__file__).parent / 'instance_modules'
 
 #: Seconds that the label of a frame takes.
 SECONDS = 0.3
@@ -68,8 +68,10 @@ def _free_calculator() -> Any:
     return LennardJones(sigma=2.3, epsilon=0.4, rc=4.5, smooth=True)
 
 
-def builder_of(codes: dict[str, orm.InstalledCode], known: PaceDatasetData, pool: PaceDatasetData, book: Path) -> Any:
-    """Return the inputs of a loop whose labels are written in a book."""
+def builder_of(
+    codes: dict[str, orm.InstalledCode], known: PaceDatasetData, pool: PaceDatasetData, label_log: Path
+) -> Any:
+    """Return the inputs of a loop whose calculator writes in a file what it calculates."""
     return PaceActiveLearningWorkChain.get_builder_from_protocol(
         pacemaker=codes['pacemaker'],
         pace_yaml2yace=codes['pace_yaml2yace'],
@@ -97,17 +99,17 @@ def builder_of(codes: dict[str, orm.InstalledCode], known: PaceDatasetData, pool
                 'code': codes['python'],
                 'calculator': orm.Dict(
                     {
-                        'calculator': 'paid_calculator:PaidCalculator',
-                        'arguments': {'seconds': SECONDS, 'book': str(book)},
+                        'calculator': 'slow_calculator:SlowCalculator',
+                        'arguments': {'seconds': SECONDS, 'log': str(label_log)},
                     }
                 ),
-                'options': orm.Dict({'environment_variables': {'PYTHONPATH': str(INSIDE)}}),
+                'options': orm.Dict({'environment_variables': {'PYTHONPATH': str(MODULES)}}),
             },
         },
     )
 
 
-def outcome_of(node: orm.WorkChainNode, book: Path) -> dict[str, Any]:
+def outcome_of(node: orm.WorkChainNode, label_log: Path) -> dict[str, Any]:
     """Return what a loop has made, in terms that do not depend on when it ran."""
     called = node.called_descendants
     outcome: dict[str, Any] = {
@@ -128,7 +130,7 @@ def outcome_of(node: orm.WorkChainNode, book: Path) -> dict[str, Any]:
             for generation in np.unique(frames.generation)
         }
         outcome['labels'] = [round(float(energy), 8) for energy in frames.energy[np.argsort(digests)]]
-    lines = [line.split() for line in book.read_text().splitlines()] if book.exists() else []
+    lines = [line.split() for line in label_log.read_text().splitlines()] if label_log.exists() else []
     outcome['calculated'] = dict(Counter(frame for event, frame, _ in lines if event == 'done'))
     outcome['begun'] = sum(event == 'begun' for event, _, _ in lines)
     return outcome

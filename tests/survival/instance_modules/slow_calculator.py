@@ -1,4 +1,4 @@
-"""A calculator that costs something: each frame takes a while, and goes down in a book."""
+"""A slow calculator that writes in a file which frames it has begun and calculated."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
 
 
-class PaidCalculator(Calculator):
+class SlowCalculator(Calculator):
     """Lennard-Jones, slowly.
 
     :param seconds: what a frame takes.
-    :param book: file that gets a line when a frame is begun and when it is done.
+    :param log: file that gets a line when a frame is begun and when it is done.
     """
 
     implemented_properties: ClassVar[list[str]] = ['energy', 'forces', 'stress']
 
-    def __init__(self, seconds: float, book: str) -> None:
+    def __init__(self, seconds: float, log: str) -> None:
         super().__init__()
         self._seconds = seconds
-        self._book = Path(book)
+        self._log = Path(log)
 
     def calculate(
         self, atoms: Atoms | None = None, properties: Any = ('energy',), system_changes: Any = all_changes
     ) -> None:
-        """Calculate, and keep book."""
+        """Calculate, and write so in the file."""
         super().calculate(atoms, properties, system_changes)
         self._note('begun')
         time.sleep(self._seconds)
@@ -39,5 +39,5 @@ class PaidCalculator(Calculator):
         self._note('done')
 
     def _note(self, event: str) -> None:
-        with self._book.open('a') as handle:
+        with self._log.open('a') as handle:
             handle.write(f'{event} {self.atoms.positions.sum():.9f} {os.getpid()}\n')

@@ -1,4 +1,4 @@
-"""Many loops at once on one daemon: ``python crowd.py REQUEST.json``; what happened is written beside it.
+"""Many loops at once on one daemon: ``python run_many_loops.py REQUEST.json``; what happened is written beside it.
 
 A request has `folder`, `workers`, `loops` (how many), `generations` (of each), `seconds` (that each job sleeps before
 its program begins), `plain` (how many jobs without anything of ours are run before, for comparison), `storage`
@@ -16,37 +16,37 @@ from typing import Any
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS / 'instances'), str(TESTS / 'survival')]
 
-from house import House  # noqa: E402
-from meter import Meter  # noqa: E402
+from aiida_instance import AiidaInstance  # noqa: E402
+from processor_time import ProcessorTime  # noqa: E402
 
 #: Seconds after which what has not ended is given up.
 LIMIT = 1500.0
 
 #: Each job says when it begins and ends, and what it took of the processor.
-_PREPEND = 'echo "begin $PWD $EPOCHREALTIME" >> {book}\nsleep {seconds}'
-_APPEND = 'echo "end $PWD $EPOCHREALTIME" >> {book}\ntimes >> {times}'
+_PREPEND = 'echo "begin $PWD $EPOCHREALTIME" >> {job_log}\nsleep {seconds}'
+_APPEND = 'echo "end $PWD $EPOCHREALTIME" >> {job_log}\ntimes >> {times}'
 
 
-class Crowd:
-    """An instance with a daemon of several workers.
+class ManyLoops:
+    """Loops that run at once in an instance whose daemon has several workers.
 
-    :param house: the instance, which has a profile.
+    :param instance: the instance, which has a profile.
     :param request: see the module.
     """
 
-    def __init__(self, house: House, request: dict[str, Any]) -> None:
+    def __init__(self, instance: AiidaInstance, request: dict[str, Any]) -> None:
         from loops import codes_of
 
-        self._house = house
+        self._instance = instance
         self._request = request
-        self._book, self._times = house.folder / 'book', house.folder / 'times'
-        house.start()
-        self._computer = house.make_computer()
-        texts = {'book': self._book, 'times': self._times, 'seconds': request['seconds']}
+        self._job_log, self._times = instance.folder / 'job_log', instance.folder / 'times'
+        instance.start()
+        self._computer = instance.make_computer()
+        texts = {'job_log': self._job_log, 'times': self._times, 'seconds': request['seconds']}
         self._computer.set_prepend_text(_PREPEND.format(**texts))
         self._computer.set_append_text(_APPEND.format(**texts))
         self._computer.store()
-        self._codes = codes_of(self._computer, house.folder, real=False)
+        self._codes = codes_of(self._computer, instance.folder, real=False)
 
     def run_plain(self) -> dict[str, Any]:
         """Run jobs that add two numbers, a second each: what AiiDA itself can do here."""
@@ -80,7 +80,7 @@ class Crowd:
         from loops import builder_of, datasets, outcome_of
 
         known, pool = datasets()
-        labels = [self._house.folder / f'labels_{index}' for index in range(self._request['loops'])]
+        labels = [self._instance.folder / f'labels_{index}' for index in range(self._request['loops'])]
         nodes = []
 
         def start() -> list[int]:
@@ -97,7 +97,7 @@ class Crowd:
 
     def locked(self) -> int:
         """Return how often the daemon or a process met a lock that was not lifted in time."""
-        logs = (self._house.folder / '.aiida').rglob('*.log*')
+        logs = (self._instance.folder / '.aiida').rglob('*.log*')
         return sum(path.read_text(errors='replace').count('database is locked') for path in logs)
 
     def _measure(self, start: Any) -> dict[str, Any]:
@@ -105,18 +105,18 @@ class Crowd:
         from figures import figures, last_pk, wait_for
 
         last, locked = last_pk(), self.locked()
-        meter, begin = Meter(self._house, self._times), time.monotonic()
+        processor_time, begin = ProcessorTime(self._instance, self._times), time.monotonic()
         pks = start()
         submitted = time.monotonic() - begin
         met = wait_for(pks, LIMIT)
         seconds = time.monotonic() - begin
-        used = meter.read()
+        used = processor_time.read()
         return {
             'seconds': seconds,
             'submitting': submitted,
             'processors': used,
             'locked': met + self.locked() - locked,
-            **figures(last, self._book),
+            **figures(last, self._job_log),
         }
 
 
@@ -124,19 +124,19 @@ def main() -> None:
     """Do what a request asks for."""
     path = Path(sys.argv[1])
     request = json.loads(path.read_text())
-    house = House(Path(request['folder']), request['workers'], TESTS / 'survival' / 'inside')
+    instance = AiidaInstance(Path(request['folder']), request['workers'], TESTS / 'survival' / 'instance_modules')
     outcome: dict[str, Any] = {}
     try:
-        house.make_profile(request['storage'])
+        instance.make_profile(request['storage'])
         if request['wal']:
-            house.write_ahead()
-        crowd = Crowd(house, request)
+            instance.write_ahead()
+        many = ManyLoops(instance, request)
         if request['plain']:
-            outcome['plain'] = crowd.run_plain()
-            outcome['chains'] = crowd.run_chains()
-        outcome['loops'] = crowd.run_loops()
+            outcome['plain'] = many.run_plain()
+            outcome['chains'] = many.run_chains()
+        outcome['loops'] = many.run_loops()
     finally:
-        house.clear()
+        instance.clear()
         path.with_suffix('.outcome.json').write_text(json.dumps(outcome, indent=1))
 
 

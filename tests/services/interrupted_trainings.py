@@ -1,4 +1,4 @@
-"""Trainings on Slurm to which things happen. Called by `run_in_house.py`, by way of `tasks.py`."""
+"""Trainings on Slurm that are cancelled or run out of walltime or memory; `tasks.py` calls them."""
 
 from __future__ import annotations
 

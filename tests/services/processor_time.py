@@ -1,4 +1,4 @@
-"""Who uses the processors while an AiiDA instance works."""
+"""How much processor time the parts of an AiiDA instance take."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import time
 from pathlib import Path
 
 import psutil
-from house import House
+from aiida_instance import AiidaInstance
 from processes import processes_of
 
 
-class Meter:
+class ProcessorTime:
     """Processor time that the parts of an instance take.
 
-    :param house: the instance.
+    :param instance: the instance.
     :param times: file in which its jobs write what `times` says in the shell.
     """
 
-    def __init__(self, house: House, times: Path) -> None:
-        self._house = house
+    def __init__(self, instance: AiidaInstance, times: Path) -> None:
+        self._instance = instance
         self._times = times
         self._before = self._read()
         self._start = time.monotonic()
 
     def read(self) -> dict[str, float]:
-        """Return the mean number of processors in use since the meter was made, by who used them.
+        """Return the mean number of processors in use since this object was made, by who used them.
 
         `commands` are those that workers call to submit jobs and to ask for them, `rest` is whatever else ran on this
         machine, a server of PostgreSQL included.
@@ -35,7 +35,7 @@ class Meter:
         return {**used, 'rest': used['machine'] - known}
 
     def _read(self) -> dict[str, float]:
-        found = processes_of(self._house.folder)
+        found = processes_of(self._instance.folder)
         workers = [process.cpu_times() for process in found['worker']]
         brokers = [process.cpu_times() for process in found['broker']]
         client, machine = psutil.Process().cpu_times(), psutil.cpu_times()

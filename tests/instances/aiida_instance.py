@@ -1,7 +1,7 @@
 """An AiiDA instance of a test's own, in a process of its own: a profile, a daemon and computers.
 
-Tests that need another storage, broker or environment than all others, or shoot at the daemon, run a script in which
-there is a house.
+Tests that need another storage, broker or environment than all others, or kill the daemon, run a script that makes such
+an instance.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 from processes import MARK, kill_all, processes_of
 
 VERDI = [sys.executable, '-m', 'aiida']
-PROFILE = 'house'
+PROFILE = 'tests'
 
 
-class House:
+class AiidaInstance:
     """A profile in a folder, and its daemon; without more words, of SQLite and ZeroMQ.
 
     It has to be made before AiiDA is imported, since it sets the environment that AiiDA finds its configuration by.
@@ -143,9 +143,9 @@ class House:
         return count
 
     @property
-    def fuse(self) -> Path:
-        """Return the file that says how many commits a worker has to live; it is gone when that is over."""
-        return self.folder / 'fuse'
+    def kill_at_commit(self) -> Path:
+        """Return the file that says at which of its next commits a worker kills itself, which then removes the file."""
+        return self.folder / 'kill_at_commit'
 
     def forget_broker(self) -> None:
         """Drop the connection of this process: the next broker listens elsewhere."""

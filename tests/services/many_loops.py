@@ -1,4 +1,4 @@
-"""Starting `crowd.py` with a storage, and what must not happen there."""
+"""Starts `run_many_loops.py` with a storage, and lists what must not happen there."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ WRONG = (
 
 
 def run(storage: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a crowd in an instance of its own, and return what happened.
+    """Run many loops in an instance of their own, and return what happened.
 
     :param storage: `sqlite`, `wal` (SQLite with a write-ahead log) or `psql`.
-    :param request: the rest of what `crowd.py` is told.
+    :param request: the rest of what `run_many_loops.py` is told.
     :raises ServiceMissing: if PostgreSQL is needed and not there.
     """
     # A path of a socket has at most 107 characters, so the folder is not one of pytest.
-    folder = Path(tempfile.mkdtemp(prefix='crowd_'))
+    folder = Path(tempfile.mkdtemp(prefix='loops_'))
     path = folder / 'request.json'
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         login = None
         if storage == 'psql':
             login = stack.enter_context(Postgres(folder / 'postgres')).create_database('aiida')
-        stack.callback(kill_all, folder / 'house')
+        stack.callback(kill_all, folder / 'aiida')
         path.write_text(
-            json.dumps({**request, 'folder': str(folder / 'house'), 'storage': login, 'wal': storage == 'wal'})
+            json.dumps({**request, 'folder': str(folder / 'aiida'), 'storage': login, 'wal': storage == 'wal'})
         )
-        subprocess.run([sys.executable, Path(__file__).parent / 'crowd.py', path], check=True)
+        subprocess.run([sys.executable, Path(__file__).parent / 'run_many_loops.py', path], check=True)
         return dict(json.loads(path.with_suffix('.outcome.json').read_text()))
 
 

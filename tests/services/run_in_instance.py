@@ -1,4 +1,4 @@
-"""Run a task in an AiiDA instance on given services: ``python run_in_house.py REQUEST.json``.
+"""Run a task in an AiiDA instance on given services: ``python run_in_instance.py REQUEST.json``.
 
 The outcome is written beside the request, which has
 
@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'instances'))
 
-from house import House
+from aiida_instance import AiidaInstance
 
 #: The codes by the names of their programs.
 PROGRAMS = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace', 'python')
@@ -30,15 +30,15 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     """Run the task of a request, and return its outcome."""
     if 'programs' in request:
         os.environ['PATH'] = os.pathsep.join([request['programs'], os.environ['PATH']])
-    house = House(Path(request['folder']), environment=request['environment'])
+    instance = AiidaInstance(Path(request['folder']), environment=request['environment'])
     try:
-        house.make_profile(request['storage'], request['broker'])
-        house.start()
+        instance.make_profile(request['storage'], request['broker'])
+        instance.start()
         # Only now is there a configuration for what imports AiiDA.
         import tasks
         from aiida import orm
 
-        computer = house.make_computer(request['transport'], request['scheduler'], request['authentication'])
+        computer = instance.make_computer(request['transport'], request['scheduler'], request['authentication'])
         codes = {
             name: orm.InstalledCode(
                 label=name, computer=computer, filepath_executable=str(Path(request['engine']) / name)
@@ -49,8 +49,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         outcome: dict[str, Any] = getattr(tasks, request['task'])(codes, **request['options'])
         return {**outcome, 'seconds': round(time.monotonic() - start, 1)}
     finally:
-        house.stop()
-        house.clear()
+        instance.stop()
+        instance.clear()
 
 
 def main() -> None:
