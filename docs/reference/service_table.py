@@ -1,4 +1,4 @@
-"""The page of services: the table of cells of the tests, and what became of each when it was last recorded."""
+"""The page of services: all combinations, and what became of the tests of each when they were last recorded."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tests' / 'services'))
 
-from cells import BROKERS, CELLS, ENGINES, PLAIN, SCHEDULERS, STORAGES, TRANSPORTS, Cell  # noqa: E402
+from combinations import BROKERS, COMBINATIONS, ENGINES, PLAIN, SCHEDULERS, STORAGES, TRANSPORTS, Combination  # noqa: E402
 
 #: Written by `pytest -m services --record-services=docs/reference/services.json`.
 RECORD = Path(__file__).parent / 'services.json'
 LOOPS = 'tests/services/test_service_loops.py'
 
-#: What stands in a cell that no test runs, and in one whose test has not been recorded.
+#: What stands in a cell of the table that no test runs, and in one whose test has not been recorded.
 NOT_TRIED, NOT_RECORDED = 'not tried', 'not recorded'
 
 Row = tuple[str, ...]
@@ -43,8 +43,13 @@ def matrix() -> Iterator[Row]:
     """Iterate over the rows of the matrix."""
     results = record()['tests']
     for transport, scheduler, engine in product(TRANSPORTS, SCHEDULERS, ENGINES):
-        cells = [Cell(storage, broker, transport, scheduler, engine) for storage, broker in _PROFILES]
-        yield f'`{transport}`', f'`{scheduler}`', engine, *(_shown(cell, results) for cell in cells)
+        combinations = [Combination(storage, broker, transport, scheduler, engine) for storage, broker in _PROFILES]
+        yield (
+            f'`{transport}`',
+            f'`{scheduler}`',
+            engine,
+            *(_shown(combination, results) for combination in combinations),
+        )
 
 
 def tests() -> Iterator[Row]:
@@ -60,12 +65,12 @@ def tests() -> Iterator[Row]:
         )
 
 
-def _shown(cell: Cell, results: dict[str, Any]) -> str:
-    if cell in PLAIN:
-        return f'[in the plain tests](../../{PLAIN[cell]})'
-    if cell not in CELLS:
+def _shown(combination: Combination, results: dict[str, Any]) -> str:
+    if combination in PLAIN:
+        return f'[in the plain tests](../../{PLAIN[combination]})'
+    if combination not in COMBINATIONS:
         return NOT_TRIED
-    result = results.get(f'{LOOPS}::test_loop[{cell.name}]')
+    result = results.get(f'{LOOPS}::test_loop[{combination.name}]')
     if result is None:
         return f'[{NOT_RECORDED}](../../{LOOPS})'
     return f'[{_outcome(result)}](../../{LOOPS}), {result["date"]}'

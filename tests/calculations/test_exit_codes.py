@@ -1,5 +1,7 @@
 """The exit codes of jobs: which a job has, and the rule by which they are numbered."""
 
+import importlib
+import pkgutil
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +9,7 @@ from aiida.engine import BaseRestartWorkChain, CalcJob
 from aiida.plugins import CalculationFactory, WorkflowFactory
 from aiida.plugins.entry_point import get_entry_point_names
 
+import aiida_pacemaker
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
 from aiida_pacemaker.pace.output.failure_kinds import ENVIRONMENT, PROGRAMS, Failure
 from aiida_pacemaker.workflows.base.explore import PaceExploreBaseWorkChain
@@ -75,6 +78,26 @@ def test_what_is_tried_again_is_4xx_and_4xx_is_tried_again(chain):
     numbered = {label for label, code in codes.items() if 400 <= code.status < 500}
     assert tried - numbered == set()
     assert numbered - tried <= BY_HAND
+
+
+def concrete(base):
+    """Return the classes of a kind that the modules of this package define and that no other class is made from."""
+    for module in pkgutil.walk_packages(aiida_pacemaker.__path__, 'aiida_pacemaker.'):
+        # Scripts and the modules of the fake engine are no place for processes.
+        if not module.name.startswith(('aiida_pacemaker.drivers.', 'aiida_pacemaker.testing.')):
+            importlib.import_module(module.name)
+    found, classes = set(), [base]
+    while classes:
+        children = classes.pop().__subclasses__()
+        classes += children
+        found |= {child for child in children if child.__module__.startswith('aiida_pacemaker.')}
+    return {one for one in found if not any(issubclass(other, one) for other in found - {one})}
+
+
+@pytest.mark.parametrize(('base', 'found'), [(CalcJob, JOBS), (BaseRestartWorkChain, CHAINS)])
+def test_every_job_and_restart_chain_has_an_entry_point(base, found):
+    """Nothing that can be run is passed over by the tests that go through the entry points."""
+    assert concrete(base) - set(found) == set()
 
 
 def test_every_restart_chain_is_looked_at():

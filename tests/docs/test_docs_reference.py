@@ -155,21 +155,41 @@ def test_refusals_are_all_explained():
     assert [str(reason) for reason in Reason if f'`{reason}`' not in page] == []
 
 
-def test_handlers_are_all_explained():
-    """The tables of the restart chains name every handler with its priority."""
+def restart_chains():
+    """Return all restart chains of this package, found by their entry points."""
+    from aiida.engine import BaseRestartWorkChain
     from aiida.plugins import WorkflowFactory
     from aiida.plugins.entry_point import get_entry_point_names
 
-    page = (DOCS / 'topics' / 'workflow_logic.md').read_text()
     names = [name for name in get_entry_point_names('aiida.workflows') if name.startswith('pacemaker.')]
-    chains = [WorkflowFactory(name) for name in names]
-    handlers = {
-        f'`{name}` ({handler.priority})'
-        for chain in chains
-        for name, handler in inspect.getmembers(chain, lambda member: hasattr(member, 'priority'))
+    return [chain for chain in map(WorkflowFactory, names) if issubclass(chain, BaseRestartWorkChain)]
+
+
+def handlers_of(chain):
+    """Return for each handler of a restart chain the class that has it, its name and its priority."""
+    for name, handler in inspect.getmembers(chain, lambda member: hasattr(member, 'priority')):
+        yield next(base for base in chain.__mro__ if name in vars(base)), name, handler.priority
+
+
+def test_handlers_are_all_explained():
+    """Each handler is in the table of the chain that defines it, and no table has others."""
+    page = (DOCS / 'topics' / 'workflow_logic.md').read_text()
+    chains = restart_chains()
+    assert [chain.__name__ for chain in chains if not re.search(rf'\b{chain.__name__}\b', page)] == []
+    # What all chains have comes before the first heading.
+    common, *sections = re.split(r'^## ', page, flags=re.MULTILINE)
+    handlers = set()
+    for owner, name, priority in {handler for chain in chains for handler in handlers_of(chain)}:
+        own = [section for section in sections if owner.__name__ in section.partition('\n')[0].split()]
+        assert len(own) == (owner in chains), f'{owner.__name__} has {name}: is there a section for it?'
+        handlers.add((own[0] if own else common, name, str(priority)))
+    explained = {
+        (section, name, priority)
+        for section in (common, *sections)
+        for name, priority in re.findall(r'^\| `(handle_\w+)` \((\d+)\) \|', section, re.MULTILINE)
     }
-    assert '`handle_diverged` (580)' in handlers
-    assert {handler for handler in handlers if handler not in page} == set()
+    assert len(explained) > 2
+    assert {(section[:60], *rest) for section, *rest in handlers ^ explained} == set()
 
 
 def test_protocols_are_all_explained():

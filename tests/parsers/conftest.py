@@ -19,6 +19,9 @@ from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 
+# So that a failure shows what was compared.
+pytest.register_assert_rewrite('damages')
+
 #: Files that come back for parsing only.
 TEMPORARY = {'selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip'}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import Cell
+from combinations import Combination
 from engine_env import other_environment, same_environment, versions
 from processes import kill_all
 from servers.missing import ServiceMissing
@@ -48,28 +48,28 @@ class Services:
         """End all servers, the last first."""
         self._stack.close()
 
-    def request(self, cell: Cell) -> Request:
-        """Return what `run_in_instance.py` is to be told of a cell, and the versions of what is in it.
+    def request(self, combination: Combination) -> Request:
+        """Return what `run_in_instance.py` is to be told of a combination, and the versions of what is in it.
 
-        A test is skipped if a service of the cell cannot be had.
+        A test is skipped if a service of the combination cannot be had.
         """
         request: Request = {'storage': None, 'broker': None, 'authentication': {}, 'environment': {}, 'versions': []}
-        if cell.storage == 'core.psql_dos':
+        if combination.storage == 'core.psql_dos':
             self._use_postgres(request)
-        if cell.broker == 'core.rabbitmq':
+        if combination.broker == 'core.rabbitmq':
             self._use_rabbitmq(request)
-        cluster = self._get('slurm', Slurm, accounting=True) if cell.scheduler == 'core.slurm' else None
+        cluster = self._get('slurm', Slurm, accounting=True) if combination.scheduler == 'core.slurm' else None
         if cluster is not None:
             request['versions'].append(cluster.version())
             request['environment'] |= {'SLURM_CONF': str(cluster.conf)}
-        if cell.transport != 'core.local':
-            self._use_ssh(request, cell.transport, cluster)
-        engine = self._get(f'engine_{cell.engine}', ENGINES[cell.engine])
+        if combination.transport != 'core.local':
+            self._use_ssh(request, combination.transport, cluster)
+        engine = self._get(f'engine_{combination.engine}', ENGINES[combination.engine])
         request['versions'].append(versions(engine))
         return {
             **request,
-            'transport': cell.transport.split()[0],
-            'scheduler': cell.scheduler,
+            'transport': combination.transport.split()[0],
+            'scheduler': combination.scheduler,
             'engine': str(engine),
         }
 
@@ -130,11 +130,11 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture(scope='session')
 def run_on(services: Services) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Return a function that runs a task of `tasks.py` on a cell, and returns its outcome and the versions."""
+    """Return a function that runs a task of `tasks.py` on a combination, and returns its outcome and the versions."""
     with contextlib.ExitStack() as stack:
 
-        def run(cell: Cell, task: str, **options: Any) -> dict[str, Any]:
-            request = services.request(cell)
+        def run(combination: Combination, task: str, **options: Any) -> dict[str, Any]:
+            request = services.request(combination)
             folder = Path(tempfile.mkdtemp(prefix='task_'))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             path = folder / 'request.json'

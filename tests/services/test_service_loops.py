@@ -1,16 +1,18 @@
-"""The loop from end to end, through the daemon and with the real engine, on all the services of the table of cells."""
+"""The loop from end to end, through the daemon and with the real engine, on combinations of real services."""
 
 from __future__ import annotations
 
 import pytest
-from cells import CELLS
+from combinations import COMBINATIONS
 
 pytestmark = [pytest.mark.services, pytest.mark.engine, pytest.mark.slow]
 
 
-@pytest.mark.parametrize('cell', [pytest.param(cell, id=cell.name) for cell in CELLS])
-def test_loop(cell, run_on, record_property):
-    outcome = run_on(cell, 'loop')
+@pytest.mark.parametrize(
+    'combination', [pytest.param(combination, id=combination.name) for combination in COMBINATIONS]
+)
+def test_loop(combination, run_on, record_property):
+    outcome = run_on(combination, 'loop')
     record_property('versions', outcome['versions'])
     assert outcome['exit'] == [0, None], outcome['report']
     assert outcome['stop_reason'] in ('MAX_GENERATIONS', 'GAMMA_CONVERGED'), outcome['report']

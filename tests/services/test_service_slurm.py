@@ -6,12 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from cells import Cell
+from combinations import Combination
 
 pytestmark = [pytest.mark.services, pytest.mark.engine, pytest.mark.slow]
 
 #: As most users have it.
-CLUSTER = Cell('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (asyncssh)', 'core.slurm', 'other')
+CLUSTER = Combination('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (asyncssh)', 'core.slurm', 'other')
 
 #: What three workers of the engine take, but not six, in MB: 150 each, and 200 for the process that they belong to.
 MEMORY = 800

@@ -1,4 +1,4 @@
-"""The table of cells, who runs the tests of services, and what is said where one is missing: needs no service."""
+"""The combinations, who runs the tests of services, and what is said where one is missing: needs no service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cells import CELLS, PLAIN, Cell, every
+from combinations import COMBINATIONS, PLAIN, Combination, every
 from recording import Recorder
 from servers import missing
 from servers.missing import ServiceMissing
@@ -16,10 +16,13 @@ from servers.slurm import Slurm
 from servers.sshd import Sshd
 
 
-def test_the_cells_are_some_of_all():
-    assert {*CELLS, *PLAIN} < set(every())
-    assert len({cell.name for cell in every()}) == len(every()) == 48
-    assert Cell('core.psql_dos', 'core.rabbitmq', 'core.ssh_async (asyncssh)', 'core.slurm', 'other') in CELLS
+def test_the_combinations_are_some_of_all():
+    assert {*COMBINATIONS, *PLAIN} < set(every())
+    assert len({combination.name for combination in every()}) == len(every()) == 48
+    assert (
+        Combination('core.psql_dos', 'core.rabbitmq', 'core.ssh_async (asyncssh)', 'core.slurm', 'other')
+        in COMBINATIONS
+    )
 
 
 @pytest.mark.parametrize(('server', 'package'), [(Sshd, 'openssh-server'), (Slurm, 'munge')])
@@ -38,7 +41,7 @@ def test_services_have_to_be_asked_for():
         text=True,
         check=False,
     )
-    assert f'no tests collected ({len(CELLS)} deselected)' in done.stdout
+    assert f'no tests collected ({len(COMBINATIONS)} deselected)' in done.stdout
 
 
 def test_recording_keeps_what_was_not_run(tmp_path):

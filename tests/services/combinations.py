@@ -1,4 +1,4 @@
-"""The table of what the loop is run on: storage x broker x transport x scheduler x environment of the engine."""
+"""What the loop is run on: combinations of storage, broker, transport, scheduler and environment of the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENGINES = ('same', 'other')
 
 
 @dataclass(frozen=True)
-class Cell:
+class Combination:
     """One combination.
 
     :param storage: where nodes are kept.
@@ -33,7 +33,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Return what its test is called by."""
+        """Return the name of its test."""
         return '-'.join(
             part.removeprefix('core.').removesuffix('_dos').removeprefix('ssh_async (').rstrip(')')
             for part in (self.storage, self.broker, self.transport, self.scheduler, self.engine)
@@ -41,21 +41,23 @@ class Cell:
 
 
 #: Those that are run by `pytest -m services`: every kind of service, and the two that are most alike to a cluster.
-CELLS = (
-    Cell('core.psql_dos', 'core.zeromq', 'core.local', 'core.direct', 'other'),
-    Cell('core.sqlite_dos', 'core.rabbitmq', 'core.local', 'core.direct', 'same'),
-    Cell('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (asyncssh)', 'core.direct', 'other'),
-    Cell('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (openssh)', 'core.direct', 'other'),
-    Cell('core.psql_dos', 'core.rabbitmq', 'core.ssh_async (asyncssh)', 'core.slurm', 'other'),
-    Cell('core.sqlite_dos', 'core.zeromq', 'core.local', 'core.slurm', 'same'),
+COMBINATIONS = (
+    Combination('core.psql_dos', 'core.zeromq', 'core.local', 'core.direct', 'other'),
+    Combination('core.sqlite_dos', 'core.rabbitmq', 'core.local', 'core.direct', 'same'),
+    Combination('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (asyncssh)', 'core.direct', 'other'),
+    Combination('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (openssh)', 'core.direct', 'other'),
+    Combination('core.psql_dos', 'core.rabbitmq', 'core.ssh_async (asyncssh)', 'core.slurm', 'other'),
+    Combination('core.sqlite_dos', 'core.zeromq', 'core.local', 'core.slurm', 'same'),
 )
 
 #: What the plain test command runs, and where.
 PLAIN = {
-    Cell('core.sqlite_dos', 'core.zeromq', 'core.local', 'core.direct', 'same'): 'tests/workflows/test_loop_daemon.py',
+    Combination(
+        'core.sqlite_dos', 'core.zeromq', 'core.local', 'core.direct', 'same'
+    ): 'tests/workflows/test_loop_daemon.py',
 }
 
 
-def every() -> list[Cell]:
+def every() -> list[Combination]:
     """Return all combinations that there are, tried or not."""
-    return [Cell(*parts) for parts in product(STORAGES, BROKERS, TRANSPORTS, SCHEDULERS, ENGINES)]
+    return [Combination(*parts) for parts in product(STORAGES, BROKERS, TRANSPORTS, SCHEDULERS, ENGINES)]
