@@ -152,7 +152,7 @@ def test_conditions_are_checked_before_submission(fake, structures):
 
 def test_the_plan_does_not_change_structures_that_are_few(structures):
     plan = plan_exploration(structures, orm.Int(1), orm.Int(3))
-    assert set(plan) == {'jobs', 'options_default', 'seed_default_0000'}
+    assert set(plan) == {'jobs', 'options_default', 'random_seed_default_0000'}
     parts = plan_exploration(structures, orm.Int(1), orm.Int(1))
     assert [parts[f'initial_structures_{part:04d}'].n_frames for part in range(3)] == [1, 1, 1]
     two = plan_exploration(structures, orm.Int(1), orm.Int(2), orm.Dict({'copies': 5}))
