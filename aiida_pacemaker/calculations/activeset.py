@@ -66,7 +66,7 @@ def _check_dataset(dataset: PaceDatasetData, potential: PacePotentialData) -> st
 def data_of_training(folder: orm.RemoteData, dataset: PaceDatasetData, code: orm.AbstractCode) -> dict[str, orm.Data]:
     """Return the input by which an active set is built from the data of a training.
 
-    They are read where they are if they are still there, and on the computer of the code; else it is the dataset.
+    The folder of the training, if it is not cleaned and on the computer of the code; otherwise the dataset.
     """
     if folder.is_cleaned or not on_one_computer(code, folder.computer):
         return {'dataset': dataset}

@@ -74,7 +74,7 @@ def starting_frames(structures: PaceDatasetData, options: ExploreOptions, random
 
 
 def run_keys(starts: Frames, inputs: Any) -> list[str]:
-    """Return for each run the key under which its frames say where they are from: a hash of all that it follows from.
+    """Return the source key of each run: a hash of potential, options, random seed and starting structure.
 
     :param starts: the structures that the runs begin from.
     :param inputs: those of the job.

@@ -214,7 +214,7 @@ class Staging:
         return {shard: name for shard, name in tables if self._cache.held(name)}
 
     def _written(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
-        """Provide a file whose name says what it follows from."""
+        """Provide a file that is named by a hash of what it is made of: from the cache, or written and sent."""
         if name in self._lines:
             return
         if digest := self._cache.held(name):

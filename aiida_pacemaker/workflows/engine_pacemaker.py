@@ -121,7 +121,7 @@ class PacemakerEngine(Engine):
         return known
 
     def check_active_set(self, training: Mapping[str, Any]) -> str | None:
-        """Return whether there are fewer atoms of an element than functions."""
+        """Return a message if there are fewer atoms of an element than functions, else None."""
         return check_active_set(training)
 
     def builder_inputs(

@@ -266,7 +266,7 @@ class Engine:
         )
 
     def place_in(self, inputs: Mapping[str, Any], step: str) -> Mapping[str, Any]:
-        """Return the inputs of the user, among those of the loop, that are beside those of the role of a step."""
+        """Return the part of the inputs of the loop that is for the process of a step, where its role has its ports."""
         found = namespace_in(inputs, '.'.join(filter(None, (step, self.steps[step].prefix))))
         return {} if found is None else found
 

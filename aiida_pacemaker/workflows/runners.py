@@ -61,7 +61,7 @@ def record_runner(node: orm.ProcessNode) -> None:
 
 
 def runner_of(node: orm.ProcessNode) -> Runner | None:
-    """Return what runs a process, or what runs that which has called it; None if it was not kept."""
+    """Return the recorded process of the operating system that runs a node or its caller; None without a record."""
     seen: Any = node
     while seen is not None:
         kept = seen.base.extras.get(EXTRA, None)
@@ -72,7 +72,7 @@ def runner_of(node: orm.ProcessNode) -> Runner | None:
 
 
 def is_abandoned(node: orm.ProcessNode) -> bool:
-    """Return whether a process has begun and not ended, but what ran it has.
+    """Return whether a node has not ended although the process of the operating system that ran it has.
 
     One that was submitted and has not begun waits for a daemon.
     """

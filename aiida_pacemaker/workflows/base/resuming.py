@@ -81,7 +81,7 @@ class ResumingWorkChain(InterruptibleWorkChain):
         return node
 
     def _untaken(self, metadata: dict[str, Any]) -> list[Any]:
-        """Return what was called with the label of a link, but by a step that has not come to its end."""
+        """Return the called processes with this link label that no finished step has taken."""
         label = metadata.get('call_link_label')
         if label is None:
             return []

@@ -126,7 +126,7 @@ class LoopBuilders(ProtocolMixin):
 
     @classmethod
     def _place_of_unknown(cls, name: str, value: Any, known: list[str], engine: Engine) -> str:
-        """Return what may be meant by something that is not among what is known in its place."""
+        """Return the right place of an unknown key, or the nearest name that is known in its place."""
         models = engine.protocol_models.values()
         if name in engine.job_options() or any(name in names_of(model) for model in models):
             return cls.place_of(name, value, engine)

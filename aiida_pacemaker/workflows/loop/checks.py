@@ -88,7 +88,7 @@ def _check_labeller(inputs: Any) -> str | None:
 
 
 def _check_launches(inputs: Any) -> str | None:
-    """Look at the codes, of what labels and explores too, which would show when it is called."""
+    """Check computers and MPI of all codes now, those of labeller and explorer too, and not when they are called."""
     if problem := check_computers(inputs):
         return problem
     for role in ('label', 'explore'):

@@ -26,7 +26,7 @@ class LoopContext(Protocol):
     taken: list[int]
     #: Settings of the loop, parsed.
     settings: LoopSettings
-    #: Stage that calls are labelled with: see `loop_links.py`.
+    #: Stage that calls are labelled with: see `links.py`.
     stage: str
     #: Number of the generation; that of the next one from `merge_selected` on.
     generation: int

@@ -55,7 +55,7 @@ class LoopEngine(ResumingWorkChain):
     """
 
     def __init__(self, inputs: dict[str, Any] | None = None, *args: Any, **kwargs: Any) -> None:
-        """Take the ports of the engine that is chosen; for what is no engine, the spec of the class says so."""
+        """Take the ports of the chosen engine; for an unknown one, the validator of the default spec reports it."""
         self._take_spec(engine_name(inputs))
         super().__init__(inputs, *args, **kwargs)
 

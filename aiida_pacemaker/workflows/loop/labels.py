@@ -50,7 +50,7 @@ class LoopLabels(LoopSteps):
         return any(frames is not None and not frames.labelled for frames in (self.ctx.selected, self.ctx.held_out))
 
     def run_label(self) -> ToContext | ExitCode:
-        """Hand the selected frames to the labeller, and those for the test set to another one."""
+        """Hand the selected frames to the labeller, and those for the test set to a second run of it."""
         process_class = process_from(self.inputs.label.entry_point.value)
         self.ctx.label = self.ctx.label_test = None
         awaited: ToContext = ToContext()
