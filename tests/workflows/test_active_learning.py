@@ -465,7 +465,7 @@ def test_a_killed_run_goes_on_with_all_that_it_had(builder, fragile_label, coppe
         raise RuntimeError('died')
 
     with monkeypatch.context() as patched:
-        patched.setattr(PaceActiveLearningWorkChain, 'add', die)
+        patched.setattr(PaceActiveLearningWorkChain, 'merge_labels', die)
         with pytest.raises(RuntimeError, match='died'):
             run_get_node(builder(label=fragile_label('none'), **inputs))
     query = orm.QueryBuilder().append(
