@@ -17,7 +17,6 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pandas as pd
-from ase.data import chemical_symbols
 from pyace import ACEBBasisSet, create_multispecies_basis_config
 from pyace.linearacefit import LinearACEDataset
 
@@ -25,6 +24,7 @@ from aiida_pacemaker.baseline.distances import shortest_distances
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.lj import default_pair
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, LJPair, ZBLBaseline
+from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.frames.ase_io import from_atoms, to_atoms
 from aiida_pacemaker.frames.table import FloatArray, Frames
 from aiida_pacemaker.pace.config.trainer_config import parse_config
@@ -84,8 +84,7 @@ def design(basis: ACEBBasisSet, frames: Frames) -> FloatArray:
 def targets(frames: Frames, baseline: DeltaBaseline) -> FloatArray:
     """Return what is fitted, row by row as in the design matrix: eV/atom, then eV/angstrom."""
     left = subtract(baseline, frames)
-    references = np.array([ENERGIES[chemical_symbols[number]] for number in frames.numbers])
-    energy = left.energy - np.add.reduceat(references, frames.offsets[:-1])
+    energy = left.energy - reference_energy(frames, ENERGIES)
     return np.concatenate([energy / frames.n_atoms, left.forces.ravel()])
 
 
