@@ -17,7 +17,9 @@ from aiida.common.links import LinkType
 CHUNK = 500
 #: Links of data to what was calculated from them, and on to the results.
 _LINKS = [LinkType.INPUT_CALC.value, LinkType.CREATE.value]
-_CALLS = [LinkType.CALL_CALC.value, LinkType.CALL_WORK.value]
+#: Links from a work chain to what it has called.
+CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
+_CALL_VALUES = [call.value for call in CALLS]
 
 
 def ancestors(node: orm.Node, *types: type[orm.Node]) -> list[Any]:
@@ -38,7 +40,12 @@ def called_by(process: orm.ProcessNode) -> set[int]:
         found: set[int] = set()
         for pks in chunks(frontier):
             query = orm.QueryBuilder().append(orm.WorkflowNode, filters={'id': {'in': pks}}, tag='caller')
-            query.append(orm.ProcessNode, with_incoming='caller', edge_filters={'type': {'in': _CALLS}}, project='id')
+            query.append(
+                orm.ProcessNode,
+                with_incoming='caller',
+                edge_filters={'type': {'in': _CALL_VALUES}},
+                project='id',
+            )
             found.update(query.all(flat=True))
         frontier = found - called
         called |= found

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 
 from aiida_pacemaker.errors import UnknownConventionError
 from aiida_pacemaker.frames.conventions import EV_ASE, Convention, unknown_name
+from aiida_pacemaker.plugin_classes import class_at, own_are_missing
 from aiida_pacemaker.sources.base import TrajectorySource
 
 #: Group of the entry points; the name of each is that of the process whose trajectories its class describes.
@@ -36,23 +37,12 @@ def sources_by_process() -> dict[str, TrajectorySource]:
     found: dict[str, TrajectorySource] = {}
     instances: dict[type, TrajectorySource] = {}
     for entry_point in sorted(entry_points(group=GROUP), key=lambda one: one.name):
-        try:
-            cls = entry_point.load()
-        except Exception as exception:  # the module of another package may raise anything
-            raise RuntimeError(
-                f'the class `{entry_point.value}` of the trajectories of `{entry_point.name}` cannot be loaded: '
-                f'{exception}. Repair or uninstall the package that has it'
-            ) from exception
-        if not (isinstance(cls, type) and issubclass(cls, TrajectorySource)):
-            raise RuntimeError(f'`{entry_point.value}` (entry point of `{GROUP}`) is no `TrajectorySource`')
+        cls = class_at(entry_point, TrajectorySource, f'the trajectories of `{entry_point.name}`')
         source = instances.setdefault(cls, cls())
         for process_type in (CALCULATIONS + entry_point.name, *cls.process_types):
             found[process_type] = source
     if not any(type(source).__module__.startswith('aiida_pacemaker.') for source in found.values()):
-        raise RuntimeError(
-            f'the entry points `{GROUP}` of aiida-pacemaker are not there: install the package again '
-            '(`pip install -e .` in a clone)'
-        )
+        raise own_are_missing(GROUP)
     return found
 
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.option_errors import near_miss
+from aiida_pacemaker.plugin_classes import class_at, own_are_missing
 from aiida_pacemaker.workflows.plugins import Role, namespace_in, process_from
 
 #: Group of the entry points; the name of each is that of the engine.
@@ -68,8 +69,8 @@ ACTIVE_SET = Role(
 #: `test` where they are there. Members of an ensemble are evaluated on the pool only, without `active_set`.
 #: `evaluations` has for each dataset an `ArrayData` with `energy` (F,) in eV, `forces` (A, 3) in eV/angstrom and
 #: `gamma_max` (F,), the extrapolation grade; infinite where the data say nothing at all. `errors` is a `Dict`:
-#: `datasets` has for each `n_frames`, `gamma` (`gamma_quantiles` of `engine.statistics`) and, where it is labelled, the
-#: errors (`errors_of`, with `spreads` of `engine.quality`).
+#: `datasets` has for each `n_frames`, `gamma` (`gamma_quantiles` of `analysis.statistics`) and, where it is labelled,
+#: the errors (`errors_of`, with `spreads` of `analysis.quality`).
 EVALUATION = Role(
     'evaluation',
     'evaluate',
@@ -257,7 +258,7 @@ class Engine:
         """
         where, role = self.steps[step], ROLES[step]
         prefix = f'{where.prefix}.' if where.prefix else ''
-        provided = [f'{prefix}{name}' for name in (*role.provided, *role.optional) if name not in where.without]
+        provided = [f'{prefix}{name}' for name in role.inputs if name not in where.without]
         spec.expose_inputs(
             self.process(step),
             namespace=step,
@@ -316,10 +317,7 @@ def engine_called(name: str) -> Engine:
     points = list(entry_points(group=GROUP))
     known = sorted({point.name for point in points})
     if PACEMAKER not in known:
-        raise RuntimeError(
-            f'the entry points `{GROUP}` of aiida-pacemaker are not there: install the package again '
-            '(`pip install -e .` in a clone)'
-        )
+        raise own_are_missing(GROUP)
     found = {point.value: point for point in points if point.name == name}
     if not found:
         near = near_miss(name, known)
@@ -330,16 +328,7 @@ def engine_called(name: str) -> Engine:
     if len(found) > 1:
         raise RuntimeError(f'there are several engines `{name}`: {", ".join(sorted(found))}. Uninstall all but one')
     (entry_point,) = found.values()
-    try:
-        cls = entry_point.load()
-    except Exception as exception:  # the module of another package may raise anything
-        raise RuntimeError(
-            f'the class `{entry_point.value}` of the engine `{name}` cannot be loaded: {exception}. Repair or '
-            'uninstall the package that has it'
-        ) from exception
-    if not (isinstance(cls, type) and issubclass(cls, Engine)):
-        raise RuntimeError(f'`{entry_point.value}` (entry point of `{GROUP}`) is no `Engine`')
-    return cls(name)
+    return class_at(entry_point, Engine, f'the engine `{name}`')(name)
 
 
 def engine_name(inputs: Mapping[str, Any] | None) -> str:

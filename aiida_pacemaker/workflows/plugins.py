@@ -43,6 +43,11 @@ class Role:
     optional_outputs: tuple[str, ...] = ()
     types: Mapping[str, type[orm.Data]] = field(default_factory=dict)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All inputs that the caller gives, where the process has them."""
+        return (*self.provided, *self.optional)
+
     def check_process(
         self,
         process: Any,
@@ -68,7 +73,7 @@ class Role:
         problems = [
             *(
                 f'its input `{where}{name}` {problem}'
-                for name in (*self.provided, *self.optional)
+                for name in self.inputs
                 if name not in without and (problem := self._problem_of_input(inputs, name, wanted.get(name)))
             ),
             *(
@@ -113,7 +118,7 @@ class Role:
 
     def define_ports(self, spec: ProcessSpec, *, help: str) -> None:  # noqa: A002 (as ports call it)
         """Define how such a process is given: its entry point, its inputs and its metadata."""
-        provided = ', '.join(f'`{name}`' for name in (*self.provided, *self.optional))
+        provided = ', '.join(f'`{name}`' for name in self.inputs)
         spec.input_namespace(self.namespace, help=help)
         spec.input(
             f'{self.namespace}.entry_point',

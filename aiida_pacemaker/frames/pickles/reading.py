@@ -1,7 +1,7 @@
 """Reading the datasets and selections that the engine and its users write.
 
-Neither pandas nor pyarrow is needed: :mod:`.pickle_opcodes` follows the pickle, :mod:`.pickle_objects` knows the forms
-that the objects take, and :mod:`.pickle_tables` those of tables. Whatever is wrong with a file, the error is an
+Neither pandas nor pyarrow is needed: :mod:`.opcodes` follows the pickle, :mod:`.objects` knows the forms
+that the objects take, and :mod:`.tables` those of tables. Whatever is wrong with a file, the error is an
 :class:`UnreadablePickleError`.
 """
 

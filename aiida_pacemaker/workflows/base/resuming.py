@@ -9,13 +9,12 @@ from aiida.common.links import LinkType
 from aiida.engine import ProcessState
 
 from aiida_pacemaker._aiida.processes import InterruptibleWorkChain, call_later, has_broker, send_again
+from aiida_pacemaker.provenance.graph import CALLS
 from aiida_pacemaker.workflows.runners import record_runner
 
 #: How long a process that was called before an interruption may take to begin. What the broker has for it is delivered
 #: within a second; its message is lost if the broker or the caller died while it was sent.
 GRACE_SECONDS = 10
-
-_CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
 
 
 class ResumingWorkChain(InterruptibleWorkChain):
@@ -85,5 +84,5 @@ class ResumingWorkChain(InterruptibleWorkChain):
         label = metadata.get('call_link_label')
         if label is None:
             return []
-        called = self.node.base.links.get_outgoing(link_type=_CALLS, link_label_filter=label).all_nodes()
+        called = self.node.base.links.get_outgoing(link_type=CALLS, link_label_filter=label).all_nodes()
         return [node for node in called if node.pk not in self.ctx.get('taken', [])]

@@ -100,12 +100,7 @@ class LoopBuilders(ProtocolMixin):
         :raises ConfigError: naming each, and the nearest that there is.
         """
         ports = list(cls.spec_for(engine.name).inputs)  # type: ignore[attr-defined]
-        unknown = [name for name in inputs if name not in ports]
-        if unknown:
-            lines = []
-            for name in unknown:
-                lines.append(f'  {name}: {cls._place_of_unknown(name, inputs[name], ports, engine)}')
-            raise ConfigError('\n'.join(['the loop has no such input:', *lines]))
+        cls._refuse_unknown('the loop has no such input', inputs, ports, engine)
 
     @classmethod
     def _check_options(cls, options: Mapping[str, Any], engine: Engine) -> None:
@@ -115,14 +110,17 @@ class LoopBuilders(ProtocolMixin):
         """
         if not isinstance(options, Mapping):
             raise ConfigError(f'the options cannot be used: found {options!r}, needed: a mapping of names to values')
-        known = engine.job_options()
-        lines = []
-        for name, value in options.items():
-            if name in known:
-                continue
-            lines.append(f'  {name}: {cls._place_of_unknown(name, value, known, engine)}')
+        cls._refuse_unknown('jobs have no such option', options, engine.job_options(), engine)
+
+    @classmethod
+    def _refuse_unknown(cls, what: str, given: Mapping[str, Any], known: list[str], engine: Engine) -> None:
+        lines = [
+            f'  {name}: {cls._place_of_unknown(name, value, known, engine)}'
+            for name, value in given.items()
+            if name not in known
+        ]
         if lines:
-            raise ConfigError('\n'.join(['jobs have no such option:', *lines]))
+            raise ConfigError('\n'.join([f'{what}:', *lines]))
 
     @classmethod
     def _place_of_unknown(cls, name: str, value: Any, known: list[str], engine: Engine) -> str:

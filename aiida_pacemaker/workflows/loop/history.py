@@ -9,13 +9,12 @@ from aiida import orm
 from aiida.common.links import LinkType
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.provenance.graph import CALLS
 from aiida_pacemaker.sources.given import node_of
 from aiida_pacemaker.sources.origin import has_labels
 from aiida_pacemaker.sources.registry import all_sources
 from aiida_pacemaker.workflows.loop.links import RETRY, LoopCall, LoopStep
 
-#: Links to what a work chain has called.
-CALLS = (LinkType.CALL_CALC, LinkType.CALL_WORK)
 #: Process label of the loop, as databases have it.
 LOOP = 'PaceActiveLearningWorkChain'
 #: Process labels of our own jobs that label, as databases have them.

@@ -9,8 +9,9 @@ from typing import Literal
 from aiida import orm
 from tabulate import tabulate
 
+from aiida_pacemaker.provenance.graph import CALLS
 from aiida_pacemaker.workflows.loop.generations import GammaKey, GenerationRow, TableRow, content_of
-from aiida_pacemaker.workflows.loop.history import CALLS, loop_of, state_of
+from aiida_pacemaker.workflows.loop.history import loop_of, state_of
 from aiida_pacemaker.workflows.loop.links import generation_of
 
 #: The columns that `format_table` shows.
