@@ -32,8 +32,13 @@ class TableReader(pickle.Unpickler):
         return ALLOWED[module, name]
 
 
+def read_table(name):
+    """Return the columns of a table by their names."""
+    with gzip.open(name) as handle:
+        return TableReader(handle).load()
+
+
 def read_tables(names):
     """Iterate over the structures of tables, one table in memory at a time."""
     for name in names:
-        with gzip.open(name) as handle:
-            yield from TableReader(handle).load()['ase_atoms']
+        yield from read_table(name)['ase_atoms']

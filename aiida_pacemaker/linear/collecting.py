@@ -1,0 +1,89 @@
+"""The equations of many structures, by several processes.
+
+Processes, never threads: an evaluator of the engine that two threads use gives wrong numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
+from typing import Any
+
+import pyace
+
+from .basis import Basis
+from .equations import Equations
+from .rows import Label, RowMaker
+from .weighting import Weighting
+
+#: Structures that a process takes at once.
+PORTION = 32
+
+#: Reads structures with their labels from the file of this name.
+Reader = Callable[[str], Iterator[tuple[Any, Label]]]
+
+
+class Collector:
+    """Computes the equations of files of structures.
+
+    :param basis_file: the functions, as a B-basis `.yaml`, from which each process makes its own.
+    :param read: reads a file; a function of a module, so that other processes can find it.
+    :param weighting: of the equations.
+    :param virial: whether stresses are fitted.
+    :param n_workers: number of processes.
+    """
+
+    def __init__(
+        self, basis_file: str, read: Reader, weighting: Weighting, *, virial: bool, n_workers: int = 1
+    ) -> None:
+        self._arguments = basis_file, read, weighting, virial
+        self._n_workers = n_workers
+        self._pool: Any = None
+
+    def __enter__(self) -> Collector:
+        if self._n_workers > 1:
+            # Not forked: threads of libraries would not survive it.
+            self._pool = get_context('spawn').Pool(self._n_workers, _begin, self._arguments)
+        else:
+            _begin(*self._arguments)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool.join()
+        _state.clear()
+
+    def equations_of(self, name: str, n_structures: int, n_columns: int) -> Equations:
+        """Return the equations of the structures of a file.
+
+        :param n_structures: how many there are.
+        :param n_columns: number of coefficients.
+        :raises ValueError: or RuntimeError: if the engine cannot list the neighbours of one.
+        """
+        portions = [(name, start, start + PORTION) for start in range(0, n_structures, PORTION)]
+        parts = map(_equations, portions) if self._pool is None else self._pool.imap(_equations, portions)
+        result = Equations(n_columns)
+        for part in parts:
+            result.merge(part)
+        return result
+
+
+#: What one process has: its functions, and the file that it has read last.
+_state: dict[str, Any] = {}
+
+
+def _begin(basis_file: str, read: Reader, weighting: Weighting, virial: bool) -> None:
+    basis = Basis.of_configuration(pyace.BBasisConfiguration(basis_file))
+    _state.update(read=read, maker=RowMaker(basis, weighting, virial=virial), name=None, structures=())
+
+
+def _equations(portion: tuple[str, int, int]) -> Equations:
+    name, start, end = portion
+    if _state['name'] != name:
+        _state.update(name=name, structures=list(_state['read'](name)))
+    structures: Sequence[tuple[Any, Label]] = _state['structures'][start:end]
+    maker: RowMaker = _state['maker']
+    result = Equations(maker.basis.n_functions)
+    result.add(maker.equations_of(atoms, label) for atoms, label in structures)
+    return result

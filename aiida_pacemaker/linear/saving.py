@@ -1,0 +1,89 @@
+"""The potential of solved coefficients: its repulsion below the data, its files, and whether they are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyace
+from ase.data import atomic_numbers, covalent_radii
+
+from .basis import Basis
+from .equations import FloatArray
+from .rows import VOIGT, RowMaker
+from .weighting import Physical
+
+#: In angstrom: over this distance the functions give way to ZBL, as where the engine sets it itself.
+WIDTH = 0.2
+#: For pairs that the data do not have, of the sum of the covalent radii.
+UNSEEN = 0.7
+#: Largest difference that is rounding, of the sum of all magnitudes that are added up.
+TOLERANCE = 1e-10
+
+
+def set_repulsion(
+    configuration: Any, nearest: Mapping[tuple[str, str], float], part: float
+) -> dict[tuple[str, str], float]:
+    """Have the engine switch to ZBL below the data, pair by pair.
+
+    :param configuration: a `BBasisConfiguration`, which is changed.
+    :param nearest: shortest distance in the data of each pair of elements, in angstrom.
+    :param part: where the functions end, of these distances.
+    :returns: where they end, in angstrom.
+    """
+    radii = {}
+    for block in configuration.funcspecs_blocks:
+        names = block.block_name.split()
+        if len(names) > 2:
+            continue
+        first, second = sorted((names[0], names[-1]))
+        bond = sum(covalent_radii[atomic_numbers[name]] for name in (first, second))
+        radius = part * nearest[first, second] if (first, second) in nearest else UNSEEN * bond
+        block.inner_cutoff_type, block.r_in, block.delta_in = 'zbl', radius, min(WIDTH, radius / 2)
+        radii[first, second] = float(radius)
+    return radii
+
+
+def save(basis: Basis, coefficients: FloatArray, name: str, repulsion: Any = None) -> dict[tuple[str, str], float]:
+    """Write `name`.yaml and `name`.yace.
+
+    :param repulsion: shortest distances and part, as of :func:`set_repulsion`; None to leave the short range as it is.
+    :returns: where the functions end, if they do.
+    """
+    basis.set_coefficients(coefficients)
+    configuration = basis.functions.to_BBasisConfiguration()
+    radii = {} if repulsion is None else set_repulsion(configuration, *repulsion)
+    functions = pyace.ACEBBasisSet(configuration)
+    functions.save(f'{name}.yaml')
+    # From the file: what it rounds has to be the same in both.
+    pyace.ACEBBasisSet(f'{name}.yaml').to_ACECTildeBasisSet().save_yaml(f'{name}.yace')
+    return radii
+
+
+def largest_difference(basis: Basis, coefficients: FloatArray, structures: Iterable[Any], name: str) -> FloatArray:
+    """Return by how much the files differ from the equations: energy, forces, virial of `.yaml`, then of `.yace`.
+
+    :param structures: with right-handed cells.
+    :returns: shape (2, 3), each as a part of the sum of the magnitudes that the equations add up, or of 1 if that is
+        smaller. Beyond :data:`TOLERANCE` it is no rounding: the potential is not linear.
+    """
+    maker = RowMaker(basis, Physical())
+    found = np.zeros((2, 3))
+    for structure in structures:
+        periodic = bool(structure.pbc.all())
+        terms = maker.terms_of(structure, virial=periodic)
+        for row, suffix in enumerate(('yaml', 'yace')):
+            atoms = structure.copy()
+            atoms.calc = pyace.PyACECalculator(f'{name}.{suffix}')
+            n_atoms = len(atoms)
+            said = {'energy': [atoms.get_potential_energy() / n_atoms], 'forces': atoms.get_forces().ravel()}
+            if periodic:
+                stress = atoms.get_stress(voigt=False)
+                said['virial'] = [stress[place] * atoms.get_volume() / n_atoms for place in VOIGT]
+            for column, (kind, values) in enumerate(said.items()):
+                rows = terms.rows[kind]
+                scale = max(1.0, float((np.abs(rows) @ np.abs(coefficients)).max()))
+                difference = np.abs(rows @ coefficients + terms.constant[kind] - values).max() / scale
+                found[row, column] = max(found[row, column], difference)
+    return found
