@@ -18,6 +18,7 @@ import pyace
 import scipy
 from handedness import right_handed
 from linear.basis import Basis, configuration_of
+from linear.choosing import Candidate, best_of, try_bases
 from linear.collecting import Collector
 from linear.equations import Equations
 from linear.evidence import solve_evidence, solve_ridge
@@ -30,6 +31,8 @@ from tables import read_table
 POTENTIAL, BASIS = 'output_potential', 'basis.yaml'
 #: Structures of the training on which the files are compared with the equations.
 CHECKED = 4
+#: Structures, at most, of a cross-validation to choose the basis by.
+TRIED = 200
 #: Read by every process of the fit.
 _reference = {}
 
@@ -77,6 +80,28 @@ def weighting_of(request, lowest):
     if given.get('offsets') is not None:
         given['offsets'] = tuple(given['offsets'])
     return kind(reference=reference, **given)
+
+
+def choose(request, weighting):
+    """Choose the basis by cross-validation over structures, if there is a choice, and return what was tried."""
+    candidates = [Candidate(one['potential'], one['degrees'], one['pair_functions']) for one in request['candidates']]
+    if not candidates:
+        return None
+    structures = sorted((one for name in request['train'] for one in read_labels(name)), key=lambda one: one[1].key)
+    tried = try_bases(candidates, structures[:TRIED], weighting, request['prior'], virial=request['virial'])
+    best = best_of(tried)
+    chosen = candidates[best.candidate]
+    request.update(potential=chosen.potential, degree=best.degree, first=chosen.first(best.degree))
+    table = []
+    for one in tried:
+        bond = candidates[one.candidate].potential['bonds']['ALL']
+        table.append({'radbase': bond['radbase'], 'r_cut': bond['rcut'], **vars(one), 'chosen': one is best})
+        print(
+            f'{bond["radbase"]} {bond["rcut"]} angstrom, degree {one.degree}: {one.n_functions} functions, '
+            f'{1000 * one.rmse_energy:.1f} meV/atom, {1000 * one.rmse_forces:.1f} meV/angstrom',
+            flush=True,
+        )
+    return {'n_frames': min(len(structures), TRIED), 'bases': table}
 
 
 def collect(request, basis, weighting, counts):
@@ -213,6 +238,10 @@ def main():
     start = time.time()
     with open('fit_linear.json') as handle:
         request = json.load(handle)
+    lowest, counts = lowest_energy(request['train'])
+    weighting = weighting_of(request, lowest)
+    tried = choose(request, weighting)
+    times = {'choice': time.time() - start}
     if request['initial']:
         configuration = pyace.BBasisConfiguration(request['initial'])
     else:
@@ -221,12 +250,10 @@ def main():
     basis.functions.save(BASIS)
     print(f'{basis.n_functions} functions', flush=True)
 
-    lowest, counts = lowest_energy(request['train'])
-    weighting = weighting_of(request, lowest)
     equations, reused = collect(request, basis, weighting, counts)
-    times = {'equations': time.time() - start}
+    times['equations'] = time.time() - start - sum(times.values())
     solution, scales, groups = solve(request, basis, weighting, equations)
-    times['solution'] = time.time() - start - times['equations']
+    times['solution'] = time.time() - start - sum(times.values())
     errors = equations.rmse(solution.coefficients)
 
     nearest = pairs_of(basis, equations)
@@ -247,7 +274,7 @@ def main():
         scale=solution.scale,
         coefficients=solution.coefficients,
     )
-    times['validation'] = time.time() - start - times['equations'] - times['solution']
+    times['validation'] = time.time() - start - sum(times.values())
     if request['predict']:
         energies, forces, _, _ = evaluated(
             (one for name in request['train'] for one in read_labels(name)), f'{POTENTIAL}.yaml'
@@ -282,6 +309,7 @@ def main():
         'shortest_distances': {'-'.join(pair): distance for pair, distance in sorted(nearest.items())},
         'repulsion': {'-'.join(pair): radius for pair, radius in sorted(radii.items())},
         'largest_difference': difference,
+        'tried': tried,
         'cross_validation': validation,
         'calibration': calibration,
         'coefficients_sha256': hashlib.sha256(solution.coefficients.tobytes()).hexdigest(),

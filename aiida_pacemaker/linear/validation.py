@@ -25,10 +25,12 @@ class HeldOut:
 
     :param residuals: by kind, in the order of the frames.
     :param spreads: by kind, by the posterior of the fit that has not seen them, not calibrated.
+    :param weights: by kind.
     """
 
     residuals: Mapping[str, FloatArray]
     spreads: Mapping[str, FloatArray]
+    weights: Mapping[str, FloatArray]
 
     def rmse(self, kind: str) -> float:
         """Return the root mean square of a kind; NaN if there is none."""
@@ -82,6 +84,7 @@ def cross_validate(
         return None
     residuals: dict[str, list[FloatArray]] = {kind: [np.zeros(0)] for kind in equations.counts}
     spreads: dict[str, list[FloatArray]] = {kind: [np.zeros(0)] for kind in equations.counts}
+    weights: dict[str, list[FloatArray]] = {kind: [np.zeros(0)] for kind in equations.counts}
     for part in parts:
         out = {id(frame) for frame in part}
         others = [frame for frame in equations.frames if id(frame) not in out]
@@ -91,9 +94,11 @@ def cross_validate(
             for kind, rows in frame.rows.items():
                 residuals[kind].append(rows @ np.append(fitted.coefficients, -1.0))
                 spreads[kind].append(fitted.spread(rows))
+                weights[kind].append(frame.weights[kind])
     return HeldOut(
         {kind: np.concatenate(values) for kind, values in residuals.items()},
         {kind: np.concatenate(values) for kind, values in spreads.items()},
+        {kind: np.concatenate(values) for kind, values in weights.items()},
     )
 
 

@@ -16,6 +16,7 @@ BACKENDS: dict[str, dict[str, Any]] = {
 }
 #: Of the section `linear`, what is not said.
 LINEAR: dict[str, Any] = {
+    'basis': 'given',
     'energy_ratio': 10.0,
     'energy_scale': 1.0,
     'virial_ratio': 0.5,
@@ -27,6 +28,8 @@ LINEAR: dict[str, Any] = {
 #: Outer cutoff in angstrom of linear fits, and the largest degree that is chosen by the data: some 700 functions for
 #: two elements. More have to be asked for.
 LINEAR_CUTOFF, OPEN_DEGREE = 5.5, 8
+#: What is tried where the basis of a linear fit is chosen by cross-validation: radial functions, and cutoffs.
+TRIED_RADIAL, TRIED_CUTOFFS = ('SBessel', 'ChebExpCos'), (4.5, 5.5, 6.5)
 #: Radial coefficients double the parameters, too many for numerical gradients.
 TRAINABLE = {'linear': 'func', 'pyace': 'func', 'tensorpot': 'ALL'}
 
@@ -68,21 +71,28 @@ def degree_shape_of(degree: int, first: int, max_order: int) -> dict[str, list[i
     }
 
 
-def bond_of(r_cut: float, evaluator: str) -> dict[str, Any]:
+def bond_of(r_cut: float, radbase: str) -> dict[str, Any]:
     """Return the radial functions of all pairs for an outer cutoff in angstrom.
 
-    For linear fits Chebyshev polynomials of a distance that is scaled exponentially, by 5.25: the errors of held-out
-    frames are a tenth of those with spherical Bessel functions where these are fixed (`docs/topics/linear_fits.md`).
-    A minimiser converges much slower with them, so other fits have spherical Bessel functions, on which the exponent
-    does not act.
+    Their exponent does not act on spherical Bessel functions (SBessel).
     """
     return {
-        'radbase': 'ChebExpCos' if evaluator == 'linear' else 'SBessel',
+        'radbase': radbase,
         'radparameters': [5.25],
         'rcut': r_cut,
         'dcut': 0.01,
         'NameOfCutoffFunction': 'cos',
     }
+
+
+def radial_basis_of(evaluator: str) -> str:
+    """Return the radial functions of a fit where they are not given.
+
+    For linear fits Chebyshev polynomials of a distance that is scaled exponentially, by 5.25: the errors of held-out
+    frames are a tenth of those with spherical Bessel functions where these are fixed (`docs/topics/linear_fits.md`).
+    A minimiser converges much slower with them, so other fits have spherical Bessel functions.
+    """
+    return 'ChebExpCos' if evaluator == 'linear' else 'SBessel'
 
 
 def deep_merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiida_pacemaker.errors import ConfigError
-from aiida_pacemaker.pace.config.expansion import OPEN_DEGREE
+from aiida_pacemaker.pace.config.expansion import OPEN_DEGREE, TRIED_CUTOFFS, TRIED_RADIAL, bond_of
 from aiida_pacemaker.pace.config.linear_section import EQUAL
 from aiida_pacemaker.pace.config.trainer_config import TrainerConfig, parse_config
 from aiida_pacemaker.pace.cost.basis_size import count_functions
@@ -30,6 +30,8 @@ class LinearFit:
     :param virial: whether stresses are fitted.
     :param repulsion: where the functions end, as a part of the shortest distances; None: nowhere.
     :param n_workers: number of processes; None for as many as the job has cores.
+    :param candidates: bases to choose from by cross-validation, each with the keys `potential`, `degrees` and
+        `pair_functions`; none where the basis is given.
     """
 
     potential: dict[str, Any]
@@ -41,6 +43,7 @@ class LinearFit:
     virial: bool
     repulsion: float | None
     n_workers: int | None
+    candidates: tuple[dict[str, Any], ...] = ()
 
 
 def for_data(config: TrainerConfig, atoms: Mapping[str, int]) -> TrainerConfig:
@@ -89,6 +92,7 @@ def linear_fit_of(config: TrainerConfig, atoms: Mapping[str, int] | None = None)
         virial=section['prior'] != 'pacemaker' and section['virial_ratio'] > 0,
         repulsion=section['repulsion'] or None,
         n_workers=sections['backend'].get('n_workers'),
+        candidates=tuple(_candidates(config, known)) if section['basis'] == 'auto' else (),
     )
 
 
@@ -106,6 +110,30 @@ def functions_of(config: TrainerConfig, atoms: Mapping[str, int] | None = None) 
     first = max(known.linear_section['pair_functions'], degree)
     count = count_by_degree(len(known.elements), degree, known.order, first)
     return dict.fromkeys(sorted(known.elements), count)
+
+
+def _candidates(config: TrainerConfig, known: TrainerConfig) -> Iterator[dict[str, Any]]:
+    """Iterate over the bases that are tried: what the configuration leaves open is varied.
+
+    :param config: as it was given.
+    :param known: the same, with the largest degree that the data can bear.
+    """
+    plain = known.to_dict()
+    bonds = plain.get('potential', {}).get('bonds')
+    largest = known.max_deg or known.order
+    degrees = [largest] if config.max_deg is not None else list(range(known.order, largest + 1))
+    cutoffs = TRIED_CUTOFFS if config.r_cut is None else (config.r_cut,)
+    variants = [None] if bonds else [bond_of(cutoff, name) for name in TRIED_RADIAL for cutoff in cutoffs]
+    for bond in variants:
+        varied = known
+        if bond is not None:
+            potential = {**plain.get('potential', {}), 'bonds': {'ALL': bond}}
+            varied = parse_config({**plain, 'r_cut': bond['rcut'], 'potential': potential})
+        yield {
+            'potential': varied.sections()['potential'],
+            'degrees': degrees,
+            'pair_functions': known.linear_section['pair_functions'],
+        }
 
 
 def _weighting(config: TrainerConfig) -> dict[str, Any]:

@@ -35,40 +35,75 @@ def check_linear(given: Mapping[str, Any], sections: Mapping[str, Any]) -> list[
     :param given: the configuration as plain data.
     :param sections: what it expands to.
     """
-    problems: list[Problem] = []
-    for key, embedding in sections['potential'].get('embeddings', {}).items():
-        if (reason := _reason(embedding)) is not None:
-            text = f'found {reason}, needed for the evaluator linear: one density of exponent 1 (fs_parameters [1, 1])'
-            problems.append((f'potential.embeddings.{key}', f'{text}; {OTHERWISE}'))
-    pacemaker = sections['linear']['prior'] == 'pacemaker'
-    if given.get('max_epochs') is not None:
-        problems.append(('max_epochs', f'an exact linear fit has no iterations; leave it out, or {OTHERWISE}'))
-    allowed = LOSS_KEYS if pacemaker else set()
-    for path in _leaves(given.get('fit', {})):
-        if path not in allowed:
-            more = '' if pacemaker else ', or set linear.prior: pacemaker for its loss' * (path in LOSS_KEYS)
-            problems.append((f'fit.{path}', f'not read by the evaluator linear; leave it out{more}, or {OTHERWISE}'))
-    if given.get('kappa') is not None and not pacemaker:
-        text = 'a linear fit has linear.energy_ratio in its place; leave it out, or set linear.prior: pacemaker'
-        problems.append(('kappa', f'{text}, or {OTHERWISE}'))
-    if pacemaker:
-        problems += [
-            (f'linear.{key}', 'the loss of Pacemaker (linear.prior) has kappa and fit.weighting; keep one of them')
-            for key in PHYSICAL_KEYS
-            if given.get('linear', {}).get(key) is not None
-        ]
-        if sections['fit']['loss'].get('kappa') == 'auto':
-            problems.append(('kappa', 'found auto, needed for the evaluator linear: a number from 0 to 1'))
+    problems = _check_embeddings(sections['potential']) + _check_fit(given, sections['linear']['prior'] == 'pacemaker')
+    problems += _check_prior(given, sections) + _check_basis(given, sections['linear'])
     if given.get('data', {}).get('aug_factor') is not None:
         problems.append(('data.aug_factor', f'not read by the evaluator linear; leave it out, or {OTHERWISE}'))
-    for key in ('display_step', 'imagetype'):
-        if given.get('backend', {}).get(key) is not None:
-            problems.append((f'backend.{key}', 'not read by the evaluator linear; leave it out'))
+    problems += [
+        (f'backend.{key}', 'not read by the evaluator linear; leave it out')
+        for key in ('display_step', 'imagetype')
+        if given.get('backend', {}).get(key) is not None
+    ]
     problems += [
         (f'extra.{name}', 'the evaluator linear passes nothing on; leave it out')
         for name, keys in given.get('extra', {}).items()
         if keys and name != 'potential'
     ]
+    return problems
+
+
+def _check_embeddings(potential: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    for key, embedding in potential.get('embeddings', {}).items():
+        if (reason := _reason(embedding)) is not None:
+            text = f'found {reason}, needed for the evaluator linear: one density of exponent 1 (fs_parameters [1, 1])'
+            problems.append((f'potential.embeddings.{key}', f'{text}; {OTHERWISE}'))
+    return problems
+
+
+def _check_fit(given: Mapping[str, Any], pacemaker: bool) -> list[Problem]:
+    """Look for keys of fits by iterations.
+
+    :param pacemaker: whether the loss is that of Pacemaker.
+    """
+    problems: list[Problem] = []
+    if given.get('max_epochs') is not None:
+        problems.append(('max_epochs', f'an exact linear fit has no iterations; leave it out, or {OTHERWISE}'))
+    for path in _leaves(given.get('fit', {})):
+        if not pacemaker or path not in LOSS_KEYS:
+            more = '' if pacemaker else ', or set linear.prior: pacemaker for its loss' * (path in LOSS_KEYS)
+            problems.append((f'fit.{path}', f'not read by the evaluator linear; leave it out{more}, or {OTHERWISE}'))
+    if given.get('kappa') is not None and not pacemaker:
+        text = 'a linear fit has linear.energy_ratio in its place; leave it out, or set linear.prior: pacemaker'
+        problems.append(('kappa', f'{text}, or {OTHERWISE}'))
+    return problems
+
+
+def _check_prior(given: Mapping[str, Any], sections: Mapping[str, Any]) -> list[Problem]:
+    """Look for weights that are given twice, where the loss is that of Pacemaker."""
+    if sections['linear']['prior'] != 'pacemaker':
+        return []
+    problems = [
+        (f'linear.{key}', 'the loss of Pacemaker (linear.prior) has kappa and fit.weighting; keep one of them')
+        for key in PHYSICAL_KEYS
+        if given.get('linear', {}).get(key) is not None
+    ]
+    if sections['fit']['loss'].get('kappa') == 'auto':
+        problems.append(('kappa', 'found auto, needed for the evaluator linear: a number from 0 to 1'))
+    return problems
+
+
+def _check_basis(given: Mapping[str, Any], section: Mapping[str, Any]) -> list[Problem]:
+    """Look for a choice of the basis where there is none."""
+    if section['basis'] != 'auto':
+        return []
+    problems = []
+    if given.get('potential', {}).get('functions') is not None:
+        text = 'found auto, but potential.functions gives all functions; keep one of them'
+        problems.append(('linear.basis', text))
+    if section['prior'] == 'pacemaker':
+        text = 'found auto, needed with the prior pacemaker: given, for its penalty is not one for any basis'
+        problems.append(('linear.basis', text))
     return problems
 
 

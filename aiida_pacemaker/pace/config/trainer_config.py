@@ -22,6 +22,7 @@ from aiida_pacemaker.pace.config.expansion import (
     bond_of,
     deep_merge,
     degree_shape_of,
+    radial_basis_of,
     shape_of,
 )
 from aiida_pacemaker.pace.config.forms import in_one_form
@@ -245,7 +246,7 @@ class TrainerConfig(Section):
         }
         r_cut = LINEAR_CUTOFF if self.r_cut is None and evaluator == 'linear' else self.r_cut
         if r_cut is not None:
-            expanded['bonds'] = {'ALL': bond_of(r_cut, evaluator)}
+            expanded['bonds'] = {'ALL': bond_of(r_cut, radial_basis_of(evaluator))}
         # Without data the degree is the largest that these can lead to.
         degree = max(OPEN_DEGREE, self.order) if self.max_deg is None and evaluator == 'linear' else self.max_deg
         if degree is not None:
