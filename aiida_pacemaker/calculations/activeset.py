@@ -141,7 +141,7 @@ class PaceActiveSetCalculation(PaceCalcJob):
         with self.stage(folder, info) as staging:
             staging.potential(potential, self.POTENTIAL)
             if 'dataset' in self.inputs:
-                files = staging.training(self.inputs.dataset, potential.baseline)
+                files = staging.labels(self.inputs.dataset, potential.baseline)
             else:
                 files = [PaceTrainCalculation.FITTING_DATA]
                 staging.from_folder(self.inputs.parent_folder, files[0])
