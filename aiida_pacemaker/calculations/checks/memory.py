@@ -9,6 +9,7 @@ from typing import Any
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.data.surveys import survey_of
+from aiida_pacemaker.pace.config.linear import functions_of
 from aiida_pacemaker.pace.config.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.pace.config.trainer_config import TrainerConfig
 from aiida_pacemaker.pace.cost.byte_sizes import shown_bytes
@@ -16,6 +17,7 @@ from aiida_pacemaker.pace.cost.memory import (
     REFUSAL_FACTOR,
     MemoryEstimate,
     predict_active_set_memory,
+    predict_linear_memory,
     predict_selection_memory,
     predict_training_memory,
 )
@@ -46,6 +48,9 @@ def check_training_memory(inputs: Mapping[str, Any], config: TrainerConfig) -> s
     datasets = [inputs[label] for label in ('dataset', 'test_dataset') if label in inputs]
     surveyed = join(survey_of(dataset, config.cutoff) for dataset in datasets)
     sections = config.sections()
+    if config.used_evaluator == 'linear':
+        n_functions = sum(functions_of(config, survey_of(inputs['dataset'], config.cutoff).atoms).values())
+        return _check('the fit', predict_linear_memory(sections, surveyed, n_functions), asked)
     estimate = predict_training_memory(sections, surveyed)
     on_cpu = sections['backend'].get('gpu_config', {}).get('gpu_ind') == -1
     # The tensors of a batch are in the memory of the GPU where there is one, and whether there is one is not known.

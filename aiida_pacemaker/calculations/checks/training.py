@@ -22,9 +22,9 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.data.surveys import corrected_energies_of, shortest_of, survey_of
 from aiida_pacemaker.errors import ConfigError
+from aiida_pacemaker.pace.config.linear import functions_of
 from aiida_pacemaker.pace.config.short_range import use_baseline, zbl_cores
 from aiida_pacemaker.pace.config.trainer_config import TrainerConfig, parse_config
-from aiida_pacemaker.pace.cost.basis_size import count_functions
 from aiida_pacemaker.pace.cost.survey import ENERGY_RANGE
 from aiida_pacemaker.sources.known_frames import shared_frames
 
@@ -220,7 +220,7 @@ def check_active_set(inputs: Mapping[str, Any]) -> str | None:
     if 'potential' in inputs and mode_of(inputs) != 'extend':
         functions = inputs['potential'].n_functions_per_element
     else:
-        functions = count_functions(config.sections()['potential'])
+        functions = functions_of(config, survey_of(inputs['dataset'], config.cutoff).atoms)
     return check_counts(functions, inputs['dataset'], config.cutoff)
 
 

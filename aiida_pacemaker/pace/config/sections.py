@@ -231,14 +231,19 @@ class GpuConfig(Section):
 class Backend(Section):
     """What evaluates the potential during the fit."""
 
-    evaluator: Literal['pyace', 'tensorpot'] | None = Field(
-        None, description='pyace needs no TensorFlow but has numerical gradients; tensorpot is fast'
+    evaluator: Literal['linear', 'pyace', 'tensorpot'] | None = Field(
+        None,
+        description='linear solves for the minimum exactly where the embedding is linear; pyace needs no TensorFlow '
+        'but has numerical gradients; tensorpot is fast and fits what is not linear',
     )
     parallel_mode: Literal['serial', 'process'] | None = Field(
         None, description='pyace only: one process or several. Engine default: serial.'
     )
     n_workers: int | None = Field(
-        None, ge=1, description='pyace with parallel_mode process: number of processes. Engine default: all cores.'
+        None,
+        ge=1,
+        description='linear, and pyace with parallel_mode process: number of processes. Engine default: all cores. '
+        'Default of linear: the cores that the job asks for.',
     )
     batch_size: int | None = Field(None, ge=1, description='tensorpot only: structures a batch. Engine default: 10.')
     batch_size_reduction: bool | None = Field(

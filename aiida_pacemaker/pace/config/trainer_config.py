@@ -14,13 +14,19 @@ from aiida_pacemaker.option_errors import known_paths, parse_options
 from aiida_pacemaker.pace.config.expansion import (
     BACKENDS,
     EMBEDDING,
+    LINEAR,
+    LINEAR_CUTOFF,
     LOSS,
+    OPEN_DEGREE,
     TRAINABLE,
     bond_of,
     deep_merge,
+    degree_shape_of,
     shape_of,
 )
 from aiida_pacemaker.pace.config.forms import in_one_form
+from aiida_pacemaker.pace.config.linear_checks import check_linear, is_linear
+from aiida_pacemaker.pace.config.linear_section import Linear
 from aiida_pacemaker.pace.config.potential_checks import bonds_of, check_keys, check_shape, check_values
 from aiida_pacemaker.pace.config.potential_section import Potential
 from aiida_pacemaker.pace.config.sections import Backend, Data, Fit, Kappa, Section
@@ -29,10 +35,12 @@ from aiida_pacemaker.pace.config.species import GROUPS, SYMBOLS, species_of
 
 Problem = tuple[str, str]
 
-#: Keys of the engine that act with one evaluator only.
+#: Keys of the engine that act with some evaluators only.
 EVALUATOR_KEYS = {
-    'pyace': ('backend.parallel_mode', 'backend.n_workers'),
-    'tensorpot': (
+    ('pyace',): ('backend.parallel_mode',),
+    ('linear', 'pyace'): ('backend.n_workers',),
+    ('linear',): ('linear',),
+    ('tensorpot',): (
         'backend.batch_size',
         'backend.batch_size_reduction',
         'backend.batch_size_reduction_factor',
@@ -68,21 +76,35 @@ class TrainerConfig(Section):
 
     elements: tuple[str, ...] = Field(strict=False, min_length=1, description='chemical symbols of the potential')
     r_cut: float | None = Field(
-        None, gt=0, le=20, description='outer cutoff in angstrom. Needed unless potential.bonds is given.'
+        None,
+        gt=0,
+        le=20,
+        description='outer cutoff in angstrom. Default of linear fits: 5.5; otherwise needed unless potential.bonds is '
+        'given.',
     )
     max_deg: int | None = Field(
-        None, ge=1, description='total degree of the basis functions. Needed unless potential.functions is given.'
+        None,
+        ge=1,
+        description='total degree of the basis functions. Default of linear fits: the largest that the data can bear; '
+        'otherwise needed unless potential.functions is given.',
     )
     max_order: int | None = Field(
         None, ge=1, le=12, description='largest correlation order; the body order is one more. Default: 3.'
     )
-    max_epochs: int | None = Field(None, ge=1, description='iterations of the optimizer (fit.maxiter). Default: 100.')
+    max_epochs: int | None = Field(
+        None,
+        ge=1,
+        description='iterations of the optimizer (fit.maxiter), which linear fits do not have. Default: 100.',
+    )
     kappa: Kappa | None = Field(
         None,
-        description='weight of the forces, 0 to 1, or auto (fit.loss.kappa). Default: 0.3; with potential.functions 0.',
+        description='weight of the forces, 0 to 1, or auto (fit.loss.kappa); of linear fits only with linear.prior '
+        'pacemaker. Default: 0.3; with potential.functions 0.',
     )
-    evaluator: Literal['pyace', 'tensorpot'] | None = Field(
-        None, description='pyace needs no TensorFlow, tensorpot is fast (backend.evaluator). Default: pyace.'
+    evaluator: Literal['linear', 'pyace', 'tensorpot'] | None = Field(
+        None,
+        description='linear solves for the minimum exactly, pyace needs no TensorFlow, tensorpot is fast '
+        '(backend.evaluator). Default: linear where the embedding is; pyace with potential.functions.',
     )
     seed: int = Field(42, ge=0, lt=2**32, description='seed of all random numbers')
     active_set_size: int | None = Field(
@@ -92,6 +114,7 @@ class TrainerConfig(Section):
     fit: Fit | None = Field(None, description='loss, optimizer and cycles, in the words of the engine')
     backend: Backend | None = Field(None, description='evaluator and parallel running, in the words of the engine')
     data: Data | None = Field(None, description='treatment of the data, in the words of the engine')
+    linear: Linear | None = Field(None, description='weights, prior and short range of a linear fit')
     metadata: dict[str, str] = Field(
         default_factory=dict, description='notes for the input file; the engine does not copy them into the potential'
     )
@@ -107,6 +130,7 @@ class TrainerConfig(Section):
             potential = self._known_sections()['potential']
             problems = [(f'potential.{path}', text) for path, text in check_keys(potential) or check_values(potential)]
             problems += self._check_evaluator() + self._check_trainable()
+            problems += check_linear(self.to_dict(), self._known_sections()) if self.used_evaluator == 'linear' else []
             problems += [] if problems else self._check_cutoff() + self._check_repulsion()
         if problems:
             raise ProblemsError(problems)
@@ -118,9 +142,36 @@ class TrainerConfig(Section):
         return self.potential is not None and self.potential.functions is not None
 
     @property
+    def used_evaluator(self) -> str:
+        """What fits: the evaluator that is given, or else `linear` where the embedding is, or `pyace`."""
+        given = self.to_dict()
+        chosen = self.evaluator or _get(given, 'backend.evaluator')
+        if chosen is not None:
+            return str(chosen)
+        # In the words of the engine, what is not said is what the engine does.
+        return (
+            'pyace' if self.in_words_of_the_engine or not is_linear(_get(given, 'potential.embeddings')) else 'linear'
+        )
+
+    @property
+    def linear_section(self) -> dict[str, Any]:
+        """The section `linear`, with what is not said."""
+        return {**LINEAR, **self.to_dict().get('linear', {})}
+
+    @property
+    def degree_is_open(self) -> bool:
+        """Whether the degree follows from the data, as that of a linear fit does where it is not given."""
+        return self.used_evaluator == 'linear' and self.max_deg is None and not self.in_words_of_the_engine
+
+    @property
+    def order(self) -> int:
+        """Largest correlation order of the short form."""
+        return 3 if self.max_order is None else self.max_order
+
+    @property
     def fits_no_forces(self) -> bool:
         """Whether forces have no weight in the loss."""
-        return bool(self.sections()['fit']['loss'].get('kappa', 0) == 0)
+        return bool(self.sections()['fit'].get('loss', {'kappa': 1}).get('kappa', 0) == 0)
 
     @property
     def cutoff(self) -> float:
@@ -129,8 +180,8 @@ class TrainerConfig(Section):
 
     @property
     def maxiter(self) -> int:
-        """Iterations of the optimizer in each cycle and ladder step."""
-        return int(self.sections()['fit']['maxiter'])
+        """Iterations of the optimizer in each cycle and ladder step; 0 for a linear fit, which has none."""
+        return int(self.sections()['fit'].get('maxiter', 0))
 
     def sections(self) -> dict[str, Any]:
         """Return the sections of the engine's input as plain data, all but what names files and reference energies."""
@@ -143,7 +194,9 @@ class TrainerConfig(Section):
 
     def _known_sections(self) -> dict[str, Any]:
         given = self.to_dict()
-        evaluator = self.evaluator or given.get('backend', {}).get('evaluator', 'pyace')
+        evaluator = self.used_evaluator
+        if evaluator == 'linear':
+            return self._sections_of_linear_fit(given)
         fit = {'optimizer': 'BFGS', 'maxiter': 100 if self.max_epochs is None else self.max_epochs}
         # The weight of the forces is always written, also where it is that of the engine.
         loss = {'kappa': (0 if self.in_words_of_the_engine else 0.3) if self.kappa is None else self.kappa}
@@ -166,21 +219,44 @@ class TrainerConfig(Section):
             sections['fit']['weighting'] = {'seed': self.seed, **weighting}
         return deepcopy(sections)
 
+    def _sections_of_linear_fit(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the sections of a linear fit; of the fit of the engine there is the loss, where that is minimised."""
+        fit: dict[str, Any] = {}
+        if self.linear_section['prior'] == 'pacemaker':
+            loss = {'kappa': 0.3 if self.kappa is None else self.kappa, 'L2_coeffs': LOSS['L2_coeffs']}
+            fit = deep_merge({'loss': loss}, given.get('fit', {}))
+        sections = {
+            'seed': self.seed,
+            'metadata': given['metadata'],
+            'potential': self._expanded_potential() | {**given.get('potential', {}), 'elements': sorted(self.elements)},
+            'data': given.get('data', {}),
+            'fit': fit,
+            'backend': deep_merge(BACKENDS['linear'], given.get('backend', {})),
+            'linear': self.linear_section,
+        }
+        return deepcopy(sections)
+
     def _expanded_potential(self) -> dict[str, Any]:
+        evaluator = self.used_evaluator
         expanded: dict[str, Any] = {
             'elements': sorted(self.elements),
             'deltaSplineBins': 0.001,
             'embeddings': {'ALL': EMBEDDING},
         }
-        if self.r_cut is not None:
-            expanded['bonds'] = {'ALL': bond_of(self.r_cut)}
-        if self.max_deg is not None:
-            expanded['functions'] = {'ALL': shape_of(self.max_deg, self._order)}
+        r_cut = LINEAR_CUTOFF if self.r_cut is None and evaluator == 'linear' else self.r_cut
+        if r_cut is not None:
+            expanded['bonds'] = {'ALL': bond_of(r_cut, evaluator)}
+        # Without data the degree is the largest that these can lead to.
+        degree = max(OPEN_DEGREE, self.order) if self.max_deg is None and evaluator == 'linear' else self.max_deg
+        if degree is not None:
+            expanded['functions'] = {'ALL': self._shape_of(degree)}
         return expanded
 
-    @property
-    def _order(self) -> int:
-        return 3 if self.max_order is None else self.max_order
+    def _shape_of(self, degree: int) -> dict[str, list[int]]:
+        """Return the largest n and l of each order for a total degree."""
+        if self.used_evaluator != 'linear':
+            return shape_of(degree, self.order)
+        return degree_shape_of(degree, max(self.linear_section['pair_functions'], degree), self.order)
 
     def _check_elements(self) -> list[Problem]:
         problems = []
@@ -202,19 +278,20 @@ class TrainerConfig(Section):
             long = _get(given, path)
             if key in given and long is not None and long != given[key]:
                 problems.append((key, f'found {given[key]!r}, but {path} is {long!r}; keep one of them'))
-        if self.r_cut is None and _get(given, 'potential.bonds') is None:
+        linear = self.used_evaluator == 'linear'
+        if self.r_cut is None and _get(given, 'potential.bonds') is None and not linear:
             problems.append(('r_cut', 'missing; needed: the outer cutoff in angstrom, or potential.bonds'))
         functions = _get(given, 'potential.functions')
-        if functions is None and self.max_deg is None:
+        if functions is None and self.max_deg is None and not linear:
             problems.append(('max_deg', 'missing; needed: the total degree of the functions, or potential.functions'))
         for key in ('max_deg', 'max_order'):
             if functions is not None and key in given:
                 problems.append((key, 'potential.functions says this too; keep one of them'))
-        if functions is None and self.max_deg is not None and self.max_deg < self._order:
-            text = f'found {self.max_deg}, needed: at least max_order, {self._order}, one degree for each factor'
+        if functions is None and self.max_deg is not None and self.max_deg < self.order:
+            text = f'found {self.max_deg}, needed: at least max_order, {self.order}, one degree for each factor'
             problems.append(('max_deg', text))
         elif functions is None and self.max_deg is not None:
-            beyond = check_shape(tuple(self.elements), shape_of(self.max_deg, self._order))
+            beyond = check_shape(tuple(self.elements), self._shape_of(self.max_deg))
             problems += [('max_deg', f'found {self.max_deg}, which gives {key}: {text}') for key, text in beyond[:1]]
         return problems
 
@@ -236,17 +313,18 @@ class TrainerConfig(Section):
         problems: list[Problem] = []
         sections, given = self.sections(), self.to_dict()
         evaluator = sections['backend']['evaluator']
-        other = 'tensorpot' if evaluator == 'pyace' else 'pyace'
-        for path in EVALUATOR_KEYS[other]:
-            if _get(given, path) is not None:
-                problems.append((path, f'read by {other} only, and the evaluator is {evaluator}; leave it out'))
+        for readers, paths in EVALUATOR_KEYS.items():
+            for path in paths if evaluator not in readers else ():
+                if _get(given, path) is not None:
+                    text = f'read by {" and ".join(readers)} only, and the evaluator is {evaluator}; leave it out'
+                    problems.append((path, text))
         if (
             evaluator == 'pyace'
             and _get(given, 'backend.n_workers')
             and sections['backend']['parallel_mode'] != 'process'
         ):
             problems.append(('backend.n_workers', 'read with parallel_mode process only'))
-        optimizer = sections['fit']['optimizer']
+        optimizer = sections['fit'].get('optimizer')
         if evaluator == 'tensorpot' and optimizer == 'Nelder-Mead':
             problems.append(('fit.optimizer', 'found Nelder-Mead, which tensorpot does not have; use BFGS or L-BFGS-B'))
         bonds = sections['potential'].get('bonds', {})

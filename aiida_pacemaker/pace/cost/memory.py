@@ -26,7 +26,7 @@ REFUSAL_FACTOR = 1.5
 
 _FLOAT = 8
 #: Imported libraries.
-_PYACE, _TENSORPOT, _MAXVOL = 190_000_000, 930_000_000, 150_000_000
+_PYACE, _TENSORPOT, _MAXVOL, _LINEAR = 190_000_000, 930_000_000, 150_000_000, 130_000_000
 #: A process of ``parallel_mode: process``, most of whose memory is shared.
 _WORKER = 35_000_000
 #: A structure: its object, its arrays and its row of the table.
@@ -44,6 +44,8 @@ _BIN = 4 * _FLOAT
 _NEIGHBOUR_TAPE, _FACTOR_TAPE = 3.5 * _FLOAT, 10 * _FLOAT
 #: Square matrices that BFGS of SciPy holds at once.
 _BFGS_MATRICES = 6
+#: Square matrices of an exact linear fit: equations kept row by row, triangular factors, and what is made of them.
+_LINEAR_MATRICES = 10
 #: MaxVol works on three copies of the projections of an element.
 _MAXVOL_COPIES = 3
 
@@ -113,6 +115,25 @@ def predict_training_memory(sections: Mapping[str, Any], survey: Survey) -> Memo
         working=round(batch * (neighbour_tape + factor_tape)),
         # It optimizes all parameters, and holds those that are not to be fitted with a gradient of zero.
         optimizer=_optimizer_bytes(fit['optimizer'], n_coefficients + n_radial),
+    )
+
+
+def predict_linear_memory(sections: Mapping[str, Any], survey: Survey, n_functions: int) -> MemoryEstimate:
+    """Predict the memory of an exact linear fit, which does not grow with its equations.
+
+    :param sections: of the configuration, as for :func:`predict_training_memory`.
+    :param survey: of all frames, those of the test set included, for the cutoff of the configuration.
+    :param n_functions: basis functions of all elements.
+    """
+    potential = sections['potential']
+    n_workers = sections['backend'].get('n_workers', 1)
+    matrix = _FLOAT * n_functions**2
+    return MemoryEstimate(
+        program=_LINEAR * (n_workers if n_workers == 1 else n_workers + 1),
+        structures=_FRAME * survey.n_frames,
+        basis=round(_TENSORPOT_SPLINES * _spline_bytes(potential, radial_sizes(potential))),
+        working=_LINEAR_MATRICES * matrix,
+        optimizer=0,
     )
 
 
