@@ -172,6 +172,14 @@ class PaceCalcJob(FolderKeepingCalcJob):
             path = Path(str(module.__file__))
             folder.insert_path(path, path.name)
 
+    @staticmethod
+    def insert_package(folder: Folder, package: ModuleType) -> None:
+        """Put a package of this one into the folder of a job, for its drivers: one that needs nothing of the rest."""
+        source = Path(str(package.__file__)).parent
+        inside = folder.get_subfolder(source.name, create=True)
+        for path in sorted(source.glob('*.py')):
+            inside.insert_path(path, path.name)
+
     def calc_info(self, codes: list[CodeInfo], retrieve: list[Any]) -> Any:
         """Return the plan of a job, with nothing in it yet but what is called and retrieved.
 
