@@ -148,6 +148,10 @@ class EvaluationFileError(FileError):
     """A file does not hold the results that it should."""
 
 
+class LinearFitFileError(FileError):
+    """A file does not hold what a linear fit leaves behind."""
+
+
 class ExplorationFileError(FileError):
     """A file does not hold what a run of an exploration leaves behind."""
 

@@ -33,7 +33,9 @@ class PacemakerTrainer:
     :param config: what to fit and how, as a `TrainerConfig` or its keys; its `active_set_size` is the largest number of
         structures selected at once.
     :param codes: the codes `pacemaker`, `pace_activeset` and `pace_select`, or their labels, as in
-        `{'pacemaker': 'pacemaker@localhost', ...}`; with `pace_yaml2yace` each potential also has a `.yace`.
+        `{'pacemaker': 'pacemaker@localhost', ...}`; with `pace_yaml2yace` each potential also has a `.yace`. Exact
+        linear fits (the evaluator `linear`) need `python`, the Python of the engine, in place of `pacemaker`, and have
+        a `.yace` always.
     :param baseline: the baseline of potentials that begin from nothing; ZBL for the elements of the dataset by default.
         A potential that continues another keeps its baseline.
     :param reference_energies: atomic reference energies (E0) in eV, likewise; fitted to the dataset by default.
@@ -60,6 +62,8 @@ class PacemakerTrainer:
     ) -> tuple[PacePotentialData, dict[str, Any]]:
         """Fit a potential to a dataset and return it with the errors of the fit (`TrainingMetrics`).
 
+        :param initial_potential: the potential to continue from. An exact linear fit takes baseline and reference
+            energies of it, and solves for all coefficients anew.
         :raises TrainerError: if the fit fails.
         """
         outputs = _run(PaceTrainBaseWorkChain, self._training(dataset, initial_potential))
@@ -126,17 +130,23 @@ class PacemakerTrainer:
 
     def _training(self, dataset: PaceDatasetData, initial: PacePotentialData | None) -> dict[str, Any]:
         """Return the inputs of a training."""
+        linear = self._config.used_evaluator == 'linear'
+        if linear and 'python' not in self.codes:
+            raise TrainerError(
+                'an exact linear fit is run by the Python of the engine: give its code as `python` (as in `python: '
+                'pace_python@localhost`), or set another evaluator than `linear`'
+            )
         pace: dict[str, Any] = {
-            'code': self._code('pacemaker'),
+            'code': self._code('python' if linear else 'pacemaker'),
             'config': orm.Dict(self._config.to_dict()),
             'dataset': dataset,
             'metadata': self._metadata,
         }
-        if 'pace_yaml2yace' in self.codes:
+        if 'pace_yaml2yace' in self.codes and not linear:
             pace['yace_code'] = self._code('pace_yaml2yace')
         if initial is not None:
             references = {'baseline': baseline_of(initial), 'reference_energies': reference_energies_of(initial)}
-            return {'pace': {**pace, **references, 'potential': initial}}
+            return {'pace': {**pace, **references, **({} if linear else {'potential': initial})}}
         if self.baseline is None:
             pace['baseline'] = _run(default_baseline, {'dataset': dataset, 'lj': orm.Bool(False)})
         else:

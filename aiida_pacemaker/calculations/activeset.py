@@ -21,12 +21,16 @@ from aiida_pacemaker.calculations.checks.inputs import (
 )
 from aiida_pacemaker.calculations.checks.memory import check_active_set_memory
 from aiida_pacemaker.calculations.checks.training import check_counts
+from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
 from aiida_pacemaker.calculations.staging import trained_on
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.pace.config.options import ActiveSetOptions
+
+#: Process type of the trainings that leave no data for an active set.
+LINEAR_FIT = PaceLinearFitCalculation.build_process_type()
 
 
 def validate_activeset(inputs: Any, _: Any) -> str | None:
@@ -44,6 +48,8 @@ def validate_activeset(inputs: Any, _: Any) -> str | None:
             return problem
     elif inputs['parent_folder'].is_cleaned:
         return '`parent_folder` has been cleaned, the data of the training are gone: give the `dataset` instead'
+    elif not _has_data(inputs['parent_folder']):
+        return '`parent_folder` is that of a linear fit, which leaves no data there: give the `dataset` instead'
     else:
         dataset = trained_on(inputs['parent_folder'])
     options = options_of(ActiveSetOptions, inputs)
@@ -66,11 +72,18 @@ def _check_dataset(dataset: PaceDatasetData, potential: PacePotentialData) -> st
 def data_of_training(folder: orm.RemoteData, dataset: PaceDatasetData, code: orm.AbstractCode) -> dict[str, orm.Data]:
     """Return the input by which an active set is built from the data of a training.
 
-    The folder of the training, if it is not cleaned and on the computer of the code; otherwise the dataset.
+    The folder of the training, if it has left them there, is not cleaned and on the computer of the code; otherwise the
+    dataset, whose tables may be in the cache of that computer.
     """
-    if folder.is_cleaned or not on_one_computer(code, folder.computer):
+    if folder.is_cleaned or not _has_data(folder) or not on_one_computer(code, folder.computer):
         return {'dataset': dataset}
     return {'parent_folder': folder}
+
+
+def _has_data(folder: orm.RemoteData) -> bool:
+    """Return whether the job that a folder belongs to leaves the data that it has fitted; a linear fit does not."""
+    creator = folder.creator
+    return not (isinstance(creator, orm.CalcJobNode) and creator.process_type == LINEAR_FIT)
 
 
 class PaceActiveSetCalculation(PaceCalcJob):
@@ -141,7 +154,7 @@ class PaceActiveSetCalculation(PaceCalcJob):
         with self.stage(folder, info) as staging:
             staging.potential(potential, self.POTENTIAL)
             if 'dataset' in self.inputs:
-                files = staging.training(self.inputs.dataset, potential.baseline)
+                files = staging.labels(self.inputs.dataset, potential.baseline)
             else:
                 files = [PaceTrainCalculation.FITTING_DATA]
                 staging.from_folder(self.inputs.parent_folder, files[0])

@@ -48,6 +48,8 @@ STATUS = {
     Failure.ERROR_PERIODICITY_MIXED: 336,
     Failure.ERROR_LADDER_RESTART: 340,
     Failure.ERROR_NOTHING_FITTED: 341,
+    Failure.ERROR_POTENTIAL_NOT_LINEAR: 342,
+    Failure.ERROR_FUNCTIONS_ZERO: 343,
     Failure.ERROR_PROJECTIONS_SINGULAR: 350,
     Failure.ERROR_ELEMENT_ABSENT: 351,
     Failure.ERROR_CANDIDATES_INSUFFICIENT: 352,
@@ -169,6 +171,14 @@ class PaceCalcJob(FolderKeepingCalcJob):
         for module in modules:
             path = Path(str(module.__file__))
             folder.insert_path(path, path.name)
+
+    @staticmethod
+    def insert_package(folder: Folder, package: ModuleType) -> None:
+        """Put a package of this one into the folder of a job, for its drivers: one that needs nothing of the rest."""
+        source = Path(str(package.__file__)).parent
+        inside = folder.get_subfolder(source.name, create=True)
+        for path in sorted(source.glob('*.py')):
+            inside.insert_path(path, path.name)
 
     def calc_info(self, codes: list[CodeInfo], retrieve: list[Any]) -> Any:
         """Return the plan of a job, with nothing in it yet but what is called and retrieved.

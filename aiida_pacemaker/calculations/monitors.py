@@ -25,7 +25,7 @@ from aiida.transports import Transport
 
 from aiida_pacemaker.pace.output.metrics import MetricsTable, read_metrics
 
-LOSS = 'pacemaker.loss'
+LOSS, WATCHER = 'pacemaker.loss', 'pacemaker.progress'
 #: Extra of a training job with its newest row of metrics.
 PROGRESS = 'pacemaker_progress'
 METRICS = 'metrics.txt'
@@ -88,6 +88,11 @@ def validate_monitors(monitors: Any, _: Any) -> str | None:
 def watched(monitors: Mapping[str, orm.Dict]) -> bool:
     """Tell whether one of the monitors may ask the fit to stop."""
     return any(monitor.get_dict().get('entry_point') == LOSS for monitor in monitors.values())
+
+
+def of_iterations(monitors: Mapping[str, orm.Dict]) -> list[str]:
+    """Return the keys of the monitors that look at the iterations of a fit."""
+    return [key for key, monitor in monitors.items() if monitor.get_dict().get('entry_point') in (LOSS, WATCHER)]
 
 
 def watch_loss(

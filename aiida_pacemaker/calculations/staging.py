@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -38,25 +39,41 @@ if TYPE_CHECKING:
 #: Part of the name of every file: another one when the content for the same shard and baseline changes.
 LAYOUT = CACHE_VERSION
 
-#: Names of tables; everything else is known by its checksum.
-TABLE = re.compile(r'[0-9a-f]{24}\.pckl\.gzip')
+#: Names of tables, and of what follows from them; everything else is known by its checksum.
+NAMED = re.compile(r'[0-9a-f]{24}\.(?:pckl\.gzip|npz)')
 
-#: The script that puts files in place, what it is told, and what it says of files that are not to be had.
-SCRIPT, LIST, LOST = 'stage.sh', 'stage.list', 'stage.lost'
+#: The script that puts files in place, what it is told, what it says of files that are not to be had, and of those that
+#: it has kept.
+SCRIPT, LIST, LOST, KEPT = 'stage.sh', 'stage.list', 'stage.lost', 'stage.kept'
+#: A line of the last.
+_KEPT = re.compile(r'(?P<digest>[0-9a-f]{64}) (?P<name>\S{1,100})', re.ASCII)
 _SAID = 'stage.sh lost: '
 
 
-def training_files(dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> dict[str, str]:
+def training_files(
+    dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False, stress: bool = False
+) -> dict[str, str]:
     """Return the name of the engine's file for each shard of a labelled dataset.
 
     The name says all that the content follows from: the shard, what the baseline subtracts for its pairs of elements,
-    however that is said, and whether weights are written.
+    however that is said, and whether weights and stresses are written.
     """
     names = {}
+    columns = (' with weights' if weights else '') + (' with stress' if stress else '')
     for shard in dataset.shards:
         parameters = json.dumps(baseline.plain_terms(shard['elements']), sort_keys=True)
-        names[shard['name']] = _file_name(shard['name'], parameters + (' with weights' if weights else ''))
+        names[shard['name']] = _file_name(shard['name'], parameters + columns)
     return names
+
+
+def equations_files(tables: Mapping[str, str], origin: Mapping[str, Any]) -> dict[str, str]:
+    """Return the name of the file with the equations of each table.
+
+    :param tables: names of the tables, by their shards.
+    :param origin: all else that the equations follow from, as plain data.
+    """
+    said = json.dumps(origin, sort_keys=True)
+    return {table: f'{_digest(shard, f"equations of {table} by {said}")}.npz' for shard, table in tables.items()}
 
 
 def structure_files(dataset: PaceDatasetData) -> dict[str, str]:
@@ -65,8 +82,11 @@ def structure_files(dataset: PaceDatasetData) -> dict[str, str]:
 
 
 def _file_name(shard: str, purpose: str) -> str:
-    digest = hashlib.sha256(f'{LAYOUT}\n{shard}\n{purpose}'.encode()).hexdigest()
-    return f'{digest[:24]}.pckl.gzip'
+    return f'{_digest(shard, purpose)}.pckl.gzip'
+
+
+def _digest(shard: str, purpose: str) -> str:
+    return hashlib.sha256(f'{LAYOUT}\n{shard}\n{purpose}'.encode()).hexdigest()[:24]
 
 
 def trained_on(remote: orm.RemoteData) -> PaceDatasetData | None:
@@ -127,16 +147,43 @@ class Staging:
         if self._cache.checksums is not None:
             self._cache.checksums.note(self._sent)
 
-    def training(self, dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False) -> list[str]:
+    def training(
+        self, dataset: PaceDatasetData, baseline: DeltaBaseline, *, weights: bool = False, stress: bool = False
+    ) -> list[str]:
         """Provide the shards of a labelled dataset, less the baseline, as the engine reads them.
 
         :param weights: whether the weights of the frames are written, 1 for those that have none.
+        :param stress: whether their stresses are written, as far as there are any.
         :returns: the names of the files, in the order of the dataset.
         """
-        names = training_files(dataset, baseline, weights=weights)
+        names = training_files(dataset, baseline, weights=weights, stress=stress)
         for shard, name in names.items():
-            self._written(name, partial(_write_targets, dataset, shard, baseline, weights))
+            self._written(name, partial(_write_targets, dataset, shard, baseline, weights, stress))
         return list(names.values())
+
+    def labels(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> list[str]:
+        """Provide the shards of a labelled dataset as :meth:`training` does, with stresses if they are there so.
+
+        :returns: the names of the files, in the order of the dataset.
+        """
+        plain = training_files(dataset, baseline)
+        with_stress = training_files(dataset, baseline, stress=True)
+        names = []
+        for shard, name in plain.items():
+            names.append(with_stress[shard] if self._cache.held(with_stress[shard]) else name)
+            self._written(names[-1], partial(_write_targets, dataset, shard, baseline, False, False))
+        return names
+
+    def equations(self, names: Iterable[str]) -> None:
+        """Provide equations that earlier jobs have kept, and have those kept that the job is going to make.
+
+        :param names: of the files, as of :func:`equations_files`.
+        """
+        for name in names:
+            if digest := self._cache.held(name):
+                self._lines[name] = f'held {digest} {name}'
+            self.keep(name)
+        self._info.retrieve_list.append(KEPT)
 
     def structures(self, dataset: PaceDatasetData) -> list[str]:
         """Provide the structures of a dataset, without labels, as the engine reads them.
@@ -209,8 +256,8 @@ class Staging:
     def _held_tables(self, dataset: PaceDatasetData, baseline: DeltaBaseline) -> dict[str, str]:
         """Return the file that the computer has of the structures of each shard, that of a training if there is one."""
         tables = [*structure_files(dataset).items()]
-        for weights in (False, True) if dataset.labelled else ():
-            tables += training_files(dataset, baseline, weights=weights).items()
+        for weights, stress in product((False, True), repeat=2) if dataset.labelled else ():
+            tables += training_files(dataset, baseline, weights=weights, stress=stress).items()
         return {shard: name for shard, name in tables if self._cache.held(name)}
 
     def _written(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
@@ -254,9 +301,22 @@ def note_lost(node: orm.CalcJobNode, said: str) -> None:
     for line in node.base.repository.get_object_content(LIST, 'r').splitlines():
         what, *fields = line.split()
         if what in ('sent', 'held') and fields[1] in lost:
-            names.add(fields[1] if TABLE.fullmatch(fields[1]) else fields[0])
+            names.add(fields[1] if NAMED.fullmatch(fields[1]) else fields[0])
     if node.computer is not None:
         Checksums(node.computer).note(dict.fromkeys(names, NOT_FOUND))
+
+
+def note_kept(node: orm.CalcJobNode, said: str, names: Collection[str]) -> None:
+    """Note the checksums of files that a job has made and kept, and that are known by what they follow from.
+
+    :param node: the job.
+    :param said: what its script has said of what it has kept.
+    :param names: of the files that the job was to make so.
+    """
+    lines = filter(None, map(_KEPT.fullmatch, said.splitlines()))
+    kept = {line['name']: line['digest'] for line in lines if line['name'] in names}
+    if node.computer is not None and kept:
+        Checksums(node.computer).note(kept)
 
 
 def _places(wanted: HashArray, pool: HashArray) -> npt.NDArray[np.intp] | None:
@@ -267,9 +327,9 @@ def _places(wanted: HashArray, pool: HashArray) -> npt.NDArray[np.intp] | None:
 
 
 def _write_targets(
-    dataset: PaceDatasetData, shard: str, baseline: DeltaBaseline, weights: bool, handle: IO[bytes]
+    dataset: PaceDatasetData, shard: str, baseline: DeltaBaseline, weights: bool, stress: bool, handle: IO[bytes]
 ) -> None:
-    write_targets(dataset.get_shard(shard), handle, baseline, weights=weights)
+    write_targets(dataset.get_shard(shard), handle, baseline, weights=weights, stress=stress)
 
 
 def _write_structures(dataset: PaceDatasetData, shard: str, handle: IO[bytes]) -> None:

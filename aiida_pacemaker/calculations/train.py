@@ -13,18 +13,10 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.initial_potentials import initial_potentials, mode_of
-from aiida_pacemaker.calculations.checks.inputs import (
-    all_of,
-    validate_baseline,
-    validate_config,
-    validate_labelled,
-    validate_reference_energies,
-)
-from aiida_pacemaker.calculations.checks.training import validate_training
+from aiida_pacemaker.calculations.checks.inputs import all_of
 from aiida_pacemaker.calculations.monitors import validate_monitors, watched
-from aiida_pacemaker.data.dataset import PaceDatasetData
+from aiida_pacemaker.calculations.training_job import TrainingJob, writes_weights
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import ConfigError, PotentialFileError
 from aiida_pacemaker.pace.config.rendering import InitialPotential, render_input
@@ -78,32 +70,7 @@ def initial_content(potential: PacePotentialData, inputs: Any) -> bytes:
     return initial_potential(content, baseline, sections['fit'].get('repulsion')).encode()
 
 
-def writes_weights(inputs: Any) -> bool:
-    """Return whether the engine gets weights, those of the dataset, which take the place of a weighting policy.
-
-    The engine puts the frames of both sets into one table, so that both files have the columns or neither has.
-    """
-    sections = parse_config(inputs['config'].get_dict()).sections()
-    return bool(inputs['dataset'].weighted and not sections['data'].get('ignore_weights'))
-
-
-def validate_input(inputs: Any, _: Any) -> str | None:
-    """Check that the input of the engine can be written."""
-    # A work chain that wraps the job may provide some of these itself.
-    if any(name not in inputs for name in ('dataset', 'config', 'baseline', 'reference_energies')):
-        return None
-    try:
-        input_of(inputs, ['train.pckl.gzip'], ['test.pckl.gzip'] if 'test_dataset' in inputs else [])
-        for potential in initial_potentials(inputs).values():
-            initial_content(potential, inputs)
-    except ConfigError as exception:
-        return str(exception)
-    except PotentialFileError as exception:
-        return f'the potential to start from: {exception}'
-    return None
-
-
-class PaceTrainCalculation(PaceCalcJob):
+class PaceTrainCalculation(TrainingJob):
     """Fit an ACE potential to a dataset with `pacemaker`.
 
     The baseline is subtracted from the labels on the way to the engine, and the potential that comes back carries it.
@@ -111,11 +78,7 @@ class PaceTrainCalculation(PaceCalcJob):
     """
 
     INPUT: ClassVar[str] = 'input.yaml'
-    INITIAL: ClassVar[str] = 'initial_potential.yaml'
     LOG: ClassVar[str] = 'log.txt'
-    METRICS: ClassVar[dict[str, str]] = {'train': 'metrics.txt', 'test': 'test_metrics.txt'}
-    POTENTIAL: ClassVar[str] = 'output_potential.yaml'
-    C_TILDE: ClassVar[str] = 'output_potential.yace'
     YACE_STDOUT: ClassVar[str] = 'yaml2yace_stdout.txt'
     YACE_STDERR: ClassVar[str] = 'yaml2yace_stderr.txt'
     #: What the engine fitted, with the structures that it dropped gone: read by the active-set job where it is.
@@ -123,6 +86,7 @@ class PaceTrainCalculation(PaceCalcJob):
     #: Folder with the plots, of the type that the config asks for.
     REPORT: ClassVar[str] = 'report'
     PREDICTIONS: ClassVar[dict[str, str]] = {'train': 'train_pred.pckl.gzip', 'test': 'test_pred.pckl.gzip'}
+    EVALUATORS = ('pyace', 'tensorpot')
 
     PROGRAM = 'pacemaker'
     PARSER = 'pacemaker.train'
@@ -131,35 +95,6 @@ class PaceTrainCalculation(PaceCalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:
         """Define inputs, outputs and exit codes."""
         super().define(spec)
-        spec.input('dataset', valid_type=PaceDatasetData, validator=validate_labelled, help='The frames to fit.')
-        spec.input(
-            'test_dataset',
-            valid_type=PaceDatasetData,
-            required=False,
-            validator=validate_labelled,
-            help='Frames to follow the test error on; none of them may be in the dataset.',
-        )
-        spec.input(
-            'config',
-            valid_type=orm.Dict,
-            serializer=to_aiida_type,
-            validator=validate_config,
-            help='What to fit and how: a `TrainerConfig`, short form, sections of the engine, or both.',
-        )
-        spec.input(
-            'baseline',
-            valid_type=orm.Dict,
-            serializer=to_aiida_type,
-            validator=validate_baseline,
-            help='The short-range baseline (a `DeltaBaseline`): ZBL always, LJ optional.',
-        )
-        spec.input(
-            'reference_energies',
-            valid_type=orm.Dict,
-            serializer=to_aiida_type,
-            validator=validate_reference_energies,
-            help='Atomic reference energy (E0) of each element in eV. Keep them the same in all generations.',
-        )
         spec.input('potential', valid_type=PacePotentialData, required=False, help='The potential to start from.')
         spec.input_namespace(
             'initial_potentials',
@@ -187,13 +122,6 @@ class PaceTrainCalculation(PaceCalcJob):
             help='Number of iterations of the optimiser, in place of that of the config.',
         )
         spec.input(
-            'predict',
-            valid_type=orm.Bool,
-            serializer=to_aiida_type,
-            default=lambda: orm.Bool(False),
-            help='Whether the engine predicts all frames at the end and plots them.',
-        )
-        spec.input(
             'yace_code',
             valid_type=orm.AbstractCode,
             required=False,
@@ -201,9 +129,7 @@ class PaceTrainCalculation(PaceCalcJob):
         )
         monitors: Any = spec.inputs['monitors']
         monitors.validator = all_of(monitors.validator, validate_monitors)
-        spec.inputs.validator = all_of(spec.inputs.validator, validate_training, validate_input)
 
-        spec.output('potential', valid_type=PacePotentialData, required=False, help='The fitted potential.')
         spec.output(
             'interim_potential',
             valid_type=PacePotentialData,
@@ -227,21 +153,6 @@ class PaceTrainCalculation(PaceCalcJob):
             '(all iterations are done), `walltime` (the scheduler stopped it), `diverged` (the loss is not finite or '
             'explodes) or `interrupted` (anything else has stopped it). There where `metrics` is.',
         )
-        spec.output(
-            'learning_curves',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='The columns of the metrics, one row per iteration: arrays `train_<column>` and `test_<column>`.',
-        )
-        spec.output(
-            'predictions',
-            valid_type=orm.ArrayData,
-            required=False,
-            help='Energies (eV) and forces (eV/angstrom) as predicted by the engine, without those of the baseline and '
-            'of the isolated atoms, in the order of the datasets: arrays `train_energy`, `train_forces`, '
-            '`test_energy`, `test_forces`. They are NaN for frames that the engine has left out, whose positions are '
-            'in `train_left_out` and `test_left_out`.',
-        )
         spec.output('report', valid_type=orm.FolderData, required=False, help='The plots of the engine.')
 
         spec.exit_code(
@@ -250,19 +161,6 @@ class PaceTrainCalculation(PaceCalcJob):
             invalidates_cache=True,
             message='{given} frames were given but the engine fitted {fitted}: frames without neighbours inside the '
             'cutoff are dropped by it. Remove them (merge with `cutoff` to find them) or use a larger cutoff.',
-        )
-        spec.exit_code(
-            311,
-            'ERROR_POTENTIAL_INVALID',
-            invalidates_cache=True,
-            message='The potential that came back cannot be used: {reason}. ' + LOOK_AND_REPEAT,
-        )
-        spec.exit_code(
-            312,
-            'ERROR_METRICS_INVALID',
-            invalidates_cache=True,
-            message='A potential came back, but how good it is cannot be read from {reason}. Look at the files in the '
-            'output `retrieved`.',
         )
         spec.exit_code(
             410,
@@ -287,13 +185,22 @@ class PaceTrainCalculation(PaceCalcJob):
             message='The potential was fitted but `pace_yaml2yace` made no `.yace` that can be used: {reason}. The '
             'output `potential` is there without it: write it to a file and run `pace_yaml2yace` on that.',
         )
-        spec.exit_code(
-            511,
-            'ERROR_PREDICTIONS_MISSING',
-            invalidates_cache=True,
-            message='The potential was fitted but the predictions that `predict` asks for cannot be used: {reason}. '
-            'The output `potential` is there without them: evaluate the dataset with it (`pacemaker.evaluate`).',
-        )
+
+    @staticmethod
+    def validate_input(inputs: Any, _: Any) -> str | None:
+        """Check that the input of the engine can be written."""
+        # A work chain that wraps the job may provide some of these itself.
+        if any(name not in inputs for name in ('dataset', 'config', 'baseline', 'reference_energies')):
+            return None
+        try:
+            input_of(inputs, ['train.pckl.gzip'], ['test.pckl.gzip'] if 'test_dataset' in inputs else [])
+            for potential in initial_potentials(inputs).values():
+                initial_content(potential, inputs)
+        except ConfigError as exception:
+            return str(exception)
+        except PotentialFileError as exception:
+            return f'the potential to start from: {exception}'
+        return None
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the engine."""

@@ -9,6 +9,7 @@ at the very end `linear_fit.json`, so that its presence says that all the others
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -22,19 +23,23 @@ from linear.choosing import Candidate, best_of, try_bases
 from linear.collecting import Collector
 from linear.equations import Equations
 from linear.evidence import solve_evidence, solve_ridge
-from linear.rows import Label
+from linear.rows import Label, RowMaker
 from linear.saving import TOLERANCE, largest_difference, save
 from linear.validation import calibrate, cross_validate, leave_one_out
 from linear.weighting import Pacemaker, Physical, loss_of
 from tables import read_table
 
 POTENTIAL, BASIS = 'output_potential', 'basis.yaml'
+#: The script that keeps files for later jobs.
+STAGE = 'stage.sh'
+#: Relative difference of two computations of one equation, at most: processors sum up in different orders.
+REPEATED = 1e-8
 #: Structures of the training on which the files are compared with the equations.
 CHECKED = 4
 #: Structures, at most, of a cross-validation to choose the basis by.
 TRIED = 200
 #: Read by every process of the fit.
-_reference = {}
+_reference: dict[str, float] = {}
 
 
 def read_labels(name):
@@ -104,9 +109,41 @@ def choose(request, weighting):
     return {'n_frames': min(len(structures), TRIED), 'bases': table}
 
 
+def load_equations(kept, name, basis, maker, count):
+    """Return the equations that an earlier fit has made of a table.
+
+    :raises ValueError: if they cannot be read, or are not those of the table: one structure is computed again, since
+        another version of the engine may have other functions or another order of them.
+    """
+    equations = Equations.load(kept, basis.n_functions)
+    if equations.n_frames != count:
+        raise ValueError(f'they are of {equations.n_frames} structures, not of {count}')
+    frame = equations.frames[0]
+    again = next(
+        (maker.equations_of(atoms, label) for atoms, label in read_labels(name) if label.key == frame.key), None
+    )
+    if again is None or set(again.rows) != set(frame.rows):
+        raise ValueError('they are of other structures')
+    for kind, rows in frame.rows.items():
+        scale = np.abs(again.rows[kind]).max(initial=1.0)
+        same = rows.shape == again.rows[kind].shape and np.allclose(
+            rows, again.rows[kind], rtol=0, atol=REPEATED * scale
+        )
+        if not same or not np.allclose(frame.weights[kind], again.weights[kind], rtol=REPEATED, atol=0):
+            raise ValueError(f'the weights of the {kind} of a structure are others now')
+    return equations
+
+
+def keep(name):
+    """Keep a file for later fits; the end of this one may not come if the time is up."""
+    if os.path.exists(STAGE):
+        subprocess.run(['sh', STAGE, 'keep', name], check=False)
+
+
 def collect(request, basis, weighting, counts):
     """Return the equations of all tables, those of an earlier fit where they are there."""
     total, reused = Equations(basis.n_functions), 0
+    maker = RowMaker(basis, weighting, virial=request['virial'])
     with Collector(
         BASIS, read_labels, weighting, virial=request['virial'], n_workers=request['n_workers']
     ) as collector:
@@ -114,18 +151,16 @@ def collect(request, basis, weighting, counts):
             part, kept = None, request['equations'].get(name)
             if kept and os.path.exists(kept):
                 try:
-                    part = Equations.load(kept, basis.n_functions)
-                    if part.n_frames != counts[name]:
-                        raise ValueError(f'they are of {part.n_frames} structures, not of {counts[name]}')
+                    part = load_equations(kept, name, basis, maker, counts[name])
                     reused += counts[name]
-                except ValueError as problem:
-                    part = None
+                except (ValueError, IndexError) as problem:
                     print(f'The equations of {name} are computed again: {problem}', flush=True)
             if part is None:
                 part = collector.equations_of(name, counts[name], basis.n_functions)
                 if kept:
                     part.save(f'{kept}.part')
                     os.replace(f'{kept}.part', kept)
+                    keep(kept)
             total.merge(part)
             print(f'{name}: {counts[name]} structures', flush=True)
     return total, reused
@@ -225,7 +260,8 @@ def validate(equations, scales, groups, solution):
     errors = leave_one_out(equations, scales, solution)
     np.savez(
         'frame_errors.npz',
-        name=np.array([one.key for one in errors], dtype='S64'),
+        # As raw bytes: readers that take no text take these.
+        name=np.array([one.key for one in errors], dtype='S64').view('V64'),
         energy=np.array([one.energy for one in errors]),
         forces=np.array([one.forces for one in errors]),
         leverage=np.array([one.leverage for one in errors]),

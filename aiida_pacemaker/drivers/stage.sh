@@ -1,8 +1,8 @@
 # Files that this computer has already are taken from its cache, and those that were sent are kept there for later jobs.
 #
 #   sh stage.sh             before the program: does what `stage.list` says; what cannot be had is said in `stage.lost`
-#   sh stage.sh keep FILE   after it: keeps a result; of a potential also without its `_fit_cycles`, which is how a fit
-#                           goes on from it
+#   sh stage.sh keep FILE   after it, or by it: keeps a result; of a potential also without its `_fit_cycles`, which is
+#                           how a fit goes on from it. What is kept is listed in `stage.kept`, a line `CHECKSUM FILE`
 #
 # Lines of `stage.list`:
 #
@@ -51,21 +51,31 @@ share() {
 
 # A cache that cannot be written to costs time, not results.
 keep() {
-  [ -n "$cache" ] || return
+  [ -n "$cache" ] || return 1
   mkdir -p "$cache" 2> /dev/null
   if ! is_cache; then
     echo "stage.sh: $1 is not kept, since $cache is not a directory of $(id -un) alone"
-    return
+    return 1
   fi
   chmod a-w "$1"
   if is_private "$cache/$2" && [ "$(digest "$cache/$2")" = "$2" ]; then
     touch -c "$cache/$2"
-    return
+    return 0
   fi
   part="$cache/.$2.$(uname -n).$$"
-  share "$1" "$part" && mv -f "$part" "$cache/$2" && return
+  share "$1" "$part" && mv -f "$part" "$cache/$2" && return 0
   rm -f "$part"
   echo "stage.sh: $1 could not be kept in $cache"
+  return 1
+}
+
+# A file that came from the cache, or that was kept already, and has not been replaced since.
+is_kept() {
+  for sum in $(awk -v file="$1" '$1 == "held" && $3 == file { print $2 }' stage.list) \
+    $(awk -v file="$1" '$2 == file { print $1 }' stage.kept 2> /dev/null); do
+    [ "$1" -ef "$cache/$sum" ] && return 0
+  done
+  return 1
 }
 
 # Not told by the size of a file, which a full disk keeps empty.
@@ -77,8 +87,9 @@ lost() {
 }
 
 if [ "$1" = keep ]; then
-  [ -f "$2" ] && make_private "$2" || exit 0
-  keep "$2" "$(digest "$2")"
+  [ -f "$2" ] && ! is_kept "$2" && make_private "$2" || exit 0
+  sum=$(digest "$2")
+  keep "$2" "$sum" && echo "$sum $2" >> stage.kept
   if grep -q '^[[:blank:]]*_fit_cycles:' "$2"; then
     sed '/^[[:blank:]]*_fit_cycles:/d' "$2" > stage.fit && keep stage.fit "$(digest stage.fit)"
     rm -f stage.fit
@@ -86,7 +97,7 @@ if [ "$1" = keep ]; then
   exit 0
 fi
 
-rm -f stage.lost
+rm -f stage.lost stage.kept
 while read -r what sum file path; do
   case $what in
     sent)

@@ -109,7 +109,7 @@ def open_archive(source: Source) -> Iterator[Archive]:
 
 
 def read_arrays(
-    path: Path, expected: Mapping[str, tuple[type[Any], tuple[int, ...]]], error: type[FileError]
+    path: Path, expected: Mapping[str, tuple[type[Any] | np.dtype[Any], tuple[int, ...]]], error: type[FileError]
 ) -> dict[str, Array]:
     """Return the arrays that a file should hold, each of a type and shape that are known before.
 
@@ -132,7 +132,7 @@ def read_arrays(
         found = arrays[name]
         if found.shape != shape or found.dtype != dtype:
             raise error(
-                f'{path.name}: `{name}` is {found.dtype} of shape {found.shape}, {dtype.__name__} of shape {shape} is '
+                f'{path.name}: `{name}` is {found.dtype} of shape {found.shape}, {np.dtype(dtype)} of shape {shape} is '
                 'needed'
             )
     return {name: array.copy() for name, array in arrays.items()}

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from aiida import orm
 from aiida.engine import CalcJob, ExitCode
 
-from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import STATUS
-from aiida_pacemaker.calculations.checks.baseline import warnings_about_reach
 from aiida_pacemaker.calculations.checks.training import warnings_about_counts
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
-from aiida_pacemaker.calculations.unseen import unseen_by
-from aiida_pacemaker.data.learning_curves import curves_from_tables
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.errors import PotentialFileError
 from aiida_pacemaker.frames.hashing import hex_hashes
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.failures import Failure, diagnose
 from aiida_pacemaker.pace.output.interim import all_finite, usable_interims
 from aiida_pacemaker.pace.output.logs import LogSummary, read_log
-from aiida_pacemaker.pace.output.metrics import MetricsTable, TrainingMetrics, read_metrics
-from aiida_pacemaker.pace.output.potentials import read_ctilde, strip_fit_cycles
+from aiida_pacemaker.pace.output.metrics import MetricsTable
+from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 from aiida_pacemaker.pace.output.predictions import read_predictions
-from aiida_pacemaker.pace.versions import untested
-from aiida_pacemaker.parsers.base import PaceParser, finite
+from aiida_pacemaker.parsers.training import TrainingParser
 
 #: What every fit is to.
 FITTED_LABELS = 'energies and forces; stress is carried, checked and reported, but never fitted by the engine'
@@ -39,7 +32,7 @@ MAXITER = 1
 NAMED = 20
 
 
-class PaceTrainParser(PaceParser):
+class PaceTrainParser(TrainingParser):
     """Attach potential, errors and learning curves, whatever there is of them, and then judge the fit."""
 
     def parse(self, **kwargs: Any) -> ExitCode:
@@ -47,7 +40,7 @@ class PaceTrainParser(PaceParser):
         text = self.read_text(PaceTrainCalculation.LOG)
         log = self.summarise(read_log, PaceTrainCalculation.LOG, LogSummary())
         tables, unreadable = self.tables()
-        potential, damaged = self.final_potential(log)
+        potential, damaged = self.final_potential(log.n_functions)
         diverged = self.diverged(tables, potential)
         if potential is not None and diverged is None:
             self.out('potential', potential)
@@ -81,39 +74,6 @@ class PaceTrainParser(PaceParser):
         """Whether a weighting policy was asked for, which leaves out frames on purpose."""
         return parse_config(self.node.inputs.config.get_dict()).sections()['fit'].get('weighting') is not None
 
-    def tables(self) -> tuple[dict[str, MetricsTable], ExitCode | None]:
-        """Return the metrics of each set of frames that has any rows, and what is wrong with those of the training."""
-        tables: dict[str, MetricsTable] = {}
-        unreadable = None
-        for label, name in PaceTrainCalculation.METRICS.items():
-            try:
-                if name not in self.names and label == 'train':
-                    raise ValueError('it is not there')
-                table = read_metrics(self.read_text(name))
-                if not len(table):
-                    continue
-                # The names become those of arrays, and the columns have to be those of a running table.
-                if not all(re.fullmatch(r'\w+', column, re.ASCII) for column in table.columns):
-                    raise ValueError(f'its header is {sorted(table.columns)}')
-                TrainingMetrics.from_tables(table)
-            except (ValueError, KeyError, OverflowError) as exception:
-                self.logger.warning(f'{name} is left out: {exception}')
-                if label == 'train':
-                    unreadable = self.exit_codes.ERROR_METRICS_INVALID.format(reason=f'{name}: {exception}')
-                continue
-            tables[label] = table
-        return tables, unreadable
-
-    def final_potential(self, log: LogSummary) -> tuple[PacePotentialData | None, ExitCode | None]:
-        """Return the potential that the fit ended with, if there is one, and what is wrong with its file."""
-        content = self.read_bytes(PaceTrainCalculation.POTENTIAL)
-        if content is None:
-            return None, None
-        try:
-            return self.build(content, self.c_tilde(), log.n_functions), None
-        except ValueError as exception:
-            return None, self.exit_codes.ERROR_POTENTIAL_INVALID.format(reason=str(exception))
-
     def attach_interim(self, tables: dict[str, MetricsTable], log: LogSummary) -> None:
         """Attach the newest interim potential that the fit can be continued from."""
         # The steps of a ladder have fewer functions than the one that was stopped.
@@ -130,34 +90,6 @@ class PaceTrainParser(PaceParser):
             else:
                 self.out('interim_potential', interim)
                 return
-
-    def c_tilde(self) -> bytes | None:
-        """Return the C-tilde potential if there is a usable one."""
-        content = self.read_bytes(PaceTrainCalculation.C_TILDE)
-        try:
-            if content is not None:
-                read_ctilde(content)
-        except PotentialFileError as exception:
-            self.logger.warning(f'{PaceTrainCalculation.C_TILDE} is left out: {exception}')
-            return None
-        return content
-
-    def build(self, content: bytes, c_tilde: bytes | None, n_functions: int | None) -> PacePotentialData:
-        """Return a potential node, with the baseline and reference energies that it was fitted with.
-
-        :param n_functions: how many functions were fitted, if the log says so.
-        :raises ValueError: if the content is no potential, or not all of one: the format has no end mark, so a file
-            that is cut between two functions reads as a smaller potential.
-        """
-        potential = PacePotentialData(
-            content,
-            c_tilde=c_tilde,
-            baseline=DeltaBaseline.model_validate(self.node.inputs.baseline.get_dict()),
-            reference_energies=self.node.inputs.reference_energies.get_dict(),
-        )
-        if n_functions is not None and potential.n_functions != n_functions:
-            raise ValueError(f'{n_functions} functions were fitted but the file has {potential.n_functions}: it is cut')
-        return potential
 
     def attach_metrics(
         self,
@@ -176,7 +108,7 @@ class PaceTrainParser(PaceParser):
             *_range_warnings(log),
             *self.left_out(log),
             *said,
-            *self.unchecked(log),
+            *self.unchecked(log.engine_version),
             *self.counts(potential, log),
             *self.reach(),
             *self.unseen(potential),
@@ -186,26 +118,8 @@ class PaceTrainParser(PaceParser):
         if 'train' not in tables:
             return
         reason = 'diverged' if diverged else self.stop_reason(tables['train'], log, potential is not None)
-        metrics = TrainingMetrics.from_tables(tables['train'], tables.get('test'), log.wall_time)
-        config = parse_config(self.node.inputs.config.get_dict())
-        facts = {
-            'stop_reason': reason,
-            'engine_version': log.engine_version,
-            'evaluator': config.sections()['backend']['evaluator'],
-            'n_fitted': log.n_train_fitted,
-            'fitted_labels': FITTED_LABELS,
-            'warnings': warnings,
-        }
-        self.out('metrics', orm.Dict({**finite(asdict(metrics)), **facts}))
-        self.out('stop_reason', orm.Str(reason))
-        self.out('learning_curves', curves_from_tables(tables))
-
-    def reach(self) -> list[str]:
-        """Return in words where the baseline acts on the labels, as far as these are known."""
-        inputs = self.node.inputs
-        if 'dataset' not in inputs:
-            return []
-        return warnings_about_reach(DeltaBaseline.model_validate(inputs.baseline.get_dict()), inputs.dataset)
+        facts = {'engine_version': log.engine_version, 'n_fitted': log.n_train_fitted, 'fitted_labels': FITTED_LABELS}
+        self.attach_fit(tables, reason, log.wall_time, warnings, facts)
 
     def stop_reason(self, train: MetricsTable, log: LogSummary, fitted: bool) -> str:
         """Return why the optimisation has ended, for one that has not diverged."""
@@ -329,27 +243,6 @@ class PaceTrainParser(PaceParser):
             return []
         fitted = log.n_trainable or log.n_parameters or potential.n_functions
         return warnings_about_counts(potential, self.node.inputs.dataset, fitted)
-
-    def unchecked(self, log: LogSummary) -> list[str]:
-        """Return warnings of an engine that was not tested, of settings in `extra`, and of forces without weight."""
-        version = untested(log.engine_version)
-        config = parse_config(self.node.inputs.config.get_dict())
-        extra = config.extra
-        passed = [f'{section}.{key}: {extra[section][key]!r}' for section in sorted(extra) for key in extra[section]]
-        settings = f'Passed on to the engine as they are, unchecked (`extra`): {"; ".join(passed)}.' if passed else None
-        forces = (
-            'The forces were not fitted: `fit.loss.kappa`, their weight, is 0, the default of the engine. Give another.'
-            if config.fits_no_forces
-            else None
-        )
-        return [warning for warning in (version, settings, forces) if warning is not None]
-
-    def unseen(self, potential: PacePotentialData | None) -> list[str]:
-        """Return a warning of interactions that the potential has functions for and the dataset no atoms."""
-        if potential is None or 'dataset' not in self.node.inputs:
-            return []
-        warning = unseen_by([self.node.inputs.dataset], potential).warning
-        return [warning] if warning else []
 
     def dropped(self, log: LogSummary) -> ExitCode | None:
         """Return what there is to say of frames that the engine did not fit although it was to."""

@@ -65,9 +65,16 @@ class PacemakerEngine(Engine):
 
     def adapt(self, step: str, provided: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the loop provides for a step as its job takes it."""
+        if step == 'train' and self._fits_linearly(inputs):
+            # Solved for anew, at once.
+            return {name: node for name, node in provided.items() if name not in ('potential', 'max_epochs')}
         if step == 'activeset':
             return self._active_set(provided, inputs)
         return self._selection(provided, inputs) if step == 'select' else provided
+
+    def _fits_linearly(self, inputs: Mapping[str, Any]) -> bool:
+        job = self.place_in(inputs, 'train')
+        return 'config' in job and parse_config(job['config'].get_dict()).used_evaluator == 'linear'
 
     def _active_set(self, provided: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Take the data of the training where they are, if possible."""
@@ -115,6 +122,8 @@ class PacemakerEngine(Engine):
         known = {name: job[name] for name in ('code', 'config', 'metadata') if name in job}
         names = ('dataset', 'test_dataset', 'potential', 'baseline', 'reference_energies')
         known |= {name: inputs[name] for name in names if name in inputs}
+        if self._fits_linearly(inputs):
+            known.pop('potential', None)
         if inputs.get('initial'):
             # What is merged into the dataset may bring what it lacks.
             known.pop('dataset', None)
@@ -139,7 +148,9 @@ class PacemakerEngine(Engine):
             'config': orm.Dict(parse_config(config).to_dict()),
             'metadata': job,
         }
-        if 'pace_yaml2yace' in codes:
+        if parse_config(config).used_evaluator == 'linear':
+            train['code'] = codes['python']
+        elif 'pace_yaml2yace' in codes:
             train['yace_code'] = codes['pace_yaml2yace']
         jobs: dict[str, dict[str, Any]] = {
             'train': train,

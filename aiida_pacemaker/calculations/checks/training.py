@@ -238,24 +238,28 @@ def check_counts(functions: Mapping[str, int], dataset: PaceDatasetData, cutoff:
     )
 
 
-def warnings_about_counts(potential: PacePotentialData, dataset: PaceDatasetData, n_parameters: int) -> list[str]:
-    """Return what there is to say of a fit by the number of its equations: one for each energy and force component.
+def warnings_about_counts(
+    potential: PacePotentialData, dataset: PaceDatasetData, n_parameters: int, n_equations: int | None = None
+) -> list[str]:
+    """Return what there is to say of a fit by the number of its equations.
 
     :param potential: the potential that was fitted.
     :param dataset: what it was fitted to.
     :param n_parameters: how many parameters were fitted.
+    :param n_equations: number of the equations, if there are others than one for each energy and force component.
     """
     warnings = []
-    equations = dataset.n_frames + 3 * dataset.n_atoms
+    equations = dataset.n_frames + 3 * dataset.n_atoms if n_equations is None else n_equations
+    labels = 'energies and force components' if n_equations is None else 'components of energies, forces and stresses'
     if n_parameters > equations:
         warnings.append(
-            f'The fit is underdetermined: {n_parameters} parameters for {equations} energies and force components. '
+            f'The fit is underdetermined: {n_parameters} parameters for {equations} {labels}. '
             'What the data do not fix follows from the regularisation: add frames, or use fewer functions.'
         )
     functions = potential.n_functions_per_element
     if short := _fewer_atoms(functions, _atoms_up_to(functions, dataset)):
         warnings.append(
-            f'{short}: {equations} energies and force components can be enough for the fit, but no active set (gamma) '
+            f'{short}: {equations} {labels} can be enough for the fit, but no active set (gamma) '
             'can be built for it, which needs at least as many atoms of an element as it has functions.'
         )
     return warnings
@@ -282,9 +286,10 @@ def _fewer_atoms(functions: Mapping[str, int], atoms: Mapping[str, int]) -> str:
 
 
 def _check_evaluator(inputs: Any) -> str | None:
-    evaluator = _config(inputs).sections()['backend']['evaluator']
+    evaluator = _config(inputs).used_evaluator
     known = declared(inputs['code']).evaluators
-    if known is None or evaluator in known:
+    # Linear fits need nothing but python-ace.
+    if known is None or evaluator in (*known, 'linear'):
         return None
     return (
         f'the config asks for the evaluator `{evaluator}` but the code `{inputs["code"].full_label}` declares '

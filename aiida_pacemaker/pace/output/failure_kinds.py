@@ -123,6 +123,15 @@ class Failure(Enum):
         'The engine skipped the fit: its initial potential says that {done} of {cycles} fit cycles are done.',
         'Remove `_fit_cycles` from the metadata of the potential, or continue from another interim potential.',
     )
+    ERROR_POTENTIAL_NOT_LINEAR = (
+        'The potential is not linear in its coefficients, so that they cannot be solved for: "{problem}".',
+        'Take what is named there out of `potential.embeddings` and `potential.bonds`, or frames in which atoms almost '
+        'touch out of the dataset; or fit with another evaluator, `pyace` or `tensorpot`.',
+    )
+    ERROR_FUNCTIONS_ZERO = (
+        'No function of the potential differs from zero on the dataset, so that there is nothing to fit.',
+        'Use a larger cutoff, or inner cutoffs below the shortest distances of the data.',
+    )
     # The active set.
     ERROR_ENVIRONMENTS_INSUFFICIENT = (
         'There are {n_atoms} atoms of {element} for {n_functions} functions; at least as many atoms are needed.',
@@ -237,6 +246,7 @@ PROGRAMS: Mapping[str, frozenset[Failure]] = {
         Failure.ERROR_FILE_MISSING,
         Failure.ERROR_POTENTIAL_UNREADABLE,
     },
+    'fit_linear.py': _ENGINE | _TABLES | {Failure.ERROR_POTENTIAL_NOT_LINEAR, Failure.ERROR_FUNCTIONS_ZERO},
     'evaluate.py': _ENGINE | _TABLES,
     'explore.py': _ENGINE,
     'lmp': ENVIRONMENT,

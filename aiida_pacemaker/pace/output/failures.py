@@ -113,6 +113,12 @@ _PATTERNS: tuple[tuple[Failure, str] | tuple[Failure, str, str], ...] = (
     # The engine takes quantiles of the force errors of an element without atoms.
     (Failure.ERROR_ELEMENT_ABSENT, r'^IndexError: index -1 is out of bounds', 'np.quantile('),
     (Failure.ERROR_DISTANCE_TOO_SMALL, r'Encountered very small distance'),
+    (
+        Failure.ERROR_POTENTIAL_NOT_LINEAR,
+        r'^(?:fit_linear|ValueError): (?P<problem>(?:the potential is|the embedding of \w{1,3} is) not linear'
+        r'[^\n]{0,600})$',
+    ),
+    (Failure.ERROR_FUNCTIONS_ZERO, r'^ValueError: no function differs from zero on the data'),
     (Failure.ERROR_LABELS_NOT_FINITE, r'^AssertionError: (?P<column>\w{1,80}) (?:column contains NaN|contains NaNs)'),
     (Failure.ERROR_FORCES_MISSHAPEN, r'^AssertionError: forces has wrong shape'),
     (Failure.ERROR_PERIODICITY_MIXED, r'Only fully periodic or non-periodic cell are supported'),

@@ -80,11 +80,14 @@ def stitch_metrics(**legs: orm.Dict) -> orm.Dict:
 def reduce_memory(config: orm.Dict) -> orm.Dict:
     """Return a config that needs less memory: half the batch size, half the workers; the same if both are at one.
 
-    Where the number of workers is left to the engine, it is one for each core, and becomes one.
+    Where the number of workers is left to the engine, it is one for each core, and becomes one; as does any number of
+    a linear fit, each of which has matrices of its own.
     """
     parsed = parse_config(config.get_dict())
     backend = parsed.sections()['backend']
     content: dict[str, Any] = config.get_dict()
+    if parsed.used_evaluator == 'linear':
+        return orm.Dict(deep_merge(content, {'backend': {'n_workers': 1}}))
     if backend.get('parallel_mode') == 'process':
         backend = {'n_workers': 1, **backend}
     changes = {

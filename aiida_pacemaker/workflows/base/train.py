@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from aiida import orm
+from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ProcessHandlerReport, ProcessSpec, process_handler
 from aiida.orm import to_aiida_type
 
+from aiida_pacemaker._aiida.processes import job_class_of
+from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation, refuse_monitors, workers_of
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
+from aiida_pacemaker.calculations.training_job import TrainingJob
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.workflows.base.functions import (
     reduce_memory,
@@ -21,16 +26,70 @@ from aiida_pacemaker.workflows.base.functions import (
 )
 from aiida_pacemaker.workflows.base.restart import PaceRestartWorkChain
 
+#: The job of each evaluator that `pacemaker` does not have.
+JOBS: dict[str, type[TrainingJob]] = {'linear': PaceLinearFitCalculation}
+#: Inputs of a training that a linear fit cannot use, and why.
+NOT_LINEAR = {
+    'initial_potentials': 'its coefficients are solved for anew',
+    'max_epochs': 'it has no iterations',
+    'yace_code': 'it makes the `.yace` itself',
+}
 #: How often a fit that diverges is tried again, each time with a stronger regularisation.
 REGULARISATIONS = 2
+
+
+def job_of(inputs: Mapping[str, Any]) -> type[TrainingJob]:
+    """Return the class of the job that fits, by the evaluator of the config.
+
+    :param inputs: those of the job.
+    """
+    if 'config' not in inputs:
+        return PaceTrainCalculation
+    return JOBS.get(parse_config(inputs['config'].get_dict()).used_evaluator, PaceTrainCalculation)
+
+
+def own_inputs(job: type[TrainingJob], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a job out of those of a training, whose parser may be that of the other job by default."""
+    own = {name: value for name, value in inputs.items() if name in job.spec().inputs}
+    if 'metadata' in own:
+        options = dict(own['metadata'].get('options', {}))
+        if options.get('parser_name') in (PaceTrainCalculation.PARSER, *(one.PARSER for one in JOBS.values())):
+            options['parser_name'] = job.PARSER
+        own['metadata'] = {**own['metadata'], 'options': options}
+    return own
+
+
+def check_linear(inputs: Mapping[str, Any]) -> str | None:
+    """Return which input of a training a linear fit cannot use."""
+    for name, reason in NOT_LINEAR.items():
+        if inputs.get(name):
+            return f'`{name}` is for fits by `pacemaker`, and the evaluator is linear: {reason}. Leave it out.'
+    if 'potential_mode' in inputs and inputs['potential_mode'].value != 'continue':
+        return (
+            f'`potential_mode` is `{inputs["potential_mode"].value}`, and the evaluator is linear: it takes the '
+            'functions of a `potential` as they are, and solves for all coefficients anew. Leave it out.'
+        )
+    return refuse_monitors(inputs.get('monitors'), None)
+
+
+def validate_job(inputs: Any, port: Any) -> str | None:
+    """Check the inputs of a training as those of the job that its evaluator needs."""
+    job = job_of(inputs)
+    if job is PaceLinearFitCalculation and (problem := check_linear(inputs)):
+        return problem
+    validator: Any = job.spec().inputs.validator
+    refusal: str | None = validator(own_inputs(job, inputs), port)
+    return refusal
 
 
 class PaceTrainBaseWorkChain(PaceRestartWorkChain):
     """Train a potential, with restarts after walltime, kills, lack of memory and divergence.
 
+    The job is that of the evaluator of the config: `pacemaker.train.linear` for `linear`, else `pacemaker.train`.
+
     A stopped fit goes on from its newest usable interim potential for the iterations that are left, so that none is
-    done twice; the seed stays the same. The learning curves of all legs are one. Any other failure ends the chain at
-    once, with the message and the outputs of the job.
+    done twice; the seed stays the same. The learning curves of all legs are one. A linear fit begins again, with the
+    equations that it has kept. Any other failure ends the chain at once, with the message and the outputs of the job.
     """
 
     _process_class = PaceTrainCalculation
@@ -39,6 +98,8 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
     def define(cls, spec: ProcessSpec) -> None:
         """Define inputs, outputs and exit codes."""
         super().define(spec)
+        job_inputs: Any = spec.inputs['pace']
+        job_inputs.validator = validate_job
         spec.input(
             'require_convergence',
             valid_type=orm.Bool,
@@ -68,6 +129,23 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
             '(`max_epochs`).',
         )
 
+    @classmethod
+    def expose_job(cls, spec: ProcessSpec) -> None:
+        """Make the ports of the job those of the chain: of either job, the outputs."""
+        for job in JOBS.values():
+            spec.expose_outputs(job)
+        super().expose_job(spec)
+
+    @property
+    def process_class(self) -> type[TrainingJob]:
+        """The class of the job; AiiDA also asks for it before there are inputs."""
+        return job_of((self.inputs or {}).get('pace', {}))
+
+    def job_inputs(self) -> AttributeDict:
+        """Return the inputs of the first job."""
+        inputs = self.exposed_inputs(job_class_of(type(self)), 'pace')
+        return AttributeDict(own_inputs(self.process_class, inputs))
+
     def setup(self) -> None:
         """Prepare the inputs of the first leg."""
         super().setup()
@@ -77,6 +155,8 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
 
     def go_on_from(self, node: orm.CalcJobNode) -> str:
         """Set the inputs of the next leg to where a job stopped, and return what that means in words."""
+        if node.process_class is PaceLinearFitCalculation:
+            return 'run it again, with the equations that it has kept'
         # A job can be stopped after the fit: in its predictions or in the conversion.
         newest = next((label for label in ('interim_potential', 'potential') if label in node.outputs), None)
         if newest is None:
@@ -128,6 +208,8 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
     )
     def handle_out_of_memory(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
         """Go on with smaller batches or fewer workers."""
+        if node.process_class is PaceLinearFitCalculation and workers_of(self.ctx.inputs) == 1:
+            return ProcessHandlerReport(True, self.exit_codes.ERROR_MEMORY_EXHAUSTED.format(found='n_workers 1'))
         smaller = reduce_memory(self.ctx.inputs['config'])
         if smaller.get_dict() == self.ctx.inputs['config'].get_dict():
             backend = parse_config(smaller.get_dict()).sections()['backend']
