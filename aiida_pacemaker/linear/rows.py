@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from pyace import ACEBEvaluator, ACECalculator
+from pyace import ACEBBasisSet, ACEBEvaluator, ACECalculator
 from pyace.atomicenvironment import aseatoms_to_atomicenvironment
 from pyace.catomicenvironment import ACEAtomicEnvironment
 
@@ -66,10 +66,12 @@ class RowMaker:
         self.basis = basis
         self.weighting = weighting
         self.virial = virial
-        # What the potential is without any coefficient, such as a repulsion of cores, is no part of what is fitted.
-        basis.set_coefficients(np.zeros(basis.n_functions))
-        # Both have to live as long as they are used: the engine does not see to it.
-        self._evaluator = ACEBEvaluator(basis.functions)
+        # What the potential is without any coefficient, such as a repulsion of cores, is no part of what is fitted. The
+        # evaluator has the coefficients of the functions that it was given, also where they are changed afterwards.
+        self._functions = ACEBBasisSet(basis.functions.to_BBasisConfiguration())
+        self._functions.basis_coeffs = [0.0] * basis.n_functions
+        # All have to live as long as they are used: the engine does not see to it.
+        self._evaluator = ACEBEvaluator(self._functions)
         self._calculator = ACECalculator(self._evaluator)
 
     def equations_of(self, atoms: Any, label: Label) -> FrameRows:
@@ -102,7 +104,7 @@ class RowMaker:
         atoms and their periodic images, each of which is moved on its own: the images are given to the engine as atoms
         without neighbours, which have no energy themselves.
         """
-        functions = self.basis.functions
+        functions = self._functions
         environment = aseatoms_to_atomicenvironment(
             atoms, cutoff=functions.cutoffmax, elements_mapper_dict=functions.elements_to_index_map
         )
@@ -134,7 +136,7 @@ class RowMaker:
 
     def cores_of(self, atoms: Any) -> dict[int, float]:
         """Return the largest energy in eV that an atom of each element, by its number, has without any coefficient."""
-        functions = self.basis.functions
+        functions = self._functions
         environment = aseatoms_to_atomicenvironment(
             atoms, cutoff=functions.cutoffmax, elements_mapper_dict=functions.elements_to_index_map
         )
