@@ -275,13 +275,16 @@ class PaceLinearFitCalculation(TrainingJob):
             if 'test_dataset' in inputs:
                 # Its errors need no weights.
                 test = staging.training(inputs.test_dataset, baseline)
-            equations = equations_files(
-                training_files(inputs.dataset, baseline, **columns), origin_of(fit, functions, inputs)
-            )
+            equations = {}
+            # What is chosen by cross-validation is not known before.
+            if not fit.candidates:
+                tables = training_files(inputs.dataset, baseline, **columns)
+                equations = equations_files(tables, origin_of(fit, functions, inputs))
             staging.equations(equations.values())
             staging.keep(self.POTENTIAL)
         request = {
             **{name: getattr(fit, name) for name in ('potential', 'degree', 'first', 'weighting', 'prior', 'penalty')},
+            'candidates': list(fit.candidates),
             'virial': fit.virial,
             'repulsion': fit.repulsion,
             'initial': None if functions is None else self.INITIAL,
