@@ -116,7 +116,7 @@ def _part_of(frames: Iterable[FrameRows], columns: Sequence[int]) -> Iterable[Fr
 
 
 def _tried(index: int, degree: int, equations: Equations, groups: Any, weighting: Weighting) -> Tried:
-    scales = weighting.scales(equations)
+    scales = weighting.scales(equations.weights, equations.counts)
     n_rows = sum(count for kind, count in equations.counts.items() if scales[kind] > 0)
     solution = solve_evidence(equations.factor(scales), n_rows, groups)
     held_out = cross_validate(equations, scales, groups, solution)

@@ -31,7 +31,7 @@ LINEAR_CUTOFF, OPEN_DEGREE = 5.5, 8
 #: What is tried where the basis of a linear fit is chosen by cross-validation: radial functions, and cutoffs.
 TRIED_RADIAL, TRIED_CUTOFFS = ('SBessel', 'ChebExpCos'), (4.5, 5.5, 6.5)
 #: Radial coefficients double the parameters, too many for numerical gradients.
-TRAINABLE = {'linear': 'func', 'pyace': 'func', 'tensorpot': 'ALL'}
+TRAINABLE = {'pyace': 'func', 'tensorpot': 'ALL'}
 
 
 def shape_of(max_deg: int, max_order: int) -> dict[str, list[int]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from aiida_pacemaker.pace.config.potential_checks import resolve
+from aiida_pacemaker.pace.config.short_range import overwritten_by_auto
 
 Problem = tuple[str, str]
 
@@ -14,9 +17,14 @@ PHYSICAL_KEYS = ('energy_ratio', 'energy_scale', 'virial_ratio')
 OTHERWISE = 'set evaluator: pyace (or tensorpot) for a fit by iterations'
 
 
-def is_linear(embeddings: Mapping[str, Any] | None) -> bool:
-    """Return whether the energy is linear in one density for all elements; without embeddings it is."""
-    return all(_reason(embedding) is None for embedding in (embeddings or {}).values())
+def not_linear(embeddings: Mapping[str, Any] | None, elements: Iterable[str]) -> dict[str, str]:
+    """Return why the energy is not linear in one density, by element; without embeddings it is.
+
+    :param embeddings: of the section ``potential``.
+    :param elements: of the potential.
+    """
+    reasons = {element: _reason(resolve(dict(embeddings or {}), (element,))) for element in elements}
+    return {element: reason for element, reason in reasons.items() if reason is not None}
 
 
 def _reason(embedding: Mapping[str, Any]) -> str | None:
@@ -37,6 +45,7 @@ def check_linear(given: Mapping[str, Any], sections: Mapping[str, Any]) -> list[
     """
     problems = _check_embeddings(sections['potential']) + _check_fit(given, sections['linear']['prior'] == 'pacemaker')
     problems += _check_prior(given, sections) + _check_basis(given, sections['linear'])
+    problems += _check_repulsion(sections)
     if given.get('data', {}).get('aug_factor') is not None:
         problems.append(('data.aug_factor', f'not read by the evaluator linear; leave it out, or {OTHERWISE}'))
     problems += [
@@ -54,11 +63,24 @@ def check_linear(given: Mapping[str, Any], sections: Mapping[str, Any]) -> list[
 
 def _check_embeddings(potential: Mapping[str, Any]) -> list[Problem]:
     problems = []
-    for key, embedding in potential.get('embeddings', {}).items():
-        if (reason := _reason(embedding)) is not None:
-            text = f'found {reason}, needed for the evaluator linear: one density of exponent 1 (fs_parameters [1, 1])'
-            problems.append((f'potential.embeddings.{key}', f'{text}; {OTHERWISE}'))
+    for element, reason in not_linear(potential['embeddings'], potential['elements']).items():
+        text = f'found {reason}, needed for the evaluator linear: one density of exponent 1 (fs_parameters [1, 1])'
+        problems.append((f'potential.embeddings ({element})', f'{text}; {OTHERWISE}'))
     return problems
+
+
+def _check_repulsion(sections: Mapping[str, Any]) -> list[Problem]:
+    """Look for settings of the short range that the fit would overwrite."""
+    if not sections['linear']['repulsion']:
+        return []
+    return [
+        (
+            f'potential.bonds.{key}',
+            f'{", ".join(names)} would be overwritten by linear.repulsion; needed: only one, such as '
+            'linear.repulsion: 0',
+        )
+        for key, names in overwritten_by_auto(sections['potential']).items()
+    ]
 
 
 def _check_fit(given: Mapping[str, Any], pacemaker: bool) -> list[Problem]:
