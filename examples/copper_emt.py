@@ -68,15 +68,7 @@ def main() -> None:
         pool=unlabelled(cells(40, displacement=0.2, strain=0.06, seed=2000)),
         test_dataset=test,
         protocol='fast',
-        overrides={
-            'config': {'r_cut': 5.0},
-            'settings': {
-                'max_generations': 2,
-                'first_iterations': 15,
-                'later_iterations': 15,
-                'frames_per_generation': 5,
-            },
-        },
+        overrides={'settings': {'max_generations': 2, 'frames_per_generation': 5}},
     )
     builder.label = {'entry_point': 'pacemaker.label.ase', 'inputs': labeller}
     _, loop = run_get_node(builder)

@@ -84,18 +84,9 @@ def main() -> None:
         label={'entry_point': 'pacemaker.label.ase', 'inputs': labeller},
         protocol='fast',
         overrides={
-            'config': {
-                **{'elements': ['Cu'], 'r_cut': 5.5, 'max_deg': 6, 'max_order': 2},
-                # The energies count, too: the forces of the rattled frames would drown them.
-                'kappa': 0.05,
-                # `pyace` makes its splines anew at each step of the fit, which takes most of its time.
-                'potential': {'deltaSplineBins': 0.02},
-            },
             'settings': {
                 'isolated_atoms': True,
                 'max_generations': 5,
-                'first_iterations': 100,
-                'later_iterations': 60,
                 'frames_per_generation': 10,
                 'test_share': 0.2,
                 'seed_frames': 3,

@@ -50,15 +50,6 @@ LEVEL_OF_THEORY = {
     'arguments': {'kpoints': '4x4x4 for 2 atoms, 2x2x2 for 8 atoms'},
 }
 
-#: With the evaluator `pyace` the radial functions are not trained, so that which ones they are decides: on these data
-#: Chebyshev polynomials resolve short bonds that spherical Bessel functions, the default, do not. A small weight of the
-#: forces, of which there are many, leaves some to the energies.
-CONFIG = {
-    'potential': {'bonds': {'ALL': {'radbase': 'ChebExpCos', 'radparameters': [5.25], 'rcut': 4.5, 'dcut': 0.01}}},
-    'kappa': 0.05,
-}
-
-
 def is_near_equilibrium(label: str) -> bool:
     """Tell whether a frame belongs to the narrow set that one begins with."""
     return label in ('rocksalt-eos-0.98', 'rocksalt-eos-1.00', 'rocksalt-eos-1.02') or 'rattle0.04' in label
@@ -84,7 +75,6 @@ def main() -> None:
         pool=pool,
         test_dataset=test,
         protocol='fast',
-        overrides={'config': CONFIG},
         reference_energies=REFERENCE_ENERGIES,
     )
     _, loop = run_get_node(builder)

@@ -101,7 +101,7 @@ def main() -> None:
         # Two cores: two calculations at a time.
         'max_concurrent': orm.Int(2),
     }
-    # As many atoms of each element as it has functions are needed, 38 of them or 12.
+    # A basis has no more functions than there are atoms of an element: more frames, more functions.
     scales = np.linspace(0.97, 1.03, 6 if QUICK else 10)
     first = [crystal(scale, displacement=0.06, seed=seed) for seed, scale in enumerate(scales)]
     structures, _ = merge_frames(*trajectories_from_atoms(first), labelled=False)
@@ -129,13 +129,10 @@ def main() -> None:
         label={'entry_point': 'pacemaker.label.quantumespresso', 'inputs': labeller},
         protocol='fast',
         overrides={
-            'config': {'max_deg': 3 if QUICK else 4},
             'settings': {
                 'isolated_atoms': True,
                 # The last generation trains and explores, and labels nothing more.
                 'max_generations': 2 if QUICK else 3,
-                'first_iterations': 10 if QUICK else 40,
-                'later_iterations': 10 if QUICK else 20,
                 'frames_per_generation': 4 if QUICK else 10,
                 'test_share': 0.25 if QUICK else 0.2,
                 'seed_frames': 2 if QUICK else 4,

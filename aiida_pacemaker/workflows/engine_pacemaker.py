@@ -96,6 +96,11 @@ class PacemakerEngine(Engine):
     def check_inputs(self, inputs: Mapping[str, Any]) -> str | None:
         """Return why the first training, or the active set of its potential, would be refused."""
         known = self._first_training(inputs)
+        if self._fits_linearly(inputs) and (names := _iterations_in(inputs)):
+            return (
+                f'settings: {", ".join(names)} would be the iterations of an exact linear fit, which has none: leave it '
+                'out, or set evaluator: pyace (or tensorpot) in the config for fits by iterations'
+            )
         if 'baseline' not in known and 'config' in known:
             # That of the potential that is continued, or one with a repulsion, whatever the data are.
             elements = parse_config(known['config'].get_dict()).elements
@@ -163,3 +168,9 @@ class PacemakerEngine(Engine):
                 parse_options(self.protocol_models[name], sections[name], f'the options of {name}')
                 jobs[name]['options'] = orm.Dict(sections[name])
         return {name: {JOB: inputs} for name, inputs in jobs.items()}
+
+
+def _iterations_in(inputs: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a loop that give a number of iterations."""
+    settings = inputs['settings'].get_dict() if 'settings' in inputs else {}
+    return [name for name in ('first_iterations', 'later_iterations') if settings.get(name) is not None]

@@ -201,7 +201,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             dataset=self.ctx.dataset,
             baseline=self.ctx.baseline,
             reference_energies=self.ctx.reference_energies,
-            max_epochs=orm.Int(settings.first_iterations if first else settings.later_iterations),
+            max_epochs=orm.Int(settings.iterations(first=first)),
             **given(test_dataset=self.ctx.test_dataset, potential=self.ctx.potential),
         )
         if problem := self.engine.check_active_set(self.engine.place_in({'train': inputs}, 'train')):

@@ -42,7 +42,7 @@ class LoopEnsemble(LoopSteps):
                 dataset=frames,
                 baseline=self.ctx.baseline,
                 reference_energies=self.ctx.reference_energies,
-                max_epochs=orm.Int(settings.first_iterations if potential is None else settings.later_iterations),
+                max_epochs=orm.Int(settings.iterations(first=potential is None)),
                 **given(potential=potential),
             )
             awaited.update(self.member_call(LoopStep.TRAIN, seed, self.engine.process('train'), inputs))

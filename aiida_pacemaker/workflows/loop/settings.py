@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aiida_pacemaker.exploration.options import GAMMA_THRESHOLD
 
+#: Iterations of fits by iterations that begin from nothing, and of those that continue a potential.
+FIRST_ITERATIONS, LATER_ITERATIONS = 100, 10
+
 
 class LoopSettings(BaseModel):
     """When the loop goes on, what it takes, and when it is done."""
@@ -15,9 +18,16 @@ class LoopSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
     max_generations: int = Field(default=10, ge=1, description='Largest number of generations of this run.')
-    first_iterations: int = Field(default=100, ge=1, description='Iterations of a fit that begins from nothing.')
-    later_iterations: int = Field(
-        default=10, ge=1, description='Iterations of a fit that continues the last potential.'
+    first_iterations: int | None = Field(
+        default=None,
+        ge=1,
+        description='Iterations of a fit that begins from nothing; by default 100. Exact linear fits have none.',
+    )
+    later_iterations: int | None = Field(
+        default=None,
+        ge=1,
+        description='Iterations of a fit that continues the last potential; by default 10. Exact linear fits have '
+        'none.',
     )
     frames_per_generation: int = Field(default=20, ge=1, description='Largest number of frames selected at once.')
     gamma_threshold: float = Field(
@@ -107,6 +117,14 @@ class LoopSettings(BaseModel):
         description='Whether periodic frames without stress, which no fit of the engine uses, are refused.',
     )
     lj: bool = Field(default=False, description='Whether the baseline, where none is given, has an LJ part beside ZBL.')
+
+    def iterations(self, *, first: bool) -> int:
+        """Return the number of iterations of a fit.
+
+        :param first: whether it begins from nothing.
+        """
+        given = self.first_iterations if first else self.later_iterations
+        return (FIRST_ITERATIONS if first else LATER_ITERATIONS) if given is None else given
 
     @model_validator(mode='after')
     def _distinct(self) -> LoopSettings:
