@@ -128,7 +128,7 @@ def collect(request, basis, weighting, counts):
                 try:
                     part = load_equations(kept, name, basis, maker, counts[name])
                     reused += counts[name]
-                except (ValueError, IndexError) as problem:
+                except Exception as problem:  # whatever a file that is not what it should be leads to
                     print(f'The equations of {name} are computed again: {problem}', flush=True)
             if part is None:
                 part = collector.equations_of(name, counts[name], basis.n_functions)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
-from aiida_pacemaker.errors import TrainerError
-from aiida_pacemaker.trainer import PacemakerTrainer
-from aiida_pacemaker.workflows.base.functions import reduce_memory
 from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 
 CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 4, 'max_order': 2, 'evaluator': 'linear'}
