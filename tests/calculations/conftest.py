@@ -111,7 +111,14 @@ def train_inputs(dataset, lj_baseline, reference_energies) -> Callable[..., dict
     """Return a function that makes the inputs of a small fit, with changes; None takes an input out."""
 
     def make(**changes: Any) -> dict[str, Any]:
-        config = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2, 'max_epochs': 3}
+        config = {
+            'elements': ['Mg', 'O'],
+            'evaluator': 'pyace',
+            'r_cut': 4.5,
+            'max_deg': 3,
+            'max_order': 2,
+            'max_epochs': 3,
+        }
         inputs = {
             'dataset': dataset,
             'config': config | changes.pop('config', {}),

@@ -157,7 +157,7 @@ def test_potentials_are_extended_to_elements_that_they_do_not_have(
     run_job, pace_codes, by_hand, table, tmp_path, several
 ):
     """Their own functions stay as they were, those of a third element and of what joins all of them are fitted."""
-    short = {'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2}
+    short = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2}
     baseline = DeltaBaseline.for_elements(['Ag', 'Au', 'Cu'])
     initial = {}
     for element in ('Ag', 'Cu') if several else ('Cu',):

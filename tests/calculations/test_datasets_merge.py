@@ -409,7 +409,9 @@ def test_repeated_merge_comes_from_the_cache(trajectory, pace_codes_fake, refere
             PaceTrainCalculation,
             code=pace_codes_fake['train'],
             dataset=dataset,
-            config=orm.Dict({'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}),
+            config=orm.Dict(
+                {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+            ),
             baseline=orm.Dict(DeltaBaseline.for_elements(['Mg', 'O']).model_dump(mode='json')),
             reference_energies=orm.Dict(reference_energies),
             max_epochs=orm.Int(2),

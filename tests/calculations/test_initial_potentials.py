@@ -16,7 +16,7 @@ from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 from aiida_pacemaker.testing.fake import basis
 
-SHORT = {'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2}
+SHORT = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2}
 BASELINE = DeltaBaseline.for_elements(['Ag', 'Cu'])
 REFERENCES = {'Ag': 0.5, 'Cu': 0.25}
 

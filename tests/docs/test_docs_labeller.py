@@ -56,7 +56,7 @@ def loop(pace_codes_fake):
             label={'entry_point': 'mypackage.label.lj', 'inputs': {'parameters': orm.Dict(PARAMETERS)}},
             protocol='fast',
             overrides={
-                'config': {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
+                'config': {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
                 'settings': {'first_iterations': 8, 'later_iterations': 4, 'frames_per_generation': 3, **settings},
             },
         )

@@ -95,7 +95,9 @@ def inputs(aiida_profile):
     active_set = PaceActiveSetData((FIXTURES / 'activeset/linear/output_potential.asi').read_bytes())
     return {
         'pacemaker.train': {
-            'config': orm.Dict({'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}),
+            'config': orm.Dict(
+                {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+            ),
             'baseline': orm.Dict(baseline.model_dump(mode='json')),
             'reference_energies': orm.Dict(energies),
             'predict': orm.Bool(True),

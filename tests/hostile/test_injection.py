@@ -48,7 +48,7 @@ NASTY = [
     *('shell touch ran', 'a &', '${ran}', '$(1+1)', 'include ran', '"""', '\u2028', '\x85', '\ufeff', '\ud800'),
     *('é', 'a' * 5000),
 ]  # fmt: skip
-CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 ENERGIES = {'Mg': -27.4, 'O': -426.1}
 
 

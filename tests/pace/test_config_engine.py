@@ -108,7 +108,8 @@ LARGEST_L = complete(functions={'ALL': {'nradmax_by_orders': [4, 2], 'lmax_by_or
 
 def short(elements, max_deg, max_order):
     symbols = {'Al': ['Al'], 'MgO': ['Mg', 'O'], 'AlCuNi': ['Al', 'Cu', 'Ni']}[elements]
-    return parse_config({'elements': symbols, 'r_cut': 5.0, 'max_deg': max_deg, 'max_order': max_order})
+    shape = {'r_cut': 5.0, 'max_deg': max_deg, 'max_order': max_order}
+    return parse_config({'elements': symbols, 'evaluator': 'pyace', **shape})
 
 
 @pytest.fixture(scope='module')

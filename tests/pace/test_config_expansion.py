@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aiida_pacemaker.pace.config.expansion import shape_of
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 
-SHORT = {'elements': ['O', 'Mg'], 'r_cut': 5.0, 'max_deg': 6}
+SHORT = {'elements': ['O', 'Mg'], 'evaluator': 'pyace', 'r_cut': 5.0, 'max_deg': 6}
 BONDS = {'ALL': {'radbase': 'ChebPow', 'radparameters': [2.0], 'rcut': 4.0, 'dcut': 0.01}, 'Mg O': {'rcut': 4.5}}
 FUNCTIONS = {'ALL': {'nradmax_by_orders': [4, 2], 'lmax_by_orders': [0, 2]}, 'number_of_functions_per_element': 20}
 
@@ -57,7 +57,10 @@ def test_short_form():
     }
 
 
-@pytest.mark.parametrize('over', [{'evaluator': 'tensorpot'}, {'backend': {'evaluator': 'tensorpot'}}])
+TENSORPOT = {'evaluator': 'tensorpot'}
+
+
+@pytest.mark.parametrize('over', [TENSORPOT, {'evaluator': None, 'backend': TENSORPOT}])
 def test_tensorpot(over):
     sections = parse_config(SHORT | over).sections()
     assert sections['backend'] == {'evaluator': 'tensorpot', 'batch_size': 100, 'display_step': 20}
@@ -150,6 +153,7 @@ def test_sections_are_the_callers_to_change():
 
 
 FULL = SHORT | {
+    'evaluator': None,
     'r_cut': None,
     'max_deg': None,
     'seed': 3,
@@ -180,7 +184,7 @@ FULL = SHORT | {
     )
 )
 def test_round_trip_through_json(short):
-    config = parse_config({'r_cut': 5.0, 'max_deg': 6} | short)
+    config = parse_config({'evaluator': 'pyace', 'r_cut': 5.0, 'max_deg': 6} | short)
     assert parse_config(json.loads(json.dumps(config.to_dict()))) == config
 
 

@@ -15,7 +15,7 @@ def shape(nradmax, lmax):
 
 def complaints(**over):
     """Return the lines that complain about a right configuration changed in one place; None takes a key away."""
-    given = {'elements': ['Al', 'Ni'], 'r_cut': 5.0, 'max_deg': 6} | over
+    given = {'elements': ['Al', 'Ni'], 'evaluator': 'pyace', 'r_cut': 5.0, 'max_deg': 6} | over
     with pytest.raises(ConfigError) as raised:
         parse_config({key: value for key, value in given.items() if value is not None})
     first, *lines = str(raised.value).splitlines()
@@ -201,7 +201,7 @@ def test_wrong_fit(given, start):
     [
         ({'backend': {'batch_size': 10}}, 'backend.batch_size: read by tensorpot only, and the evaluator is pyace'),
         ({'backend': {'gpu_config': {'gpu_ind': 0}}}, 'backend.gpu_config: read by tensorpot only'),
-        ({'evaluator': 'tensorpot', 'backend': {'n_workers': 2}}, 'backend.n_workers: read by pyace only'),
+        ({'evaluator': 'tensorpot', 'backend': {'n_workers': 2}}, 'backend.n_workers: read by linear and pyace only'),
         ({'backend': {'n_workers': 2}}, 'backend.n_workers: read with parallel_mode process only'),
         ({'evaluator': 'tensorpot', 'fit': {'optimizer': 'Nelder-Mead'}}, 'fit.optimizer: found Nelder-Mead'),
         (

@@ -25,7 +25,7 @@ from aiida_pacemaker.pace.cost.memory import (
 )
 from aiida_pacemaker.pace.cost.survey import Survey, survey
 
-CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 6}
+CONFIG = {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 6}
 SURVEY = Survey(1000, {'Mg': 16_000, 'O': 16_000}, 2_000_000, 1.9, (), (), ())
 FUNCTIONS = {'Mg': 500, 'O': 700}
 DENSITIES = {'Mg': 2, 'O': 1}

@@ -14,7 +14,7 @@ from aiida_pacemaker.pace.config.rendering import InitialPotential, render_input
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 
 GOLDEN = Path(__file__).parent / 'test_rendering'
-SHORT = {'elements': ['O', 'Mg'], 'r_cut': 5.0, 'max_deg': 6}
+SHORT = {'elements': ['O', 'Mg'], 'evaluator': 'pyace', 'r_cut': 5.0, 'max_deg': 6}
 ENERGIES = {'O': -431.6, 'Mg': -1690}
 
 LADDER = SHORT | {

@@ -22,7 +22,7 @@ BOND = {'radbase': 'SBessel', 'radparameters': [5.25], 'rcut': 5.0, 'dcut': 0.01
 
 
 def render(mode, initial=None, **sections):
-    config = parse_config({'elements': ELEMENTS, 'max_deg': 4, 'r_cut': 5.0, **sections})
+    config = parse_config({'elements': ELEMENTS, 'evaluator': 'pyace', 'max_deg': 4, 'r_cut': 5.0, **sections})
     baseline = mode if isinstance(mode, DeltaBaseline) else DeltaBaseline.for_elements(ELEMENTS, mode=mode)
     text = render_input(
         config,

@@ -125,7 +125,7 @@ def stored() -> dict[str, orm.Data]:
 @pytest.fixture
 def train_inputs(aiida_profile, stored, baseline, reference_energies) -> Callable[..., dict[str, Any]]:
     """Return a function that makes the inputs of a training, with changes to its config."""
-    config = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+    config = {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
     if not stored:
         stored |= {
             'config': orm.Dict(config),

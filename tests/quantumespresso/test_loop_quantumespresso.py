@@ -75,7 +75,7 @@ def test_dft_that_is_done_is_not_done_again(pace_codes_fake, label, monkeypatch)
         python=pace_codes_fake['python'],
         protocol='fast',
         overrides={
-            'config': {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
+            'config': {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
             'settings': {**settings, 'max_generations': 2, 'gamma_threshold': 1.01},
         },
         dataset=dataset,

@@ -19,6 +19,7 @@ from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 #: A fit that has hundreds of parameters, and so would go on for hundreds of iterations.
 CONFIG = {
     'elements': ['Cu'],
+    'evaluator': 'pyace',
     'r_cut': 5.0,
     'max_deg': 9,
     'max_order': 2,

@@ -32,7 +32,13 @@ def loop(codes: Codes) -> dict[str, Any]:
         pool=unknown,
         protocol='fast',
         overrides={
-            'config': {'r_cut': 4.5, 'max_deg': 7, 'max_order': 1, 'fit': {'trainable_parameters': 'func'}},
+            'config': {
+                'evaluator': 'pyace',
+                'r_cut': 4.5,
+                'max_deg': 7,
+                'max_order': 1,
+                'fit': {'trainable_parameters': 'func'},
+            },
             'settings': {
                 'first_iterations': 6,
                 'later_iterations': 3,

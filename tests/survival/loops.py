@@ -83,6 +83,7 @@ def builder_of(
         protocol='fast',
         overrides={
             'config': {
+                'evaluator': 'pyace',
                 'r_cut': 4.5,
                 'max_deg': 7,
                 'max_order': 1,

@@ -23,7 +23,7 @@ from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 from aiida_pacemaker.workflows.loop.history import state_of
 from aiida_pacemaker.workflows.loop.table import format_table, loop_table
 
-CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 SETTINGS = {'first_iterations': 8, 'later_iterations': 4, 'frames_per_generation': 4, 'max_generations': 3}
 
 

@@ -25,7 +25,7 @@ def builder(pace_codes_fake, reference_energies, narrow, pool):
             pool=pool,
             protocol='fast',
             overrides={
-                'config': {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
+                'config': {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2},
                 'settings': {'first_iterations': 6, 'later_iterations': 3, 'frames_per_generation': 3, **settings},
             },
             reference_energies=reference_energies,

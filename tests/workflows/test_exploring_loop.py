@@ -26,7 +26,7 @@ from aiida_pacemaker.workflows.loop.history import state_of
 from aiida_pacemaker.workflows.loop.links import LoopCall
 from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
-CONFIG = {'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {'elements': ['Cu'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 SETTINGS = {
     'first_iterations': 8,
     'later_iterations': 4,

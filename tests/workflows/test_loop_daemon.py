@@ -23,7 +23,7 @@ def test_loop(pace_codes, narrow, pool, frozen_test, reference_energies, submit_
         test_dataset=frozen_test,
         protocol='fast',
         overrides={
-            'config': {'max_deg': 3},
+            'config': {'evaluator': 'pyace', 'max_deg': 3},
             'settings': {
                 'first_iterations': 8,
                 'later_iterations': 4,

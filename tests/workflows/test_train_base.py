@@ -14,7 +14,7 @@ from aiida_pacemaker.workflows.base.functions import remaining_cycles, remaining
 from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
-CONFIG = {'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 CODES = PaceTrainBaseWorkChain.exit_codes
 #: Three fits in a row.
 NOISE = {'fit_cycles': 3, 'noise_relative_sigma': 0.1}

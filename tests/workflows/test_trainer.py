@@ -13,7 +13,7 @@ from aiida_pacemaker.errors import TrainerError
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.trainer import PacemakerTrainer
 
-CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ LINEAR: dict[str, Any] = {
 #: two elements. More have to be asked for.
 LINEAR_CUTOFF, OPEN_DEGREE = 5.5, 8
 #: Radial coefficients double the parameters, too many for numerical gradients.
-TRAINABLE = {'linear': 'func', 'pyace': 'func', 'tensorpot': 'ALL'}
+TRAINABLE = {'pyace': 'func', 'tensorpot': 'ALL'}
 
 
 def shape_of(max_deg: int, max_order: int) -> dict[str, list[int]]:

@@ -108,6 +108,10 @@ class _Reader:
         self._texts()
         self._unread()
         self.given['metadata'] = {key: str(value) for key, value in (self.given.get('metadata') or {}).items()}
+        backend, key = self._section('backend.evaluator')
+        if self.given['potential'].get('functions') is None and not backend.get(key):
+            # A file of the engine without functions is incomplete, not the short form of an exact linear fit.
+            self.given['evaluator'] = 'pyace'
         config = parse_config({key: value for key, value in self.given.items() if value is not None})
         if config.sections()['fit'].get('repulsion') == 'auto':
             self.notes.append(

@@ -100,11 +100,10 @@ def functions_of(config: TrainerConfig, atoms: Mapping[str, int] | None = None) 
         them it has the largest degree that it can have.
     """
     known = for_data(config, atoms) if atoms is not None else config
-    if known.used_evaluator != 'linear' or known.in_words_of_the_engine:
+    if known.used_evaluator != 'linear' or known.degree is None:
         return count_functions(known.sections()['potential'])
-    degree = OPEN_DEGREE if known.max_deg is None else known.max_deg
-    first = max(known.linear_section['pair_functions'], degree)
-    count = count_by_degree(len(known.elements), degree, known.order, first)
+    first = max(known.linear_section['pair_functions'], known.degree)
+    count = count_by_degree(len(known.elements), known.degree, known.order, first)
     return dict.fromkeys(sorted(known.elements), count)
 
 

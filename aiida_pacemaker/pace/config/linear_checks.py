@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from aiida_pacemaker.pace.config.potential_checks import resolve
+from aiida_pacemaker.pace.config.short_range import overwritten_by_auto
 
 Problem = tuple[str, str]
 
@@ -14,9 +17,14 @@ PHYSICAL_KEYS = ('energy_ratio', 'energy_scale', 'virial_ratio')
 OTHERWISE = 'set evaluator: pyace (or tensorpot) for a fit by iterations'
 
 
-def is_linear(embeddings: Mapping[str, Any] | None) -> bool:
-    """Return whether the energy is linear in one density for all elements; without embeddings it is."""
-    return all(_reason(embedding) is None for embedding in (embeddings or {}).values())
+def not_linear(embeddings: Mapping[str, Any] | None, elements: Iterable[str]) -> dict[str, str]:
+    """Return why the energy is not linear in one density, by element; without embeddings it is.
+
+    :param embeddings: of the section ``potential``.
+    :param elements: of the potential.
+    """
+    reasons = {element: _reason(resolve(dict(embeddings or {}), (element,))) for element in elements}
+    return {element: reason for element, reason in reasons.items() if reason is not None}
 
 
 def _reason(embedding: Mapping[str, Any]) -> str | None:
@@ -36,10 +44,10 @@ def check_linear(given: Mapping[str, Any], sections: Mapping[str, Any]) -> list[
     :param sections: what it expands to.
     """
     problems: list[Problem] = []
-    for key, embedding in sections['potential'].get('embeddings', {}).items():
-        if (reason := _reason(embedding)) is not None:
-            text = f'found {reason}, needed for the evaluator linear: one density of exponent 1 (fs_parameters [1, 1])'
-            problems.append((f'potential.embeddings.{key}', f'{text}; {OTHERWISE}'))
+    potential = sections['potential']
+    for element, reason in not_linear(potential['embeddings'], potential['elements']).items():
+        text = f'found {reason}, needed for the evaluator linear: one density of exponent 1 (fs_parameters [1, 1])'
+        problems.append((f'potential.embeddings ({element})', f'{text}; {OTHERWISE}'))
     pacemaker = sections['linear']['prior'] == 'pacemaker'
     if given.get('max_epochs') is not None:
         problems.append(('max_epochs', f'an exact linear fit has no iterations; leave it out, or {OTHERWISE}'))
@@ -59,6 +67,15 @@ def check_linear(given: Mapping[str, Any], sections: Mapping[str, Any]) -> list[
         ]
         if sections['fit']['loss'].get('kappa') == 'auto':
             problems.append(('kappa', 'found auto, needed for the evaluator linear: a number from 0 to 1'))
+    if sections['linear']['repulsion']:
+        problems += [
+            (
+                f'potential.bonds.{key}',
+                f'{", ".join(names)} would be overwritten by linear.repulsion; needed: only one, such as '
+                'linear.repulsion: 0',
+            )
+            for key, names in overwritten_by_auto(potential).items()
+        ]
     if given.get('data', {}).get('aug_factor') is not None:
         problems.append(('data.aug_factor', f'not read by the evaluator linear; leave it out, or {OTHERWISE}'))
     for key in ('display_step', 'imagetype'):

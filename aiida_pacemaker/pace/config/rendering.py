@@ -73,8 +73,13 @@ def render_input(
     :param baseline: what is subtracted from the labels, which says what the engine does at short range.
     :param callbacks: Python functions, as `module.function`, that the engine calls after each iteration.
     :raises ConfigError: if a file name could lead out of the working folder or is not one the engine can read, a
-        reference energy is missing, or configuration and initial potential contradict each other.
+        reference energy is missing, if configuration and initial potential contradict each other, or if the fit is an
+        exact linear one, which the engine does not do.
     """
+    if config.used_evaluator == 'linear':
+        raise ConfigError(
+            'evaluator: found linear, which pacemaker does not have; needed for its input: pyace or tensorpot'
+        )
     _check_files(data_files, ('.gzip', '.gz'), 'data file')
     if not data_files:
         raise ConfigError('data file: found none, needed: at least one')

@@ -25,7 +25,7 @@ from aiida_pacemaker.pace.config.expansion import (
     shape_of,
 )
 from aiida_pacemaker.pace.config.forms import in_one_form
-from aiida_pacemaker.pace.config.linear_checks import check_linear, is_linear
+from aiida_pacemaker.pace.config.linear_checks import check_linear, not_linear
 from aiida_pacemaker.pace.config.linear_section import Linear
 from aiida_pacemaker.pace.config.potential_checks import bonds_of, check_keys, check_shape, check_values
 from aiida_pacemaker.pace.config.potential_section import Potential
@@ -148,10 +148,10 @@ class TrainerConfig(Section):
         chosen = self.evaluator or _get(given, 'backend.evaluator')
         if chosen is not None:
             return str(chosen)
-        # In the words of the engine, what is not said is what the engine does.
-        return (
-            'pyace' if self.in_words_of_the_engine or not is_linear(_get(given, 'potential.embeddings')) else 'linear'
-        )
+        if self.in_words_of_the_engine or not_linear(_get(given, 'potential.embeddings'), self.elements):
+            # In the words of the engine, what is not said is what the engine does.
+            return 'pyace'
+        return 'linear'
 
     @property
     def linear_section(self) -> dict[str, Any]:
@@ -167,6 +167,11 @@ class TrainerConfig(Section):
     def order(self) -> int:
         """Largest correlation order of the short form."""
         return 3 if self.max_order is None else self.max_order
+
+    @property
+    def degree(self) -> int | None:
+        """Total degree of the short form; where the data choose it, the largest that they can lead to."""
+        return max(OPEN_DEGREE, self.order) if self.degree_is_open else self.max_deg
 
     @property
     def fits_no_forces(self) -> bool:
@@ -198,11 +203,9 @@ class TrainerConfig(Section):
         if evaluator == 'linear':
             return self._sections_of_linear_fit(given)
         fit = {'optimizer': 'BFGS', 'maxiter': 100 if self.max_epochs is None else self.max_epochs}
-        # The weight of the forces is always written, also where it is that of the engine.
-        loss = {'kappa': (0 if self.in_words_of_the_engine else 0.3) if self.kappa is None else self.kappa}
+        loss = self._loss(given)
         backend = {'evaluator': evaluator}
         if not self.in_words_of_the_engine:
-            loss |= {} if _get(given, 'fit.loss') is not None else LOSS
             fit['trainable_parameters'] = TRAINABLE[evaluator]
             backend = BACKENDS[evaluator]
         sections = {
@@ -223,7 +226,8 @@ class TrainerConfig(Section):
         """Return the sections of a linear fit; of the fit of the engine there is the loss, where that is minimised."""
         fit: dict[str, Any] = {}
         if self.linear_section['prior'] == 'pacemaker':
-            loss = {'kappa': 0.3 if self.kappa is None else self.kappa, 'L2_coeffs': LOSS['L2_coeffs']}
+            # Its solution has no L1 penalty.
+            loss = {key: value for key, value in self._loss(given).items() if key != 'L1_coeffs'}
             fit = deep_merge({'loss': loss}, given.get('fit', {}))
         sections = {
             'seed': self.seed,
@@ -236,6 +240,13 @@ class TrainerConfig(Section):
         }
         return deepcopy(sections)
 
+    def _loss(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the loss that is not given in the section `fit`."""
+        words_of_the_engine = self.in_words_of_the_engine
+        # The weight of the forces is always written, also where it is that of the engine.
+        loss = {'kappa': (0 if words_of_the_engine else 0.3) if self.kappa is None else self.kappa}
+        return loss if words_of_the_engine or _get(given, 'fit.loss') is not None else loss | LOSS
+
     def _expanded_potential(self) -> dict[str, Any]:
         evaluator = self.used_evaluator
         expanded: dict[str, Any] = {
@@ -246,10 +257,8 @@ class TrainerConfig(Section):
         r_cut = LINEAR_CUTOFF if self.r_cut is None and evaluator == 'linear' else self.r_cut
         if r_cut is not None:
             expanded['bonds'] = {'ALL': bond_of(r_cut, evaluator)}
-        # Without data the degree is the largest that these can lead to.
-        degree = max(OPEN_DEGREE, self.order) if self.max_deg is None and evaluator == 'linear' else self.max_deg
-        if degree is not None:
-            expanded['functions'] = {'ALL': self._shape_of(degree)}
+        if self.degree is not None:
+            expanded['functions'] = {'ALL': self._shape_of(self.degree)}
         return expanded
 
     def _shape_of(self, degree: int) -> dict[str, list[int]]:
@@ -290,9 +299,12 @@ class TrainerConfig(Section):
         if functions is None and self.max_deg is not None and self.max_deg < self.order:
             text = f'found {self.max_deg}, needed: at least max_order, {self.order}, one degree for each factor'
             problems.append(('max_deg', text))
-        elif functions is None and self.max_deg is not None:
-            beyond = check_shape(tuple(self.elements), self._shape_of(self.max_deg))
-            problems += [('max_deg', f'found {self.max_deg}, which gives {key}: {text}') for key, text in beyond[:1]]
+        elif functions is None and self.degree is not None:
+            beyond = check_shape(tuple(self.elements), self._shape_of(self.degree))
+            key, found = 'max_deg', f'found {self.max_deg}'
+            if self.max_deg is None:
+                key, found = 'max_order', f'found {self.order} without max_deg'
+            problems += [(key, f'{found}, which gives {name}: {text}') for name, text in beyond[:1]]
         return problems
 
     def _check_extra(self) -> list[Problem]:
@@ -315,9 +327,10 @@ class TrainerConfig(Section):
         evaluator = sections['backend']['evaluator']
         for readers, paths in EVALUATOR_KEYS.items():
             for path in paths if evaluator not in readers else ():
-                if _get(given, path) is not None:
-                    text = f'read by {" and ".join(readers)} only, and the evaluator is {evaluator}; leave it out'
-                    problems.append((path, text))
+                # What a linear fit reads of the section `fit` is checked elsewhere.
+                if _get(given, path) is not None and not (evaluator == 'linear' and path.startswith('fit.')):
+                    found = f'read by {" and ".join(readers)} only, and the evaluator is {evaluator}'
+                    problems.append((path, f'{found}; leave it out, or set evaluator: {" or ".join(readers)}'))
         if (
             evaluator == 'pyace'
             and _get(given, 'backend.n_workers')
