@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import islice
 
 import ase
 import numpy as np
@@ -22,17 +23,16 @@ from linear.basis import Basis, configuration_of
 from linear.collecting import Collector
 from linear.equations import Equations
 from linear.evidence import solve_evidence, solve_ridge
-from linear.rows import Label, RowMaker
-from linear.saving import TOLERANCE, largest_difference, save
+from linear.hull import hull_energies
+from linear.rows import Label
+from linear.saving import TOLERANCE, largest_difference, reasons_of, save, take_back_repulsion
 from linear.validation import calibrate, cross_validate, leave_one_out
-from linear.weighting import Pacemaker, Physical, loss_of
+from linear.weighting import Pacemaker, Physical, formula_of, loss_of
 from tables import read_table
 
 POTENTIAL, BASIS = 'output_potential', 'basis.yaml'
 #: The script that keeps files for later jobs.
 STAGE = 'stage.sh'
-#: Relative difference of two computations of one equation, at most: processors sum up in different orders.
-REPEATED = 1e-8
 #: Structures of the training on which the files are compared with the equations.
 CHECKED = 4
 #: Read by every process of the fit.
@@ -62,89 +62,100 @@ def read_labels(name):
         yield right_handed(atoms), label
 
 
-def lowest_energy(tables):
-    """Return the lowest energy of all structures in eV/atom, and how many structures each table has."""
-    lowest, counts = np.inf, {}
+def structures_of(tables):
+    """Iterate over the structures of tables, and what they are fitted to, one table in memory at a time."""
     for name in tables:
-        counts[name] = 0
-        for atoms, label in read_labels(name):
-            counts[name] += 1
-            lowest = min(lowest, label.energy / len(atoms))
-    return lowest, counts
+        yield from read_labels(name)
 
 
-def weighting_of(request, lowest):
-    """Return what counts how much."""
-    given = dict(request['weighting'])
-    reference = given.pop('reference')
-    reference = lowest if reference is None else reference
-    kind = {'physical': Physical, 'pacemaker': Pacemaker}[given.pop('kind')]
-    if given.get('offsets') is not None:
-        given['offsets'] = tuple(given['offsets'])
-    return kind(reference=reference, **given)
+def lowest_energies(tables):
+    """Return the lowest energy in eV/atom of the structures of each reduced formula."""
+    lowest = {}
+    for atoms, label in structures_of(tables):
+        formula, energy = formula_of(atoms), label.energy / len(atoms)
+        lowest[formula] = min(energy, lowest.get(formula, energy))
+    return lowest
 
 
-def load_equations(kept, name, basis, maker, count):
-    """Return the equations that an earlier fit has made of a table.
+def weighting_of(request):
+    """Return what counts how much.
 
-    :raises ValueError: if they cannot be read, or are not those of the table: one structure is computed again, since
-        another version of the engine may have other functions or another order of them.
+    Where no reference is given, it is the lowest energy of the training; for the energy-based weights of Pacemaker, the
+    convex hull (or the lowest energy) of training and test together, as there.
     """
-    equations = Equations.load(kept, basis.n_functions)
-    if equations.n_frames != count:
-        raise ValueError(f'they are of {equations.n_frames} structures, not of {count}')
-    frame = equations.frames[0]
-    again = next(
-        (maker.equations_of(atoms, label) for atoms, label in read_labels(name) if label.key == frame.key), None
-    )
-    if again is None or set(again.rows) != set(frame.rows):
-        raise ValueError('they are of other structures')
-    for kind, rows in frame.rows.items():
-        scale = np.abs(again.rows[kind]).max(initial=1.0)
-        same = rows.shape == again.rows[kind].shape and np.allclose(
-            rows, again.rows[kind], rtol=0, atol=REPEATED * scale
-        )
-        if not same or not np.allclose(frame.weights[kind], again.weights[kind], rtol=REPEATED, atol=0):
-            raise ValueError(f'the weights of the {kind} of a structure are others now')
-    return equations
+    given = dict(request['weighting'])
+    if given.pop('kind') == 'physical':
+        if given['reference'] is None:
+            # Not read where it does not count.
+            lowest = [0.0] if given['scale'] is None else lowest_energies(request['train']).values()
+            given['reference'] = min(lowest)
+        return Physical(**given)
+    origin = given.pop('energy', 'convex_hull')
+    if given['offsets'] is None:
+        given.update(reference=0.0, upper=None)
+    else:
+        given['offsets'] = tuple(given['offsets'])
+        given.setdefault('upper', 10.0)
+        if given['reference'] is None:
+            lowest = lowest_energies(request['train'] + request['test'])
+            several = origin == 'convex_hull' and len(lowest) > 1
+            given['reference'] = hull_energies(lowest) if several else min(lowest.values())
+    return Pacemaker(**given)
+
+
+def frame_weights(weighting):
+    """Return what the weights of frames and atoms follow from; all else acts on the kinds of equations alone."""
+    found = {name: vars(weighting).get(name) for name in ('scale', 'offsets', 'reference', 'upper')}
+    if found['scale'] is None and found['offsets'] is None:
+        found['reference'] = None
+    return [type(weighting).__name__, found]
+
+
+def signature_of(name, request, weighting):
+    """Return a hash of all that the equations of a table follow from."""
+    others = [frame_weights(weighting), request['virial'], request['reference_energies'], pyace.__version__]
+    found = hashlib.sha256(json.dumps(others, sort_keys=True).encode())
+    for path in (name, BASIS):
+        with open(path, 'rb') as handle:
+            found.update(hashlib.sha256(handle.read()).digest())
+    return found.hexdigest()
 
 
 def keep(name):
-    """Keep a file for later fits; the end of this one may not come if the time is up."""
+    """Keep a file for later fits; the end of this one may not come if its time is up."""
     if os.path.exists(STAGE):
         subprocess.run(['sh', STAGE, 'keep', name], check=False)
 
 
-def collect(request, basis, weighting, counts):
+def collect(request, basis, weighting):
     """Return the equations of all tables, those of an earlier fit where they are there."""
     total, reused = Equations(basis.n_functions), 0
-    maker = RowMaker(basis, weighting, virial=request['virial'])
     with Collector(
         BASIS, read_labels, weighting, virial=request['virial'], n_workers=request['n_workers']
     ) as collector:
         for name in request['train']:
             part, kept = None, request['equations'].get(name)
+            signature = signature_of(name, request, weighting) if kept else ''
             if kept and os.path.exists(kept):
                 try:
-                    part = load_equations(kept, name, basis, maker, counts[name])
-                    reused += counts[name]
-                except Exception as problem:  # whatever a file that is not what it should be leads to
+                    part = Equations.load(kept, basis.n_functions, signature)
+                    reused += part.n_frames
+                except ValueError as problem:
                     print(f'The equations of {name} are computed again: {problem}', flush=True)
             if part is None:
-                part = collector.equations_of(name, counts[name], basis.n_functions)
+                part = collector.equations_of(name, len(read_table(name)['ase_atoms']), basis.n_functions)
                 if kept:
-                    part.save(f'{kept}.part')
-                    os.replace(f'{kept}.part', kept)
+                    part.save(kept, signature)
                     keep(kept)
             total.merge(part)
-            print(f'{name}: {counts[name]} structures', flush=True)
+            print(f'{name}: {part.n_frames} structures', flush=True)
     return total, reused
 
 
 def solve(request, basis, weighting, equations):
     """Return the solution, the scales of the kinds of equations, and the groups of functions."""
-    scales = weighting.scales(equations)
-    n_rows = sum(count for kind, count in equations.counts.items() if scales[kind] > 0)
+    scales = weighting.scales(equations.weights, equations.counts)
+    n_rows = sum(count for kind, count in equations.weighted.items() if scales[kind] > 0)
     factor = equations.factor(scales)
     if request['prior'] == 'pacemaker':
         groups = np.zeros(basis.n_functions, dtype=int)
@@ -161,18 +172,35 @@ def pairs_of(basis, equations):
     }
 
 
-def evaluated(structures, potential):
-    """Return predictions for structures, and the errors: energies per atom and force components."""
+def evaluated(structures, potential, weighting):
+    """Return predictions for structures, energies and forces, and their errors.
+
+    The loss of the errors is that of a fit to these structures alone.
+    """
     calculator = pyace.PyACECalculator(potential)
-    energies, forces, energy_errors, force_errors = [], [], [], []
+    energies, forces, errors = [], [], {'energy': [], 'forces': []}
+    weights = {'energy': [], 'forces': [], 'virial': []}
     for structure, label in structures:
         atoms = structure.copy()
         atoms.calc = calculator
         energies.append(atoms.get_potential_energy())
         forces.append(atoms.get_forces())
-        energy_errors.append((energies[-1] - label.energy) / len(atoms))
-        force_errors.append((forces[-1] - label.forces).ravel())
-    return np.array(energies), np.concatenate(forces), np.array(energy_errors), np.concatenate(force_errors)
+        errors['energy'].append([(energies[-1] - label.energy) / len(atoms)])
+        errors['forces'].append((forces[-1] - label.forces).ravel())
+        weight, of_atoms = weighting.of_frame(label.energy / len(atoms), label.forces, formula_of(atoms), label.weights)
+        weights['energy'].append([weight])
+        weights['forces'].append(np.repeat(of_atoms, 3))
+    errors = {kind: np.concatenate(parts) for kind, parts in errors.items()}
+    weights = {kind: np.concatenate(parts) if parts else np.zeros(0) for kind, parts in weights.items()}
+    sums = {kind: float(parts.sum()) for kind, parts in weights.items()}
+    scales = weighting.scales(sums, {kind: len(parts) for kind, parts in weights.items()})
+    found = {
+        'rmse_epa': np.sqrt(np.mean(errors['energy'] ** 2)),
+        'rmse_f_comp': np.sqrt(np.mean(errors['forces'] ** 2)),
+        'mae_f_comp': np.mean(np.abs(errors['forces'])),
+        'loss': sum(scales[kind] ** 2 * float(weights[kind] @ parts**2) for kind, parts in errors.items()),
+    }
+    return np.array(energies), np.concatenate(forces), found
 
 
 def write_metrics(name, loss, errors, n_functions):
@@ -197,23 +225,17 @@ def check_files(basis, solution, tables):
 
     :raises SystemExit: if they say something else.
     """
-    structures = []
-    for name in tables:
-        for atoms, _ in read_labels(name):
-            structures.append(atoms)
-            if len(structures) == CHECKED:
-                break
-        if len(structures) == CHECKED:
-            break
+    # So that little is read.
+    smallest_first = sorted(tables, key=os.path.getsize)
+    structures = [atoms for atoms, _ in islice(structures_of(smallest_first), CHECKED)]
     differences = largest_difference(basis, solution.coefficients, structures, POTENTIAL)
     if not differences.max() < TOLERANCE:
         for suffix in ('yaml', 'yace'):
             os.rename(f'{POTENTIAL}.{suffix}', f'refused_potential.{suffix}')
+        reasons = reasons_of(basis, structures, 'refused_potential') or ['the reason is not known']
         raise SystemExit(
-            f'fit_linear: the potential is not linear in its coefficients: the files differ from the equations by up '
-            f'to {differences.max():.3g} of their terms. Known reasons: an embedding with an exponent other than 1, '
-            'atoms so close that the density is cut off (rho_core_cut), or an inner cutoff (r_in) above the shortest '
-            'distances of the data'
+            'fit_linear: the potential is not linear in its coefficients: the files differ from the equations by up '
+            f'to {differences.max():.3g} of their terms: ' + '; '.join(reasons)
         )
     return float(differences.max())
 
@@ -253,13 +275,15 @@ def main():
         configuration = pyace.BBasisConfiguration(request['initial'])
     else:
         configuration = configuration_of(request['potential'], request['degree'], request['first'])
+    if request['repulsion'] is not None:
+        # It is set anew, from these data.
+        take_back_repulsion(configuration)
     basis = Basis.of_configuration(configuration)
     basis.functions.save(BASIS)
     print(f'{basis.n_functions} functions', flush=True)
 
-    lowest, counts = lowest_energy(request['train'])
-    weighting = weighting_of(request, lowest)
-    equations, reused = collect(request, basis, weighting, counts)
+    weighting = weighting_of(request)
+    equations, reused = collect(request, basis, weighting)
     times = {'equations': time.time() - start}
     solution, scales, groups = solve(request, basis, weighting, equations)
     times['solution'] = time.time() - start - times['equations']
@@ -270,10 +294,14 @@ def main():
     radii = save(basis, solution.coefficients, POTENTIAL, repulsion)
     difference = check_files(basis, solution, request['train'])
     loss = loss_of(equations.factor(scales), solution.coefficients)
+    penalty = 0.0
     if request['prior'] == 'pacemaker':
-        loss += request['penalty'] * float(solution.coefficients @ solution.coefficients)
+        penalty = request['penalty'] * float(solution.coefficients @ solution.coefficients)
     write_metrics(
-        'metrics.txt', loss, {'rmse_epa': errors['energy'], 'rmse_f_comp': errors['forces']}, basis.n_functions
+        'metrics.txt',
+        loss + penalty,
+        {'rmse_epa': errors['energy'], 'rmse_f_comp': errors['forces']},
+        basis.n_functions,
     )
     validation, calibration = validate(equations, scales, groups, solution)
     np.savez(
@@ -285,22 +313,11 @@ def main():
     )
     times['validation'] = time.time() - start - times['equations'] - times['solution']
     if request['predict']:
-        energies, forces, _, _ = evaluated(
-            (one for name in request['train'] for one in read_labels(name)), f'{POTENTIAL}.yaml'
-        )
+        energies, forces, _ = evaluated(structures_of(request['train']), f'{POTENTIAL}.yaml', weighting)
         np.savez('train_predictions.npz', energy=energies, forces=forces)
     if request['test']:
-        energies, forces, energy_errors, force_errors = evaluated(
-            (one for name in request['test'] for one in read_labels(name)), f'{POTENTIAL}.yaml'
-        )
-        found = {
-            'rmse_epa': np.sqrt(np.mean(energy_errors**2)),
-            'rmse_f_comp': np.sqrt(np.mean(force_errors**2)),
-            'mae_f_comp': np.mean(np.abs(force_errors)),
-        }
-        scale = scales['energy'], scales['forces']
-        loss = scale[0] ** 2 * np.sum(energy_errors**2) + scale[1] ** 2 * np.sum(force_errors**2)
-        write_metrics('test_metrics.txt', loss, found, basis.n_functions)
+        energies, forces, found = evaluated(structures_of(request['test']), f'{POTENTIAL}.yaml', weighting)
+        write_metrics('test_metrics.txt', found['loss'] + penalty, found, basis.n_functions)
         if request['predict']:
             np.savez('test_predictions.npz', energy=energies, forces=forces)
     summary = {

@@ -5,7 +5,10 @@ Processes, never threads: an evaluator of the engine that two threads use gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
@@ -19,6 +22,8 @@ from .weighting import Weighting
 #: Structures that a process takes at once.
 PORTION = 32
 
+#: The name of a file, and which of its structures: from, to.
+_Portion = tuple[str, int, int]
 #: Reads structures with their labels from the file of this name.
 Reader = Callable[[str], Iterator[tuple[Any, Label]]]
 
@@ -38,20 +43,19 @@ class Collector:
     ) -> None:
         self._arguments = basis_file, read, weighting, virial
         self._n_workers = n_workers
-        self._pool: Any = None
+        self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Collector:
         if self._n_workers > 1:
             # Not forked: threads of libraries would not survive it.
-            self._pool = get_context('spawn').Pool(self._n_workers, _begin, self._arguments)
+            self._pool = ProcessPoolExecutor(self._n_workers, get_context('spawn'), _begin, self._arguments)
         else:
             _begin(*self._arguments)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._pool is not None:
-            self._pool.terminate()
-            self._pool.join()
+            self._pool.shutdown(cancel_futures=True)
         _state.clear()
 
     def equations_of(self, name: str, n_structures: int, n_columns: int) -> Equations:
@@ -60,13 +64,26 @@ class Collector:
         :param n_structures: how many there are.
         :param n_columns: number of coefficients.
         :raises ValueError: or RuntimeError: if the engine cannot list the neighbours of one.
+        :raises RuntimeError: if a process has died.
         """
         portions = [(name, start, start + PORTION) for start in range(0, n_structures, PORTION)]
-        parts = map(_equations, portions) if self._pool is None else self._pool.imap(_equations, portions)
         result = Equations(n_columns)
-        for part in parts:
+        for part in map(_equations, portions) if self._pool is None else self._by_processes(self._pool, portions):
             result.merge(part)
         return result
+
+    def _by_processes(self, pool: ProcessPoolExecutor, portions: Iterable[_Portion]) -> Iterator[Equations]:
+        """Iterate over the equations of portions, few of which are in memory at a time."""
+        waiting: deque[Future[Equations]] = deque()
+        try:
+            for portion in portions:
+                waiting.append(pool.submit(_equations, portion))
+                if len(waiting) > 2 * self._n_workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as exception:
+            raise RuntimeError('a process that computes equations has died; is there enough memory?') from exception
 
 
 #: What one process has: its functions, and the file that it has read last.
@@ -78,7 +95,7 @@ def _begin(basis_file: str, read: Reader, weighting: Weighting, virial: bool) ->
     _state.update(read=read, maker=RowMaker(basis, weighting, virial=virial), name=None, structures=())
 
 
-def _equations(portion: tuple[str, int, int]) -> Equations:
+def _equations(portion: _Portion) -> Equations:
     name, start, end = portion
     if _state['name'] != name:
         _state.update(name=name, structures=list(_state['read'](name)))

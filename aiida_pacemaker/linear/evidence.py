@@ -21,6 +21,8 @@ ROUNDS, TOLERANCE = 50, 1e-3
 NOISE_FLOOR = 1e-3
 #: Columns smaller than this part of the largest are taken for zero: elements and pairs that the data do not have.
 NEGLIGIBLE = 1e-12
+#: Smallest square of a noise that is not estimated.
+SMALLEST = 1e-100
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def solve_evidence(
     """Return the most likely coefficients, with prior variances and noise by the evidence.
 
     :param factor: triangular factor of all equations, the last column the right-hand side, shape (at most K + 1, K+1).
-    :param n_rows: number of the equations.
+    :param n_rows: number of the equations that have a weight.
     :param groups: for each column the group whose prior variance it has, shape (K,), counted from 0.
     :param floor: smallest noise, in the unit of the right-hand side.
     :param start: a solution of similar equations, to begin from.
@@ -116,8 +118,11 @@ def solve_evidence(
 def solve_fixed(factor: FloatArray, n_rows: int, groups: npt.NDArray[np.intp], like: Solution) -> Solution:
     """Return the most likely coefficients with the prior variances and the noise of another solution.
 
-    The scaling of the columns is also that of the other, so that the prior is the same.
+    The scaling of the columns is also that of the other, so that the prior is the same. Without any prior it is the
+    solution of least norm.
     """
+    if not like.precisions.any():
+        return solve_ridge(factor, n_rows, 0.0)
     n_columns = len(groups)
     rows, target = factor[:, like.used] * like.scale, factor[:, n_columns]
     x, root = _posterior(rows, target, like.noise, like.precisions[groups[like.used]])
@@ -131,6 +136,7 @@ def solve_ridge(factor: FloatArray, n_rows: int, penalty: float) -> Solution:
 
     Without a penalty it is the solution of least norm.
 
+    :param n_rows: number of the equations that have a weight.
     :raises ValueError: if the data say nothing about any coefficient.
     """
     n_columns = factor.shape[1] - 1
@@ -140,17 +146,19 @@ def solve_ridge(factor: FloatArray, n_rows: int, penalty: float) -> Solution:
         raise ValueError('no function differs from zero on the data: there is nothing to fit')
     left, values, right = np.linalg.svd(rows[:, used], full_matrices=False)
     strengths = values**2 + penalty
-    kept = values > 1e-15 * values[0]
+    # Of smaller ones nothing is known but rounding (as in numpy.linalg.lstsq).
+    kept = values > np.finfo(float).eps * max(rows.shape) * values[0]
     filtered = np.where(kept, values / np.where(strengths > 0, strengths, 1.0), 0.0)
     x = right.T @ (filtered * (left.T @ target))
     residual = rows[:, used] @ x - target
     effective = float(np.sum(values[kept] * filtered[kept]))
-    noise = float(np.sqrt(residual @ residual / max(n_rows - effective, 1.0)))
+    # Not zero, of which everything else is a multiple.
+    noise = max(float(np.sqrt(residual @ residual / max(n_rows - effective, 1.0))), float(np.sqrt(SMALLEST)))
     # Least norm: what the data do not say stays at zero, and its variance is not known.
     root = right.T * np.where(kept, noise / np.sqrt(np.where(strengths > 0, strengths, 1.0)), 0.0)
     coefficients = np.zeros(n_columns)
     coefficients[used] = x
-    return Solution(coefficients, used, np.ones(len(used)), root, noise, np.array([penalty]), effective, 0)
+    return Solution(coefficients, used, np.ones(len(used)), root, noise, np.array([penalty / noise**2]), effective, 0)
 
 
 def _posterior(

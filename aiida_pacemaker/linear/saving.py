@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,29 @@ UNSEEN = 0.7
 TOLERANCE = 1e-10
 
 
+def take_back_repulsion(configuration: Any) -> None:
+    """Take the ZBL of a potential that is continued back: of :func:`set_repulsion`, or of the engine.
+
+    Where data come closer than those of the earlier fit it would act on them.
+
+    :param configuration: a `BBasisConfiguration`, which is changed.
+    """
+    for block in configuration.funcspecs_blocks:
+        if block.inner_cutoff_type == 'zbl':
+            block.inner_cutoff_type, block.r_in, block.delta_in = 'distance', 0.0, 0.0
+
+
 def set_repulsion(
     configuration: Any, nearest: Mapping[tuple[str, str], float], part: float
 ) -> dict[tuple[str, str], float]:
     """Have the engine switch to ZBL below the data, pair by pair.
 
+    A pair whose functions already end at a distance within the data keeps its own inner cutoff: it was fitted with it.
+
     :param configuration: a `BBasisConfiguration`, which is changed.
     :param nearest: shortest distance in the data of each pair of elements, in angstrom.
     :param part: where the functions end, of these distances.
-    :returns: where they end, in angstrom.
+    :returns: where they end, in angstrom; pairs that keep their own are not there.
     """
     radii = {}
     for block in configuration.funcspecs_blocks:
@@ -40,6 +54,8 @@ def set_repulsion(
         first, second = sorted((names[0], names[-1]))
         bond = sum(covalent_radii[atomic_numbers[name]] for name in (first, second))
         radius = part * nearest[first, second] if (first, second) in nearest else UNSEEN * bond
+        if block.inner_cutoff_type != 'zbl' and block.r_in > nearest.get((first, second), np.inf):
+            continue
         block.inner_cutoff_type, block.r_in, block.delta_in = 'zbl', radius, min(WIDTH, radius / 2)
         radii[first, second] = float(radius)
     return radii
@@ -87,3 +103,36 @@ def largest_difference(basis: Basis, coefficients: FloatArray, structures: Itera
                 difference = np.abs(rows @ coefficients + terms.constant[kind] - values).max() / scale
                 found[row, column] = max(found[row, column], difference)
     return found
+
+
+def reasons_of(basis: Basis, structures: Sequence[Any], name: str) -> list[str]:
+    """Return why the potential is not linear in its coefficients, as far as that can be told from its file.
+
+    :param structures: on which the files differ from the equations, with right-handed cells.
+    """
+    functions = pyace.ACEBBasisSet(f'{name}.yaml')
+    elements = list(map(str, functions.elements_name))
+    maker, reasons = RowMaker(basis, Physical()), []
+    nearest: dict[tuple[int, int], float] = {}
+    cores: dict[int, float] = {}
+    for structure in structures:
+        for pair, distance in maker.terms_of(structure).nearest.items():
+            nearest[pair] = min(distance, nearest.get(pair, distance))
+        for kind, core in maker.cores_of(structure).items():
+            cores[kind] = max(core, cores.get(kind, core))
+    for (first, second), distance in sorted(nearest.items()):
+        bond = functions.map_bond_specifications[first, second]
+        if bond.inner_cutoff_type == 'zbl' and distance < bond.rcut_in:
+            reasons.append(
+                f'{elements[first]}-{elements[second]} come as close as {distance:.3f} angstrom, where their inner '
+                f'cutoff of type zbl acts (r_in {bond.rcut_in:.3f}): with r_in below {distance:.3f} it does not'
+            )
+    for kind, core in sorted(cores.items()):
+        embedding = functions.map_embedding_specifications[kind]
+        begin = embedding.rho_core_cutoff - embedding.drho_core_cutoff
+        if core > begin:
+            reasons.append(
+                f'the repulsion of cores (core-repulsion) on an atom of {elements[kind]} reaches {core:.3g}, where the '
+                f'engine cuts its density off (rho_core_cut {embedding.rho_core_cutoff:g}, from {begin:g})'
+            )
+    return reasons

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
-from .equations import Equations, FloatArray
+from .equations import FloatArray
+
+#: Weights that come with the data: of the energy of a frame, and of the forces of each of its atoms.
+Given = Optional[tuple[float, FloatArray]]
+
+
+def formula_of(atoms: Any) -> str:
+    """Return the reduced formula of a structure, such as `MgO`, by which energies of reference are named."""
+    return str(atoms.symbols.formula.reduce()[0].format('hill'))
 
 
 @dataclass(frozen=True)
@@ -29,18 +38,28 @@ class Physical:
     reference: float = 0.0
     virial: float = 1.0
 
-    def of_frame(self, energy: float, forces: FloatArray) -> tuple[float, FloatArray]:
+    def of_frame(
+        self, energy: float, forces: FloatArray, formula: str = '', given: Given = None
+    ) -> tuple[float, FloatArray]:
         """Return the weight of an energy, and those of the forces of each atom.
 
         :param energy: in eV/atom, atomic reference energies subtracted.
         :param forces: in eV/angstrom, shape (n, 3).
+        :param formula: of the structure, as of :func:`formula_of`.
+        :param given: weights that come with the data, by which those of the energy are multiplied.
         """
         weight = 1.0 if self.scale is None else (self.scale / (max(energy - self.reference, 0.0) + self.scale)) ** 2
-        return weight, np.full(len(forces), weight)
+        if given is None:
+            return weight, np.full(len(forces), weight)
+        return weight * given[0], weight * given[1]
 
-    def scales(self, equations: Equations) -> dict[str, float]:
-        """Return what the rows of each kind are multiplied with, by which the mean weight of frames is 1."""
-        mean = equations.weights['energy'] / max(equations.counts['energy'], 1)
+    def scales(self, sums: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
+        """Return what the rows of each kind are multiplied with, by which the mean weight of frames is 1.
+
+        :param sums: by kind, of the weights of rows.
+        :param counts: by kind, of rows.
+        """
+        mean = sums['energy'] / max(counts['energy'], 1)
         root = 1.0 if mean <= 0 else 1.0 / np.sqrt(mean)
         return {'energy': self.ratio * root, 'forces': root, 'virial': self.virial * root}
 
@@ -51,27 +70,41 @@ class Pacemaker:
 
     :param kappa: weight of the forces, 0 to 1.
     :param offsets: ``DE`` (eV/atom) and ``DF`` of the energy-based weights ``1 / (e - reference + DE)^2`` and, for the
-        forces of an atom, that over ``|F|^2 + DF``; None for equal weights.
-    :param reference: zero of energy in eV/atom of the energy-based weights.
+        forces of an atom, that over ``|F|^2 + DF``; None for equal weights. Their signs do not count.
+    :param reference: zero of energy in eV/atom of the energy-based weights: one, or one for each reduced formula, as
+        of :func:`.hull.hull_energies`.
+    :param upper: frames at this energy above the reference, in eV/atom, or higher are left out: their weight is 0.
     """
 
     kappa: float
     offsets: tuple[float, float] | None = None
-    reference: float = 0.0
+    reference: float | Mapping[str, float] = 0.0
+    upper: float | None = None
 
-    def of_frame(self, energy: float, forces: FloatArray) -> tuple[float, FloatArray]:
-        """Return the weight of an energy, and those of the forces of each atom, as :meth:`Physical.of_frame`."""
+    def of_frame(
+        self, energy: float, forces: FloatArray, formula: str = '', given: Given = None
+    ) -> tuple[float, FloatArray]:
+        """Return the weight of an energy, and those of the forces of each atom, as :meth:`Physical.of_frame`.
+
+        Weights that come with the data take the place of all others, as they do in Pacemaker.
+        """
+        if given is not None:
+            return float(given[0]), np.asarray(given[1], dtype=float)
         if self.offsets is None:
             return 1.0, np.ones(len(forces))
-        weight = 1.0 / (energy - self.reference + self.offsets[0]) ** 2
-        return weight, weight / (np.sum(forces**2, axis=1) + self.offsets[1])
+        zero = self.reference[formula] if isinstance(self.reference, Mapping) else self.reference
+        above = energy - zero
+        if self.upper is not None and above >= self.upper:
+            return 0.0, np.zeros(len(forces))
+        weight = 1.0 / (above + abs(self.offsets[0])) ** 2
+        return weight, weight / (np.sum(forces**2, axis=1) + abs(self.offsets[1]))
 
-    def scales(self, equations: Equations) -> dict[str, float]:
-        """Return what the rows of each kind are multiplied with."""
+    def scales(self, sums: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
+        """Return what the rows of each kind are multiplied with, as :meth:`Physical.scales`."""
         # The weight of an atom is that of each of its three components.
-        sums = equations.weights['energy'], equations.weights['forces'] / 3
+        totals = sums['energy'], sums['forces'] / 3
         shares = 1.0 - self.kappa, self.kappa
-        energy, forces = (np.sqrt(share / total) if total > 0 else 0.0 for share, total in zip(shares, sums))
+        energy, forces = (np.sqrt(share / total) if total > 0 else 0.0 for share, total in zip(shares, totals))
         return {'energy': float(energy), 'forces': float(forces), 'virial': 0.0}
 
 

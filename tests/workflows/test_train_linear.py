@@ -34,9 +34,8 @@ def inputs(narrow, reference_energies):
 def python_that(pace_codes, mark, command):
     """Return the Python of the engine that does something else the first time that it is called."""
     program = mark.with_name('python')
-    program.write_text(
-        f'#!/bin/sh\n[ -e {mark} ] || {{ touch {mark}; {command}; }}\nexec {pace_codes["python"].filepath_executable} "$@"\n'
-    )
+    python = pace_codes['python'].filepath_executable
+    program.write_text(f'#!/bin/sh\n[ -e {mark} ] || {{ touch {mark}; {command}; }}\nexec {python} "$@"\n')
     program.chmod(0o755)
     computer = pace_codes['python'].computer
     return orm.InstalledCode(label='unlucky', computer=computer, filepath_executable=str(program)).store()
