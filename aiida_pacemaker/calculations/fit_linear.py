@@ -29,7 +29,7 @@ from aiida_pacemaker.pace.config.short_range import initial_potential, use_basel
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 
-#: Parts of a weighting that act on the kinds of equations alone; the weights of frames and atoms follow from the others.
+#: Parts of a weighting that act on the kinds of equations alone: the weights of frames follow from the others.
 OF_KINDS = ('ratio', 'virial', 'kappa')
 
 
