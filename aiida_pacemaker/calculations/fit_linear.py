@@ -29,8 +29,8 @@ from aiida_pacemaker.pace.config.short_range import initial_potential, use_basel
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 
-#: Parts of a weighting that the weights of frames and atoms follow from; all else acts on kinds of equations alone.
-FRAME_WEIGHTS = ('kind', 'scale', 'offsets', 'reference')
+#: Parts of a weighting that act on the kinds of equations alone: the weights of frames follow from the others.
+OF_KINDS = ('ratio', 'virial', 'kappa')
 
 
 def fit_of(inputs: Any) -> LinearFit:
@@ -58,7 +58,7 @@ def fit_of(inputs: Any) -> LinearFit:
             "DeltaBaseline.for_elements(elements, mode='core')"
         )
     weighting = dict(fit.weighting)
-    if weighting['reference'] is None:
+    if weighting['reference'] is None and weighting.get('scale') is not None:
         energies = inputs['reference_energies'].get_dict()
         weighting['reference'] = float(corrected_energies_of(dataset, baseline, energies).min())
     changes = {
@@ -100,10 +100,14 @@ def origin_of(fit: LinearFit, functions: bytes | None, inputs: Any) -> dict[str,
 
     :param functions: content of the potential whose functions are fitted, if they are not those of the config.
     """
-    weighting = {key: value for key, value in fit.weighting.items() if key in FRAME_WEIGHTS}
+    weighting = {key: value for key, value in fit.weighting.items() if key not in OF_KINDS}
     if weighting.get('scale') is None and weighting.get('offsets') is None:
         # All frames have the same weight.
         del weighting['reference']
+    elif weighting['reference'] is None:
+        # It follows from all energies, of the test set too.
+        datasets = [inputs[name] for name in ('dataset', 'test_dataset') if name in inputs]
+        weighting['reference'] = [shard['name'] for dataset in datasets for shard in dataset.shards]
     basis: Any = {'potential': fit.potential, 'degree': fit.degree, 'first': fit.first}
     return {
         'basis': basis if functions is None else hashlib.sha256(functions).hexdigest(),

@@ -128,20 +128,28 @@ def choose(request, weighting):
     return {'n_frames': min(len(structures), TRIED), 'bases': table}
 
 
-def keep(name):
-    """Keep a file for later fits; the end of this one may not come if the time is up."""
-    if os.path.exists(STAGE):
-        subprocess.run(['sh', STAGE, 'keep', name], check=False)
+def frame_weights(weighting):
+    """Return what the weights of frames and atoms follow from; all else acts on the kinds of equations alone."""
+    found = {name: vars(weighting).get(name) for name in ('scale', 'offsets', 'reference', 'upper')}
+    if found['scale'] is None and found['offsets'] is None:
+        found['reference'] = None
+    return [type(weighting).__name__, found]
 
 
 def signature_of(name, request, weighting):
     """Return a hash of all that the equations of a table follow from."""
-    others = [vars(weighting), request['virial'], request['reference_energies'], pyace.__version__]
+    others = [frame_weights(weighting), request['virial'], request['reference_energies'], pyace.__version__]
     found = hashlib.sha256(json.dumps(others, sort_keys=True).encode())
     for path in (name, BASIS):
         with open(path, 'rb') as handle:
             found.update(hashlib.sha256(handle.read()).digest())
     return found.hexdigest()
+
+
+def keep(name):
+    """Keep a file for later fits; the end of this one may not come if its time is up."""
+    if os.path.exists(STAGE):
+        subprocess.run(['sh', STAGE, 'keep', name], check=False)
 
 
 def collect(request, basis, weighting):

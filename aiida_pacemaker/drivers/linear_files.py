@@ -47,7 +47,7 @@ class Summary(BaseModel):
     n_equations: dict[str, int]
     n_reused: int
     rmse: dict[str, float]
-    energy_reference: float
+    energy_reference: float | dict[str, float]
     cross_validation: CrossValidation
     calibration: dict[str, dict[str, float] | None]
     seconds: float

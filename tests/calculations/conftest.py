@@ -68,7 +68,8 @@ def prepare(aiida_profile, monkeypatch) -> Callable[..., Prepared]:
         process = instantiate_process(get_manager().get_runner(), CalculationFactory(entry_point), **inputs)
         with SandboxFolder() as folder:
             info = process.prepare_for_submission(folder)
-            files = {name: Path(folder.get_abs_path(name)).read_bytes() for name in folder.get_content_list()}
+            paths = [path for path in Path(folder.abspath).rglob('*') if path.is_file()]
+            files = {path.relative_to(folder.abspath).as_posix(): path.read_bytes() for path in paths}
             lines = [line.split() for line in files.pop(LIST, b'').decode().splitlines()[1:]]
             files.pop(SCRIPT, None)
             return Prepared(info, files, {file: what for what, _, file, *_ in lines})

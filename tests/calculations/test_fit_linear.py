@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
+import io
 import json
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +19,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.calculations.cache import directory_name
 from aiida_pacemaker.calculations.checksums import Checksums
-from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
+from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation, workers_of
 from aiida_pacemaker.calculations.staging import LIST
 from aiida_pacemaker.data.calculator import build_calculator
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -111,3 +115,201 @@ def test_a_larger_dataset_takes_up_the_equations(run_job, pace_codes, linear_inp
     assert alone.outputs.fit['n_reused'] == 0
     first, second = (one.outputs.posterior.get_array('coefficients') for one in (node, alone))
     assert np.allclose(first, second, rtol=1e-6, atol=1e-8 * np.abs(first).max())
+
+
+def cached_equations(computer):
+    """Return the path and the checksum of each file of equations that a computer is known to have."""
+    folder = Checksums(computer)._folder
+    known = {path.name: path.read_text() for path in folder.glob('*.npz')}
+    cache = Path(computer.get_workdir().format(username=getpass.getuser())) / directory_name(getpass.getuser())
+    return {name: (cache / digest, digest) for name, digest in known.items() if (cache / digest).exists()}
+
+
+@pytest.fixture
+def kept(fitted):
+    """Return the only file of equations that the fit has kept, by its path."""
+    ((_, name),) = json.loads(request_of(fitted))['equations'].items()
+    path, digest = cached_equations(fitted.computer)[name]
+    return name, path, digest
+
+
+def request_of(node):
+    return node.base.repository.get_object_content(PaceLinearFitCalculation.REQUEST, 'r')
+
+
+def staged(node):
+    lines = node.base.repository.get_object_content(LIST, 'r').splitlines()[1:]
+    return {line.split()[2]: line.split()[0] for line in lines}
+
+
+def test_equations_that_were_damaged_in_the_cache(run_job, pace_codes, linear_inputs, fitted, kept):
+    """The job does not begin; the next one computes them again."""
+    name, path, _ = kept
+    content = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(content[: len(content) // 2])
+    chain = run_get_node(
+        WorkflowFactory('pacemaker.train.base'), pace={'code': pace_codes['python'], **linear_inputs()}
+    ).node
+    assert chain.is_finished_ok, chain.exit_message
+    first, second = chain.called
+    assert first.exit_status == CODES.ERROR_FILES_LOST.status
+    assert f'{name} was damaged in the cache' in first.exit_message
+    assert name not in staged(second)
+    assert (second.outputs.fit['n_reused'], second.outputs.fit['n_frames']) == (0, 12)
+    assert name in cached_equations(fitted.computer)
+
+
+def equations_of_others(content):
+    """Return whole equations that say that they were made of something else."""
+    with np.load(io.BytesIO(content)) as arrays:
+        changed = {key: arrays[key] for key in arrays.files}
+    changed['signature'] = np.array(b'another', dtype=changed['signature'].dtype)
+    stream = io.BytesIO()
+    np.savez(stream, **changed)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ('made', 'reason'),
+    [
+        (lambda content: content[: len(content) // 2], 'has no equations that can be used'),
+        (lambda content: pickle.dumps({'not': 'an archive'}), 'computed again'),
+        (equations_of_others, 'they were made of other data, functions or weights'),
+    ],
+    ids=['cut', 'a pickle', 'of others'],
+)
+def test_equations_that_were_kept_damaged(run_job, pace_codes, linear_inputs, fitted, kept, made, reason):
+    """The checksum is right and the content is not: it is looked at, and computed again."""
+    name, path, _ = kept
+    content = made(path.read_bytes())
+    digest = hashlib.sha256(content).hexdigest()
+    path.with_name(digest).write_bytes(content)
+    path.with_name(digest).chmod(0o400)
+    Checksums(fitted.computer).note({name: digest})
+    node = run_job(LINEAR, code=pace_codes['python'], **linear_inputs())
+    assert node.is_finished_ok, node.exit_message
+    assert staged(node)[name] == 'held'
+    assert node.outputs.fit['n_reused'] == 0
+    assert reason in node.outputs.retrieved.base.repository.get_object_content('stdout.txt')
+    assert Checksums(fitted.computer).get(name) != digest, 'the right ones are kept in their place'
+    again = run_job(LINEAR, code=pace_codes['python'], **linear_inputs())
+    assert again.outputs.fit['n_reused'] == 12
+
+
+def test_names_of_equations_follow_from_all_that_they_do(prepare, pace_codes_fake, linear_inputs, dataset, lj_baseline):
+    def name(**changes):
+        prepared = prepare(LINEAR, {'code': pace_codes_fake['python'], **linear_inputs(**changes)})
+        (found,) = json.loads(prepared.files['fit_linear.json'])['equations'].values()
+        return found
+
+    first = name()
+    assert name() == first
+    # How much the kinds of equations count, and how they are solved, is no part of them.
+    assert name(config={'linear': {'energy_ratio': 3.0, 'prior': 'order', 'virial_ratio': 0.1}}) == first
+    others = [
+        name(config={'max_deg': 5}),
+        name(config={'r_cut': 4.6}),
+        name(config={'linear': {'virial_ratio': 0.0}}),
+        name(config={'linear': {'energy_scale': 2.0}}),
+        name(config={'linear': {'energy_reference': -3.0}}),
+        name(config={'linear': {'prior': 'pacemaker'}}),
+        name(baseline=lj_baseline.model_dump(mode='json')),
+        name(reference_energies={'Mg': -27.0, 'O': -426.0}),
+        name(mode='both'),
+    ]
+    assert len({first, *others}) == len(others) + 1
+    # With equal weights the lowest energy does not matter.
+    equal = [name(config={'linear': {'energy_scale': 'equal', 'energy_reference': value}}) for value in (-3.0, -2.0)]
+    assert len(set(equal)) == 1
+
+
+@pytest.mark.parametrize(
+    ('mode', 'repulsion', 'r_in'), [('delta', None, False), ('core', 0.9, False), ('both', None, True)]
+)
+def test_who_repels_at_short_range(prepare, pace_codes_fake, linear_inputs, mode, repulsion, r_in):
+    prepared = prepare(LINEAR, {'code': pace_codes_fake['python'], **linear_inputs(mode=mode)})
+    request = json.loads(prepared.files['fit_linear.json'])
+    assert request['repulsion'] == repulsion
+    assert any('r_in' in bond for bond in request['potential']['bonds'].values()) == r_in
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('mode', ['core', 'both'])
+def test_a_fit_that_repels_itself(run_job, pace_codes, linear_inputs, mode):
+    node = run_job(LINEAR, code=pace_codes['python'], **linear_inputs(mode=mode))
+    assert node.is_finished_ok, node.exit_message
+    fit = node.outputs.fit.get_dict()
+    for pair, radius in fit['repulsion'].items():
+        assert radius == pytest.approx(0.9 * fit['shortest_distances'][pair])
+    assert set(fit['repulsion']) == ({'Mg-Mg', 'Mg-O', 'O-O'} if mode == 'core' else set())
+    if mode == 'core':
+        # The cores are taken back, and set anew.
+        again = run_job(
+            LINEAR,
+            code=pace_codes['python'],
+            **linear_inputs(mode=mode, potential=node.outputs.potential, config={'max_deg': 6}),
+        )
+        assert again.is_finished_ok, again.exit_message
+        assert again.outputs.potential.n_functions == node.outputs.potential.n_functions
+        first, second = (one.outputs.posterior.get_array('coefficients') for one in (node, again))
+        assert np.allclose(first, second, rtol=0, atol=1e-8 * np.abs(first).max())
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'config': {'evaluator': 'pyace'}}, 'the evaluator of the config is `pyace`'),
+        ({'config': {'linear': {'repulsion': 0.8}}}, 'by which the fit adds ZBL'),
+        ({'mode': 'core', 'config': {'linear': {'repulsion': 0.0}}}, 'leaves the repulsion to the fit'),
+        ({'monitors': {'loss': orm.Dict}}, 'which an exact fit does not have'),
+        ({'max_epochs': 3}, 'max_epochs'),
+        ({'yace_code': True}, 'yace_code'),
+    ],
+)
+def test_what_is_refused(pace_codes_fake, linear_inputs, changes, reason):
+    if 'monitors' in changes:
+        changes = {'monitors': {'loss': orm.Dict({'entry_point': 'pacemaker.loss'})}}
+    if 'yace_code' in changes:
+        changes = {'yace_code': pace_codes_fake['yace']}
+    with pytest.raises(ValueError, match=reason):
+        run_get_node(CalculationFactory(LINEAR), code=pace_codes_fake['python'], **linear_inputs(**changes))
+
+
+def test_codes_that_were_swapped(pace_codes_fake, linear_inputs, train_inputs):
+    linear, pyace = linear_inputs(), train_inputs(config={'evaluator': 'pyace'})
+    job, pacemaker = CalculationFactory(LINEAR), CalculationFactory('pacemaker.train')
+    with pytest.raises(ValueError, match='a linear fit is run by the Python of the engine'):
+        run_get_node(job, code=pace_codes_fake['train'], **linear)
+    with pytest.raises(ValueError, match='the evaluator of the config is one of `pacemaker`'):
+        run_get_node(pacemaker, code=pace_codes_fake['python'], **pyace)
+    with pytest.raises(ValueError, match=r'have `pacemaker.train.base` choose the job'):
+        run_get_node(pacemaker, code=pace_codes_fake['train'], **linear)
+
+
+def test_functions_of_other_elements(aiida_profile, pace_codes_fake, linear_inputs, recorded_potential, dataset):
+    copper = linear_inputs(config={'elements': ['Cu']}, dataset=None, baseline=None, reference_energies=None)
+    problem = PaceLinearFitCalculation.validate_input(
+        {'config': orm.Dict(copper['config']), 'potential': recorded_potential}, None
+    )
+    assert problem is not None
+    assert 'the functions of `potential` are of Mg, O and the config is for Cu' in problem
+
+
+@pytest.mark.parametrize(
+    ('resources', 'backend', 'workers'),
+    [
+        ({'num_machines': 1, 'num_mpiprocs_per_machine': 1}, {}, 1),
+        ({'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': 8}, {}, 8),
+        ({'num_machines': 1, 'num_mpiprocs_per_machine': 4}, {}, 4),
+        ({'num_machines': 1, 'num_cores_per_machine': 6}, {}, 6),
+        ({'parallel_env': 'smp', 'tot_num_mpiprocs': 3}, {}, 3),
+        ({'num_machines': 1, 'num_mpiprocs_per_machine': 1, 'num_cores_per_mpiproc': 8}, {'n_workers': 2}, 2),
+    ],
+)
+def test_a_fit_has_the_cores_of_its_job(aiida_profile, resources, backend, workers):
+    inputs = {
+        'config': orm.Dict({**CONFIG, 'backend': backend} if backend else CONFIG),
+        'metadata': {'options': {'resources': resources}},
+    }
+    assert workers_of(inputs) == workers

@@ -61,7 +61,9 @@ def energies(maker, atoms):
     return len(atoms) * np.append(terms.rows['energy'][0], terms.constant['energy'])
 
 
-@pytest.mark.parametrize('bond', [{}, {**CORE, 'r_in': 2.8, 'core-repulsion': [1000.0, 1.0]}], ids=['plain', 'with cores'])
+@pytest.mark.parametrize(
+    'bond', [{}, {**CORE, 'r_in': 2.8, 'core-repulsion': [1000.0, 1.0]}], ids=['plain', 'with cores']
+)
 @pytest.mark.parametrize('case', CASES)
 def test_derivatives(case, bond):
     """Forces and virials of each function are the derivatives of its energy."""

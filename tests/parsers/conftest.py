@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from aiida import orm
 from aiida.common import LinkType
@@ -23,7 +24,10 @@ from aiida_pacemaker.data.potential import PacePotentialData
 pytest.register_assert_rewrite('damages')
 
 #: Files that come back for parsing only.
-TEMPORARY = {'selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip'}
+TEMPORARY = {
+    *('selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip'),
+    *('posterior.npz', 'frame_errors.npz', 'train_predictions.npz', 'test_predictions.npz'),
+}
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,28 @@ def parse_train(parse, train_inputs) -> Callable[..., Parsed]:
 
     def run(files: Files, *, config: Any = None, verdict: ExitCode | None = None, **more: Any) -> Parsed:
         return parse('pacemaker.train', files, train_inputs(config, **more), verdict)
+
+    return run
+
+
+@pytest.fixture
+def fitted_frames(aiida_profile, mgo_frames, mgo_images) -> dict[str, PaceDatasetData]:
+    """Return the datasets of the recorded linear fits."""
+    narrow = np.array(['rattle0.04' in image.info['label'] for image in mgo_images])
+    others = np.flatnonzero(~narrow)[::8]
+    return {
+        'dataset': PaceDatasetData(mgo_frames.select(np.flatnonzero(narrow))),
+        'test_dataset': PaceDatasetData(mgo_frames.select(others)),
+    }
+
+
+@pytest.fixture
+def parse_linear(parse, train_inputs, fitted_frames) -> Callable[..., Parsed]:
+    """Return a function that parses the files of a linear fit."""
+
+    def run(files: Files, *, verdict: ExitCode | None = None, **more: Any) -> Parsed:
+        inputs = train_inputs({'evaluator': 'linear'}, **fitted_frames, **more)
+        return parse('pacemaker.train.linear', files, inputs, verdict)
 
     return run
 

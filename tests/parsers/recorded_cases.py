@@ -83,6 +83,26 @@ TRAIN = {
     'unrecognized_arguments': ('ERROR_ARGUMENTS_NOT_RECOGNIZED', '--select'),
     'wrong_force_shape': ('ERROR_FORCES_MISSHAPEN', 'label it again'),
 }
+LINEAR = {
+    'core': ('OK', ''),
+    'core_in_the_data': ('ERROR_POTENTIAL_NOT_LINEAR', 'Mg-O come as close as 1.997 angstrom'),
+    'damaged_dataset': ('ERROR_DATASET_DAMAGED', 'Transfer the dataset again'),
+    'damaged_potential': ('ERROR_POTENTIAL_UNREADABLE', 'yaml-cpp'),
+    'dead_worker': ('ERROR_MEMORY_EXHAUSTED', 'more memory'),
+    'default': ('OK', ''),
+    'disk_full': ('ERROR_DISK_FULL', 'Free space'),
+    'few_frames': ('OK', ''),
+    'killed': ('ERROR_KILLED', 'signal 9'),
+    'missing_file': ('ERROR_FILE_MISSING', 'train.pckl.gzip'),
+    'mixed_periodicity': ('ERROR_PERIODICITY_MIXED', 'vacuum'),
+    'no_neighbours': ('ERROR_FUNCTIONS_ZERO', 'larger cutoff'),
+    'not_found': ('ERROR_PROGRAM_NOT_FOUND', 'prepend_text'),
+    'not_installed': ('ERROR_ENGINE_NOT_IMPORTABLE', 'module ase'),
+    'out_of_memory': ('ERROR_MEMORY_EXHAUSTED', 'more memory'),
+    'small_distance': ('ERROR_DISTANCE_TOO_SMALL', 'shortest distance'),
+    'two_densities': ('ERROR_POTENTIAL_NOT_LINEAR', 'it has 2 densities'),
+    'unknown_element': ('ERROR_ELEMENT_UNKNOWN', 'Al'),
+}
 ACTIVE_SET = {
     'batch_needs_all_atoms': ('ERROR_BATCHES_NEED_ALL_ATOMS', '--all-atoms'),
     'batches': ('OK', ''),
@@ -111,12 +131,11 @@ CONVERSION = {
     'default': ('OK', ''),
     'missing_file': ('ERROR_CTILDE_MISSING', "doesn't exists"),
 }
-RECORDED = {'train': TRAIN, 'activeset': ACTIVE_SET, 'select': SELECT, 'yaml2yace': CONVERSION}
+RECORDED = {'train': TRAIN, 'fit_linear': LINEAR, 'activeset': ACTIVE_SET, 'select': SELECT, 'yaml2yace': CONVERSION}
 
 #: Exit codes of the engine's failures that no recorded run ends with, and why.
 NOT_RECORDED = {
     'ERROR_NO_REASON_GIVEN': 'there is nothing to record: see test_silence',
-    'ERROR_KILLED': 'killed fits are ERROR_FIT_INTERRUPTED: see test_killed',
     'ERROR_CANDIDATES_INSUFFICIENT': 'as for an active set: see test_too_few_candidates',
     'ERROR_CALCULATOR_NOT_IMPORTABLE': 'no program of the engine: see test_what_calculators_say',
     'ERROR_CALCULATOR_MISSING': 'no program of the engine: see test_what_calculators_say',

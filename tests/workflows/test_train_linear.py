@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
-from aiida_pacemaker.errors import TrainerError
-from aiida_pacemaker.trainer import PacemakerTrainer
-from aiida_pacemaker.workflows.base.functions import reduce_memory
 from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 
 CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 4, 'max_order': 2, 'evaluator': 'linear'}
@@ -38,9 +34,8 @@ def inputs(narrow, reference_energies):
 def python_that(pace_codes, mark, command):
     """Return the Python of the engine that does something else the first time that it is called."""
     program = mark.with_name('python')
-    program.write_text(
-        f'#!/bin/sh\n[ -e {mark} ] || {{ touch {mark}; {command}; }}\nexec {pace_codes["python"].filepath_executable} "$@"\n'
-    )
+    python = pace_codes['python'].filepath_executable
+    program.write_text(f'#!/bin/sh\n[ -e {mark} ] || {{ touch {mark}; {command}; }}\nexec {python} "$@"\n')
     program.chmod(0o755)
     computer = pace_codes['python'].computer
     return orm.InstalledCode(label='unlucky', computer=computer, filepath_executable=str(program)).store()

@@ -140,9 +140,11 @@ _PATTERNS: tuple[tuple[Failure, str] | tuple[Failure, str, str], ...] = (
         Failure.ERROR_MEMORY_EXHAUSTED,
         r'^[\w.]{0,150}(?:ResourceExhaustedError|OutOfMemoryError): |^(?:.{0,200}\s)?Killed$|oom-kill|std::bad_alloc|'
         # Said of a library that is loaded, and of one thread too many of those that calculate.
-        r'failed to map segment from shared object',
+        r'failed to map segment from shared object|OpenBLAS error: Memory allocation',
     ),
     (Failure.ERROR_MEMORY_EXHAUSTED, r'No further batch size reduction is possible'),
+    # By the kernel, as a rule, which says nothing to the others.
+    (Failure.ERROR_MEMORY_EXHAUSTED, r'^RuntimeError: a process that computes equations has died'),
     (Failure.ERROR_DISK_FULL, r'\[Errno (?:28|122)\]|No space left on device|Disk quota exceeded'),
     (
         Failure.ERROR_PICKLE_UNREADABLE,
