@@ -35,6 +35,7 @@ ENERGIES = {'Mg': -27.441497613508435, 'O': -426.11747912713093}
 ELEMENTS = tuple(sorted(ENERGIES))
 CONFIG = {
     'elements': list(ELEMENTS),
+    'evaluator': 'pyace',
     'max_deg': 6,
     'max_order': 2,
     'potential': {

@@ -57,6 +57,7 @@ ENERGIES = {'Mg': -27.441497613508435, 'O': -426.11747912713093}
 #: same to six digits.
 CONFIG = {
     'elements': sorted(ENERGIES),
+    'evaluator': 'pyace',
     'r_cut': 4.5,
     'max_epochs': 40,
     'potential': {

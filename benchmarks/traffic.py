@@ -34,7 +34,7 @@ from servers.sshd import ALIAS, Sshd  # noqa: E402
 
 LIMIT = 1.1
 N_ATOMS = 32
-CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
 
 
 @contextmanager
