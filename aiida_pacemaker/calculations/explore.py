@@ -130,7 +130,9 @@ class ExplorationJob(PaceCalcJob):
             'grades',
             valid_type=orm.ArrayData,
             required=False,
-            help='Of the candidates: `gamma` (A,) of each atom, and of each frame `gamma_max`, `run` and `step` (F,).',
+            help='Of the candidates: `gamma` (A,) of each atom, and of each frame `gamma_max`, `run` and `step` (F,); '
+            'of `pacemaker.explore` also `energy` (F,) in eV and `forces` (A, 3) in eV/angstrom of the potential, '
+            'comparable with labels: baseline and reference energies are included.',
         )
         spec.output(
             'traces',

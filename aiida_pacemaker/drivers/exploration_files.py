@@ -75,6 +75,8 @@ def read_run(path: Path, number: int, ending: Ending, n_atoms: int, options: Exp
         'kept_step': (np.int64, (kept,)),
         'positions': (np.float64, (kept * n_atoms, 3)),
         'cells': (np.float64, (kept, 3, 3)),
+        'energies': (np.float64, (kept,)),
+        'forces': (np.float64, (kept * n_atoms, 3)),
         'gamma': (np.float64, (kept * n_atoms,)),
     }
     arrays = read_arrays(path, expected, ExplorationFileError)

@@ -35,6 +35,10 @@ class Run:
     :param positions: of the kept frames in angstrom, shape (K * n, 3).
     :param cells: of the kept frames in angstrom, shape (K, 3, 3).
     :param gamma: of each atom of the kept frames, shape (K * n,); infinite for interactions that the data never had.
+    :param energies: of the kept frames by potential and baseline in eV, relative to the isolated atoms, shape (K,);
+        None if the program does not report them with all digits.
+    :param forces: of the kept frames by potential and baseline in eV/angstrom, shape (K * n, 3); None if the program
+        does not report them with all digits.
     """
 
     number: int
@@ -47,6 +51,8 @@ class Run:
     positions: FloatArray
     cells: FloatArray
     gamma: FloatArray
+    energies: FloatArray | None = None
+    forces: FloatArray | None = None
 
 
 def candidate_frames(starts: Frames, runs: Sequence[Run], keys: Sequence[str]) -> Frames | None:
@@ -81,14 +87,19 @@ def _kept_frames(start: Frames, run: Run, key: str) -> Frames:
 def grades(runs: Sequence[Run]) -> dict[str, npt.NDArray[Any]]:
     """Return what is known of the kept frames, in the order of `candidate_frames`, which have to be some.
 
-    :returns: `gamma` (A,) of each atom, and for each frame `gamma_max`, `run` and `step` (F,).
+    :returns: `gamma` (A,) of each atom, and for each frame `gamma_max`, `run` and `step` (F,). Where all runs have
+        them also `energy` (F,), relative to the isolated atoms, and `forces` (A, 3).
     """
     kept = [run for run in runs if len(run.kept_step)]
+    energies = [run.energies for run in kept if run.energies is not None]
+    forces = [run.forces for run in kept if run.forces is not None]
+    complete = len(energies) == len(forces) == len(kept)
     return {
         'gamma': np.concatenate([run.gamma for run in kept]),
         'gamma_max': np.concatenate([run.gamma.reshape(len(run.kept_step), -1).max(axis=1) for run in kept]),
         'run': np.repeat([run.number for run in kept], [len(run.kept_step) for run in kept]).astype(np.int64),
         'step': np.concatenate([run.kept_step for run in kept]),
+        **({'energy': np.concatenate(energies), 'forces': np.concatenate(forces)} if complete else {}),
     }
 
 

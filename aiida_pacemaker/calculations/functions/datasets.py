@@ -30,8 +30,9 @@ from aiida_pacemaker.frames.isolated import isolated_atoms
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.shards import ATOM_BYTES, FRAME_BYTES
 from aiida_pacemaker.frames.splitting import filter_by, split
-from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
+from aiida_pacemaker.frames.table import BoolArray, Frames
 from aiida_pacemaker.option_errors import parse_options
+from aiida_pacemaker.provenance.evaluations import gamma_of
 from aiida_pacemaker.sources.given import dataset_of, nodes_of
 from aiida_pacemaker.sources.known_frames import shared_frames
 from aiida_pacemaker.sources.merge_options import MergeOptions
@@ -114,7 +115,7 @@ def filter_dataset(
     refused_by: Counter[str] = Counter()
     start = 0
     try:
-        gamma = None if evaluation is None else _gamma(evaluation, dataset)
+        gamma = None if evaluation is None else gamma_of(evaluation, dataset)
         for frames in dataset.iterate():
             mask, refused = filter_by(
                 frames,
@@ -174,7 +175,7 @@ def find_candidates(
     of them have interactions that the data of the potential never had, for which gamma is infinite (`n_unseen`).
     """
     try:
-        gamma = _gamma(evaluation, pool)
+        gamma = gamma_of(evaluation, pool)
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
     unknown = ~shared_frames(pool, known)
@@ -371,29 +372,6 @@ def _run(function: Any, **inputs: Any) -> Any:
     return outputs
 
 
-def _gamma(evaluation: orm.ArrayData, dataset: PaceDatasetData) -> FloatArray:
-    """Return the largest extrapolation grade of each frame.
-
-    :raises ValueError: if the evaluation has none, or is not one of this dataset.
-    """
-    if 'gamma_max' not in evaluation.get_arraynames():
-        raise ValueError(f'{evaluation} has no gamma: evaluate with an active set')
-    evaluated = _evaluated_dataset(evaluation)
-    if evaluated is None:
-        raise ValueError(
-            f'nothing says which dataset {evaluation} is an evaluation of: an output `evaluations.<label>` of '
-            '`pacemaker.evaluate` is needed'
-        )
-    if evaluated.uuid != dataset.uuid and not np.array_equal(evaluated.get_hashes(), dataset.get_hashes()):
-        raise ValueError(
-            f'{evaluation} is of {evaluated}, not of {dataset}, whose frames are others: evaluate this dataset'
-        )
-    gamma: FloatArray = evaluation.get_array('gamma_max')
-    if gamma.shape != (dataset.n_frames,):
-        raise ValueError(f'{evaluation} is of {len(gamma)} frames, not of the {dataset.n_frames} frames of {dataset}')
-    return gamma
-
-
 def _with_isolated_atoms(dataset: PaceDatasetData) -> list[PaceDatasetData]:
     """Return the dataset if it has isolated atoms, else what the merges behind it have set aside."""
     if any(isolated_atoms(frames).any() for frames in dataset.iterate()):
@@ -412,20 +390,6 @@ def _with_isolated_atoms(dataset: PaceDatasetData) -> list[PaceDatasetData]:
                 seen.add(node.uuid)
                 queue.append(node)
     return list(found.values())
-
-
-def _evaluated_dataset(evaluation: orm.ArrayData) -> PaceDatasetData | None:
-    """Return the dataset that a job has evaluated, or None if the graph does not say."""
-    made = evaluation.base.links.get_incoming(link_type=LinkType.CREATE).first()
-    if made is None:
-        return None
-    given = made.node.base.links.get_incoming(PaceDatasetData, link_type=LinkType.INPUT_CALC).all()
-    # The output `evaluations.pool` is of the input `datasets.pool`.
-    suffix = made.link_label.rpartition('__')[2]
-    same = [link.node for link in given if link.link_label.rpartition('__')[2] == suffix]
-    candidates = same or [link.node for link in given]
-    (evaluated,) = candidates if len(candidates) == 1 else (None,)
-    return evaluated if isinstance(evaluated, PaceDatasetData) else None
 
 
 def part_of(dataset: PaceDatasetData, mask: BoolArray) -> PaceDatasetData:

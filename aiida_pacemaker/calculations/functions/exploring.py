@@ -19,6 +19,8 @@ from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.option_errors import parse_options
 from aiida_pacemaker.pace.config.expansion import deep_merge
 
+#: Columns of grades with one row for each atom.
+OF_ATOMS = ('gamma', 'forces')
 #: The condition where none is given.
 DEFAULT = 'default'
 
@@ -148,7 +150,9 @@ def _columns(node: orm.Data, first_run: int) -> dict[str, Any]:
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    """Return the columns that all parts have, one part after the other."""
+    names = [name for name in (parts[0] if parts else ()) if all(name in part for part in parts)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _each_once(frames: Frames) -> tuple[Frames, Any]:
@@ -160,6 +164,6 @@ def _each_once(frames: Frames) -> tuple[Frames, Any]:
 
 
 def _selected(columns: dict[str, Any], frames: Frames, mask: Any) -> dict[str, Any]:
-    """Return the grades of some frames; `gamma` has one row for each atom, the others one for each frame."""
+    """Return the grades of some frames; `OF_ATOMS` have one row for each atom, the others one for each frame."""
     of_atoms = mask[frames.frame_of_atom]
-    return {name: column[of_atoms if name == 'gamma' else mask] for name, column in columns.items()}
+    return {name: column[of_atoms if name in OF_ATOMS else mask] for name, column in columns.items()}

@@ -95,7 +95,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         for name in ('dataset', 'test_dataset', 'pool', 'potential', 'calibration'):
             self.ctx[name] = self.inputs.get(name)
         self.ctx.reference_energies = self.inputs.get('reference_energies')
-        self.ctx.exploration = None
+        self.ctx.exploration = self.ctx.grades = None
         self.ctx.members = {}
         self.ctx.unlabelled = None
         rows = content_of(self.ctx.report)['generations']
@@ -249,13 +249,17 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Evaluation.
 
     def run_evaluate(self) -> ToContext | ExitCode:
-        """Evaluate the potential on the dataset, the test set and the candidates in one job."""
+        """Evaluate the potential on the dataset, the test set and the candidates in one job.
+
+        Candidates that the explorer has energies, forces and gamma of are left out.
+        """
+        pool = self.ctx.pool if self.ctx.grades is None else None
         inputs = self.prepare(
             'evaluate',
             LoopStep.EVALUATE,
             potential=self.ctx.potential,
             active_set=self.ctx.active_set,
-            datasets={'train': self.ctx.dataset, **given(pool=self.ctx.pool, test=self.ctx.test_dataset)},
+            datasets={'train': self.ctx.dataset, **given(pool=pool, test=self.ctx.test_dataset)},
         )
         evaluation = self.launch(LoopStep.EVALUATE, self.engine.process('evaluate'), inputs)
         if isinstance(evaluation, ExitCode):
@@ -289,6 +293,11 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         )
         return self.stuck()
 
+    @property
+    def pool_evaluation(self) -> Any:
+        """Energies, forces and gamma of the pool: those of the explorer that found it, or of the evaluation."""
+        return self.ctx.evaluate.outputs.evaluations.pool if self.ctx.grades is None else self.ctx.grades
+
     def find_candidates(self) -> Any:
         """Return the frames of the pool or of the exploration on which the potential extrapolates, None without any."""
         if self.ctx.pool is None:
@@ -297,7 +306,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             LoopStep.CANDIDATES,
             find_candidates,
             pool=self.ctx.pool,
-            evaluation=self.ctx.evaluate.outputs.evaluations.pool,
+            evaluation=self.pool_evaluation,
             gamma_threshold=orm.Float(self.ctx.settings.gamma_threshold),
             dataset=self.ctx.dataset,
             # What could not be labelled would fail again.
@@ -348,7 +357,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             LoopStep.CALIBRATION,
             calibrate,
             candidates=self.ctx.pool,
-            evaluation=self.ctx.evaluate.outputs.evaluations.pool,
+            evaluation=self.pool_evaluation,
             dataset=self.ctx.dataset,
             generation=orm.Int(self.ctx.generation),
             **given(test=self.ctx.test_dataset, previous=self.ctx.calibration),

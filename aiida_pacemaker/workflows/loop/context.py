@@ -60,6 +60,8 @@ class LoopContext(Protocol):
     pool: PaceDatasetData | None
     #: Report of the explorer in this generation, None without one.
     exploration: orm.Dict | None
+    #: Energies, forces and gamma of the pool by the explorer; None where the loop has to evaluate it.
+    grades: orm.ArrayData | None
     #: Frames of the pool on which the potential extrapolates; without those held out from `run_select` on.
     candidates: PaceDatasetData | None
     #: Frames that are to be trained on.
