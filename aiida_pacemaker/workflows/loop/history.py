@@ -87,19 +87,24 @@ def state_of(loop: orm.WorkChainNode | int | str) -> LoopState:
         ]
         return found[-1].outputs[output] if found else None
 
+    def newest_or_given(*steps: LoopStep, output: str, name: str) -> Any:
+        # A node may be false, as an empty `List` is.
+        found = newest(*steps, output=output)
+        return inputs.get(name) if found is None else found
+
+    computed = newest(LoopStep.REFERENCES, output='result')
+    references = newest_or_given(LoopStep.ATOMS, output='reference_energies', name='reference_energies')
     stage, pending = _pending(calls, done)
     labellers = {call: node for call, node in calls.items() if call.step in (LoopStep.LABEL, LoopStep.LABEL_TEST)}
     retried = LoopCall(RETRY, LoopStep.FRAMES) in calls
     return LoopState(
-        dataset=newest(LoopStep.MERGE, output='dataset') or inputs.get('dataset'),
-        test_dataset=newest(LoopStep.MERGE_TEST, output='dataset') or inputs.get('test_dataset'),
-        potential=newest(LoopStep.TRAIN, output='potential') or inputs.get('potential'),
-        baseline=newest(LoopStep.BASELINE, output='result') or inputs.get('baseline'),
-        reference_energies=newest(LoopStep.REFERENCES, output='result')
-        or newest(LoopStep.ATOMS, output='reference_energies')
-        or inputs.get('reference_energies'),
-        report=newest(*_REPORTS, output='result') or inputs.get('previous_report'),
-        calibration=newest(LoopStep.CALIBRATION, output='result') or inputs.get('calibration'),
+        dataset=newest_or_given(LoopStep.MERGE, output='dataset', name='dataset'),
+        test_dataset=newest_or_given(LoopStep.MERGE_TEST, output='dataset', name='test_dataset'),
+        potential=newest_or_given(LoopStep.TRAIN, output='potential', name='potential'),
+        baseline=newest_or_given(LoopStep.BASELINE, output='result', name='baseline'),
+        reference_energies=references if computed is None else computed,
+        report=newest_or_given(*_REPORTS, output='result', name='previous_report'),
+        calibration=newest_or_given(LoopStep.CALIBRATION, output='result', name='calibration'),
         unlabelled=newest(LoopStep.UNLABELLED, output='dataset'),
         pending_frames=pending if pending is not None or retried else inputs.get('unlabelled'),
         unmerged_labels=[
