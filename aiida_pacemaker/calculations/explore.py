@@ -206,7 +206,8 @@ class PaceExploreCalculation(ExplorationJob):
     DRIVER: ClassVar[str] = 'explore.py'
     #: What the driver imports.
     MODULES: ClassVar[tuple[str, ...]] = (
-        *('dynamics.py', 'journal.py', 'listed_baseline.py', 'running.py', 'structures.py', 'watching.py'),
+        *('dynamics.py', 'journal.py', 'listed_baseline.py', 'running.py'),
+        *('structures.py', 'summary.py', 'watching.py'),
     )
     #: Formulas and rules of this package that the driver follows too.
     SHARED: ClassVar[tuple[ModuleType, ...]] = (
