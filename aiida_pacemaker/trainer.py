@@ -12,8 +12,8 @@ from aiida.engine import run_get_node, submit
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.functions.datasets import default_baseline, fit_reference_energies
 from aiida_pacemaker.calculations.functions.potentials import baseline_of, reference_energies_of
+from aiida_pacemaker.calculations.functions.references import default_baseline, fit_reference_energies
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData

@@ -15,15 +15,14 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.calculations.functions import datasets as functions
 from aiida_pacemaker.calculations.functions.datasets import (
-    default_baseline,
     exclude_datasets,
     exclude_frames,
     filter_dataset,
     filter_frames,
     find_candidates,
-    fit_reference_energies,
     split_frames,
 )
+from aiida_pacemaker.calculations.functions.references import default_baseline, fit_reference_energies
 from aiida_pacemaker.data import dataset as dataset_module
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.errors import RefusedError

@@ -7,8 +7,9 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
-from aiida_pacemaker.calculations.functions.datasets import default_baseline, find_candidates, fit_reference_energies
+from aiida_pacemaker.calculations.functions.datasets import find_candidates
 from aiida_pacemaker.calculations.functions.drawing import hold_out
+from aiida_pacemaker.calculations.functions.references import default_baseline, fit_reference_energies
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.option_errors import parse_options
 from aiida_pacemaker.provenance.costs import core_hours
