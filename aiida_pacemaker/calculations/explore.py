@@ -119,7 +119,7 @@ def run_keys(starts: Frames, inputs: Any) -> list[str]:
 
 
 class ExplorationJob(PaceCalcJob):
-    """What all jobs share that explore with a potential, whatever program moves the atoms."""
+    """Base of all jobs that explore with a potential, whatever program moves the atoms."""
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
@@ -224,7 +224,7 @@ class PaceExploreCalculation(ExplorationJob):
 
     @staticmethod
     def output_of(number: int) -> str:
-        """Return the name of the file with what a run has seen and kept."""
+        """Return the name of the file with the checks and the kept frames of a run."""
         return f'run_{number:06d}.npz'
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:

@@ -76,7 +76,7 @@ class PaceDatasetData(StoringHook, orm.Data):
     _CLS_NODE_CACHING = AttributeCaching
 
     class AttributesModel(orm.Data.AttributesModel):
-        """What can be queried without opening the shards."""
+        """Attributes, which can be queried without opening the shards."""
 
         format: int = OrmMetadataField(description='Version of the layout of the node')
         labelled: bool = OrmMetadataField(description='Whether the frames carry energies, forces and stresses')
@@ -322,7 +322,7 @@ class PaceDatasetData(StoringHook, orm.Data):
         return dict(counts)
 
     def _from_shards(self, function: Callable[[IO[bytes]], Part]) -> list[Part]:
-        """Return what a function reads from each shard, in order."""
+        """Return the result of a reading function for each shard, in order."""
         # Opening objects one by one takes 4 ms each, which a dataset that has grown by many merges would feel.
         repository = files_of(self)
         keys = [str(repository.get_object(self.shard_path(shard['name'])).key) for shard in self.shards]

@@ -1,4 +1,4 @@
-"""The file that a driver writes at its end, so that its presence says that all others are complete: put beside it."""
+"""The file that a driver writes last: where it is there, all others are complete. Put beside the drivers."""
 
 import json
 import sys

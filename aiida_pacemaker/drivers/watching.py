@@ -94,7 +94,7 @@ class Watch:
         return np.zeros(len(atoms), dtype=bool) if self.seek is None else self.seek(atoms)
 
     def arrays(self, n_atoms):
-        """Return what was seen and what was kept, as arrays."""
+        """Return the checks and the kept frames as arrays."""
         trace = np.array(self.trace, dtype=float).reshape(-1, 5)
         steps, positions, cells, energies, forces, gamma = (
             [frame[column] for frame in self.kept] for column in range(6)

@@ -1,4 +1,4 @@
-"""What came of explorations: runs, and the tables that are made of them."""
+"""Results of explorations: runs, and the tables that are made of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiida_pacemaker.analysis.statistics import gamma_quantiles
 from aiida_pacemaker.exploration.options import Reason
 from aiida_pacemaker.frames.table import FloatArray, Frames, IntArray
 
-#: What is noted at each check, beside the number of the step.
+#: Quantities that are recorded at each check, beside the number of the step.
 TRACES = ('gamma_max', 'temperature', 'energy', 'min_distance')
 
 
@@ -27,7 +27,7 @@ class Run:
     :param number: position of its starting structure.
     :param reason: why it came to its end.
     :param steps: number of time steps that it did.
-    :param message: what there is to say of a failure.
+    :param message: of a failure, else empty.
     :param step: steps at which it was checked, shape (C,).
     :param traces: for each of `TRACES` what was found there, shape (C,): largest gamma, temperature in K, potential
         energy per atom relative to the isolated atoms in eV, shortest distance in angstrom (infinite if it is long).
@@ -85,7 +85,7 @@ def _kept_frames(start: Frames, run: Run, key: str) -> Frames:
 
 
 def grades(runs: Sequence[Run]) -> dict[str, npt.NDArray[Any]]:
-    """Return what is known of the kept frames, in the order of `candidate_frames`, which have to be some.
+    """Return gamma, energy and forces of the kept frames, in the order of `candidate_frames`; there has to be one.
 
     :returns: `gamma` (A,) of each atom, and for each frame `gamma_max`, `run` and `step` (F,). Where all runs have
         them also `energy` (F,), relative to the isolated atoms, and `forces` (A, 3).
@@ -104,7 +104,7 @@ def grades(runs: Sequence[Run]) -> dict[str, npt.NDArray[Any]]:
 
 
 def trace_columns(runs: Sequence[Run], timestep: float) -> dict[str, npt.NDArray[Any]]:
-    """Return what was seen at all checks of all runs, one after the other, each column of shape (C,).
+    """Return the quantities of all checks of all runs, one after the other, each column of shape (C,).
 
     :param timestep: in fs.
     :returns: `run`, `step`, `time` in fs, and `TRACES`.
@@ -120,11 +120,11 @@ def trace_columns(runs: Sequence[Run], timestep: float) -> dict[str, npt.NDArray
 
 
 def report(runs: Sequence[Run], copies: int) -> dict[str, Any]:
-    """Return what became of the runs.
+    """Return a report on the runs.
 
     :param copies: number of runs from each structure, which follow each other.
     :returns: `n_runs`, `n_candidates`, `reasons` (number of runs by reason), `gamma` (quantiles over all checks, None
-        without any; see `gamma_quantiles`), and `runs` with what is known of each; `gamma_max` is None where it is
+        without any; see `gamma_quantiles`), and `runs` with an entry for each; `gamma_max` is None where it is
         infinite (`unseen`) or there were no checks.
     """
     gamma = np.concatenate([np.empty(0), *(run.traces['gamma_max'] for run in runs)])

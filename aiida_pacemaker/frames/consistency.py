@@ -45,7 +45,7 @@ OUTSIDE = 0.75
 
 
 class Verdict(str, Enum):
-    """What frames say of labels."""
+    """Result of a test of labels."""
 
     CONSISTENT = 'consistent'
     CONTRADICTION = 'contradiction'
@@ -54,12 +54,12 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What the frames of one source say of one label.
+    """Result of the test of one label by the frames of one source.
 
     :param label: `forces`, `stress` or `energy`.
     :param verdict: what was found.
     :param text: what it rests on, for people.
-    :param ratio: of the changes of energies to what the label says, where that is clear.
+    :param ratio: of the changes of the energies to those by the label, where that is clear.
     """
 
     label: str
@@ -69,7 +69,7 @@ class Finding:
 
 
 def examine(frames: Frames) -> list[Finding]:
-    """Return what the frames of one source say of its forces, its stresses and its energies.
+    """Test forces, stresses and energies of the frames of one source against each other.
 
     :param frames: labelled frames that passed the checks.
     """
@@ -131,16 +131,16 @@ def _judge(
     factors: Mapping[str, float],
     spread: float,
 ) -> Finding:
-    """Compare changes of the energy with what another label says of them.
+    """Compare changes of the energy with those by another label.
 
     That they agree, or have opposite signs, may be said of all pairs. That their scales differ has to hold for those
     alone between whose frames the slope of the energy cannot have changed much.
 
     :param energy: shape (P,).
-    :param said: at the first frame, at the second, and their mean, shape (3, P).
+    :param said: by the label at the first frame, at the second, and their mean, shape (3, P).
     :param use: which pairs to compare, shape (P,).
     :param factors: what ratios mean.
-    :param spread: by what factor the two frames of such a pair may differ in what they say.
+    :param spread: largest ratio of the changes by the labels of the two frames of such a pair.
     """
     finding = _compare(label, energy, said, use, n_atoms, factors)
     if finding.verdict is Verdict.CONSISTENT or (finding.verdict is Verdict.CONTRADICTION and finding.ratio < 0):
@@ -201,8 +201,8 @@ def _statistics(expected: FloatArray, found: FloatArray) -> tuple[float, float, 
 def _outside(energy: FloatArray, said: FloatArray) -> bool:
     """Tell whether most changes lie outside what is between the labels of the two frames.
 
-    Where the slope of the energy grows or falls all the way, its change is between what the two ends say, however far
-    they are apart.
+    Where the slope of the energy grows or falls all the way, its change is between those by the labels of the two ends,
+    however far they are apart.
     """
     low, high = said[:2].min(axis=0), said[:2].max(axis=0)
     margin = 0.1 * np.abs(said[2])

@@ -9,11 +9,11 @@ import numpy as np
 from aiida_pacemaker.frames.lattices import lattices_of
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
 
-#: In angstrom: no atom moves farther between near frames. Beyond, two forces say little of what is between.
+#: In angstrom: no atom moves farther between near frames. Beyond, two forces do not determine the energy between.
 FARTHEST = 0.7
 #: Largest component of the strain between near frames.
 LARGEST_STRAIN = 0.08
-#: Pairs that are needed to say anything, and pairs that are looked at for each source.
+#: Fewest pairs that give a result, and most pairs that are used for each source.
 FEWEST, MOST = 5, 400
 
 

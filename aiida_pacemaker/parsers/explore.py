@@ -24,14 +24,14 @@ from aiida_pacemaker.parsers.base import PaceParser, finite
 
 
 class ExplorationParser(PaceParser):
-    """What the parsers of all exploration jobs share: the outputs that are made of runs."""
+    """Base of the parsers of all exploration jobs: the outputs that are made of runs."""
 
     def attach(self, starts: Frames, runs: Sequence[Run], **more: Any) -> None:
         """Attach the outputs.
 
         :param starts: the structures that the runs began from.
         :param runs: those that came to their end.
-        :param more: what else the report says.
+        :param more: further entries of the report.
         """
         inputs = self.node.inputs
         options = options_of(ExploreOptions, inputs)
@@ -59,7 +59,7 @@ class ExplorationParser(PaceParser):
 
 
 class PaceExploreParser(ExplorationParser):
-    """Attach what the runs kept and saw, and say how they ended."""
+    """Attach kept frames, checks and report of the runs."""
 
     def parse(self, **kwargs: Any) -> ExitCode:
         """Parse the retrieved files."""

@@ -55,7 +55,7 @@ def replaces_evaluation(grades: orm.ArrayData, dataset: PaceDatasetData) -> bool
 
 
 def evaluated_dataset(evaluation: orm.ArrayData) -> PaceDatasetData | None:
-    """Return the dataset that an evaluation is of, None if the graph does not say.
+    """Return the dataset that an evaluation is of, None if the graph does not tell.
 
     It is an input of the job that evaluated, or, of `grades`, the output `candidates` of the process that made both.
     """

@@ -1,4 +1,4 @@
-"""What calculation functions on datasets share: exit statuses, and how functions with plain arguments call them."""
+"""Exit statuses of calculation functions on datasets, and calling them from functions with plain arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.sources.given import dataset_of
 
-#: Exit status of a function whose input could not be dealt with; the message says why.
+#: Exit status of a function that cannot use its input; the message has the reason.
 ERROR_REFUSED = 410
 #: Exit status of a function that would have to return a dataset without frames.
 ERROR_NOTHING_LEFT = 420

@@ -149,7 +149,7 @@ def find_candidates(
 ) -> dict[str, orm.Data] | ExitCode:
     """Return the frames of a pool on which a potential extrapolates: not in its dataset, and gamma above a threshold.
 
-    The output `candidates` is not there if there are none; `report` says how many there were on the way, and how many
+    The output `candidates` is not there if there are none; `report` counts the frames at each step, and how many
     of them have interactions that the data of the potential never had, for which gamma is infinite (`n_unseen`).
     """
     try:
@@ -222,7 +222,7 @@ def pick_frames(dataset: PaceDatasetData | int | str, indices: Iterable[int]) ->
     """Return frames of a dataset by their positions, each with the source that it had.
 
     Where a dataset was read from one file and nothing was left out, these are the positions in the file, so that frames
-    can be chosen by what it says beside the labels.
+    can be chosen by the other columns of the file.
 
     :param dataset: the dataset, or its PK or uuid.
     :param indices: positions, counted from zero; the frames are in this order.

@@ -57,14 +57,14 @@ def merge_frames(
 
 
 def _given(sources: Iterable[Any], options: Mapping[str, Any]) -> list[Source]:
-    """Return the nodes of what was given to a merge with some options."""
+    """Return the nodes of the sources of a merge with some options."""
     keys = options.get('keys')
     by_source = isinstance(keys, Mapping) and any(isinstance(value, (Mapping, LabelKeys)) for value in keys.values())
     return nodes_of(sources, keys=None if by_source else keys, labelled=options.get('labelled', True))
 
 
 def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
-    """Return the options of a merge, with the conventions and levels of theory of all trajectories said outright.
+    """Return the options of a merge, with the conventions and levels of theory of all trajectories written out.
 
     The merge is a function of its inputs then, which its hash follows from: who made a trajectory is in the graph, not
     in the content of the node. A trajectory whose convention is not known is left out; the merge refuses it.

@@ -72,9 +72,9 @@ class LoopContext(Protocol):
     labelled: Mapping[str, orm.Data]
     #: Labels of the frames for the test set, as sources of the merge.
     labelled_test: Mapping[str, orm.Data]
-    #: What the labeller says of selected frames that it could not label.
+    #: Output `failures` of the labeller for the selected frames.
     failures: orm.Dict | None
-    #: What the labeller says of frames for the test set that it could not label.
+    #: Output `failures` of the labeller for the frames for the test set.
     failures_test: orm.Dict | None
     #: Report of the merge into the test set.
     merged_test: orm.Dict | None

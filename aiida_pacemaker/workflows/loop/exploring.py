@@ -55,7 +55,7 @@ class LoopExploring(LoopSteps):
         return None
 
     def grades_of_candidates(self) -> orm.ArrayData | None:
-        """Return what the explorer has calculated for its candidates; None where they have to be evaluated."""
+        """Return energies, forces and gamma of the candidates by the explorer; None where they have to be evaluated."""
         grades = self.ctx.explore.outputs.grades if 'grades' in self.ctx.explore.outputs else None
         if self.ctx.pool is None or grades is None:
             return None

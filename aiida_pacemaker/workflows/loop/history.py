@@ -25,7 +25,7 @@ _REPORTS = (LoopStep.REPORT, LoopStep.REPORT_SELECTION, LoopStep.REPORT_CALIBRAT
 
 @dataclass(frozen=True)
 class LoopState:
-    """What another run needs to go on from a loop. What the loop did not come to is None.
+    """State of a loop from which another run goes on. Results that the loop did not come to are None.
 
     :param dataset: the dataset as it is after the last merge.
     :param test_dataset: the test set as it is after the last merge.
@@ -68,7 +68,7 @@ def loop_of(given: Any, name: str = 'loop') -> orm.WorkChainNode:
 
 
 def state_of(loop: orm.WorkChainNode | int | str) -> LoopState:
-    """Return what a loop has got by now.
+    """Return the results of a loop so far.
 
     :param loop: a `PaceActiveLearningWorkChain`, best one that has ended, or its PK or uuid.
     :raises ValueError: if it is something else.
@@ -156,7 +156,7 @@ def labels_from_unread_results(state: LoopState) -> list[orm.TrajectoryData]:
 
 
 def _results(labeller: orm.ProcessNode) -> dict[str, list[orm.TrajectoryData]]:
-    """Return what the jobs of a labeller have given that is no label yet, by the frames that it is of."""
+    """Return the results of the jobs of a labeller that are no labels yet, by the frames that they are of."""
     return {frame: nodes for source in all_sources() for frame, nodes in source.results(labeller).items()}
 
 
