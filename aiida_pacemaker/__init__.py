@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiida_pacemaker.baseline.model import DeltaBaseline
-    from aiida_pacemaker.calculations.functions.datasets import (
-        default_baseline,
-        filter_frames,
-        fit_reference_energies,
-        merge_frames,
-        split_frames,
-    )
+    from aiida_pacemaker.calculations.functions.datasets import filter_frames, split_frames
+    from aiida_pacemaker.calculations.functions.merging import merge_frames
     from aiida_pacemaker.calculations.functions.potentials import import_potential_file
+    from aiida_pacemaker.calculations.functions.references import default_baseline, fit_reference_energies
     from aiida_pacemaker.data.dataset import PaceDatasetData
     from aiida_pacemaker.data.potential import PacePotentialData
     from aiida_pacemaker.data.trajectories import trajectories_from_atoms
@@ -62,14 +58,14 @@ _HOMES = {
     'PacemakerTrainer': 'trainer',
     'TrainerConfig': 'pace.config.trainer_config',
     'contributing_trajectories': 'provenance.lineage',
-    'default_baseline': 'calculations.functions.datasets',
+    'default_baseline': 'calculations.functions.references',
     'filter_frames': 'calculations.functions.datasets',
-    'fit_reference_energies': 'calculations.functions.datasets',
+    'fit_reference_energies': 'calculations.functions.references',
     'format_table': 'workflows.loop.table',
     'frame_origin': 'provenance.lineage',
     'import_potential_file': 'calculations.functions.potentials',
     'loop_table': 'workflows.loop.table',
-    'merge_frames': 'calculations.functions.datasets',
+    'merge_frames': 'calculations.functions.merging',
     'parse_config': 'pace.config.trainer_config',
     'split_frames': 'calculations.functions.datasets',
     'trajectories_from_atoms': 'data.trajectories',

@@ -12,8 +12,8 @@ from aiida.engine import run_get_node, submit
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.functions.datasets import default_baseline, fit_reference_energies
 from aiida_pacemaker.calculations.functions.potentials import baseline_of, reference_energies_of
+from aiida_pacemaker.calculations.functions.references import default_baseline, fit_reference_energies
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -148,7 +148,8 @@ class PacemakerTrainer:
             references = {'baseline': baseline_of(initial), 'reference_energies': reference_energies_of(initial)}
             return {'pace': {**pace, **references, **({} if linear else {'potential': initial})}}
         if self.baseline is None:
-            pace['baseline'] = _run(default_baseline, {'dataset': dataset, 'lj': orm.Bool(False)})
+            mode = orm.Str('core' if linear else 'delta')
+            pace['baseline'] = _run(default_baseline, {'dataset': dataset, 'lj': orm.Bool(False), 'mode': mode})
         else:
             pace['baseline'] = orm.Dict(self.baseline.model_dump(mode='json'))
         if self.reference_energies is None:

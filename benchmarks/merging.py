@@ -21,7 +21,7 @@ from aiida.manage import get_manager
 from aiida.manage.configuration import create_profile, get_config, load_profile
 from aiida.manage.configuration.settings import AiiDAConfigDir
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.frames.ase_io import to_atoms
 from aiida_pacemaker.sources.reading import read_source
 

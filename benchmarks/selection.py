@@ -36,7 +36,8 @@ from aiida.manage.configuration.settings import AiiDAConfigDir
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.base import RESOURCES
-from aiida_pacemaker.calculations.functions.datasets import exclude_frames, find_candidates, merge_frames, split_frames
+from aiida_pacemaker.calculations.functions.datasets import exclude_frames, find_candidates, split_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.cli.setup.codes import ensure_codes
 from aiida_pacemaker.cli.setup.engine import Place
 from aiida_pacemaker.cli.setup.localhost import ensure_computer, nearby

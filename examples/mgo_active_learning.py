@@ -50,6 +50,7 @@ LEVEL_OF_THEORY = {
     'arguments': {'kpoints': '4x4x4 for 2 atoms, 2x2x2 for 8 atoms'},
 }
 
+
 def is_near_equilibrium(label: str) -> bool:
     """Tell whether a frame belongs to the narrow set that one begins with."""
     return label in ('rocksalt-eos-0.98', 'rocksalt-eos-1.00', 'rocksalt-eos-1.02') or 'rattle0.04' in label

@@ -98,7 +98,7 @@ class PaceEvaluateCalculation(PaceCalcJob):
             for label, dataset in sorted(self.inputs.datasets.items()):
                 request['datasets'][label] = staging.partial_labels(dataset, potential.baseline)
                 info.retrieve_temporary_list.append(self.output_of(label))
-        self.insert_drivers(folder, self.DRIVER, 'tables.py')
+        self.insert_drivers(folder, self.DRIVER, 'summary.py', 'tables.py')
         self.insert_modules(folder, [handedness])
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump(request, handle, indent=1)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
 from aiida import orm
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
@@ -26,10 +29,13 @@ from aiida_pacemaker.exploration import keeping, velocities
 from aiida_pacemaker.exploration.options import ExploreOptions, check_periodicity
 from aiida_pacemaker.frames import handedness, random_states
 from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
-from aiida_pacemaker.frames.perturbation import perturb
+from aiida_pacemaker.frames.perturbation import Perturbation, perturb
 from aiida_pacemaker.frames.shards import split_into_shards, write_shard
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.pace import near_elements
+
+#: Explorations whose starting structures are remembered: those of jobs that are submitted and parsed side by side.
+REMEMBERED = 16
 
 
 def validate_seed(node: orm.Int | None, _: Any) -> str | None:
@@ -65,12 +71,34 @@ def validate_explore(inputs: Any, _: Any) -> str | None:
 def starting_frames(structures: PaceDatasetData, options: ExploreOptions, random_seed: int) -> Frames:
     """Return the structures that the runs begin from: all copies of the first one given, then of the second.
 
+    They follow from the arguments and are not stored. Those of the last `REMEMBERED` calls are kept, so that the checks
+    of a job, its submission and its parser share them within one process.
+
     :param structures: the initial structures, as they were given.
     :param options: with the perturbation and the number of copies.
     :param random_seed: the perturbations follow from it.
+    :returns: frames whose columns cannot be written to.
     :raises PerturbationError: if a structure cannot be perturbed as was asked for.
     """
-    return perturb(structures.get_frames(), options.perturbation, copies=options.copies, seed=random_seed)
+    shards = tuple(shard['name'] for shard in structures.shards)
+    return _starting_frames(_Given(shards, structures), options.perturbation, options.copies, random_seed)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Initial structures, which are the same where their shards are: these are named by their content."""
+
+    shards: tuple[str, ...]
+    structures: PaceDatasetData = field(compare=False)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _starting_frames(given: _Given, perturbation: Perturbation, copies: int, random_seed: int) -> Frames:
+    starts = perturb(given.structures.get_frames(), perturbation, copies=copies, seed=random_seed)
+    for column in vars(starts).values():
+        if isinstance(column, np.ndarray):
+            column.setflags(write=False)
+    return starts
 
 
 def run_keys(starts: Frames, inputs: Any) -> list[str]:
@@ -91,7 +119,7 @@ def run_keys(starts: Frames, inputs: Any) -> list[str]:
 
 
 class ExplorationJob(PaceCalcJob):
-    """What all jobs share that explore with a potential, whatever program moves the atoms."""
+    """Base of all jobs that explore with a potential, whatever program moves the atoms."""
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:
@@ -130,7 +158,9 @@ class ExplorationJob(PaceCalcJob):
             'grades',
             valid_type=orm.ArrayData,
             required=False,
-            help='Of the candidates: `gamma` (A,) of each atom, and of each frame `gamma_max`, `run` and `step` (F,).',
+            help='Of the candidates: `gamma` (A,) of each atom, and of each frame `gamma_max`, `run` and `step` (F,); '
+            'of `pacemaker.explore` also `energy` (F,) in eV and `forces` (A, 3) in eV/angstrom of the potential, '
+            'comparable with labels: baseline and reference energies are included.',
         )
         spec.output(
             'traces',
@@ -176,7 +206,8 @@ class PaceExploreCalculation(ExplorationJob):
     DRIVER: ClassVar[str] = 'explore.py'
     #: What the driver imports.
     MODULES: ClassVar[tuple[str, ...]] = (
-        *('dynamics.py', 'journal.py', 'listed_baseline.py', 'running.py', 'structures.py', 'watching.py'),
+        *('dynamics.py', 'journal.py', 'listed_baseline.py', 'running.py'),
+        *('structures.py', 'summary.py', 'watching.py'),
     )
     #: Formulas and rules of this package that the driver follows too.
     SHARED: ClassVar[tuple[ModuleType, ...]] = (
@@ -193,7 +224,7 @@ class PaceExploreCalculation(ExplorationJob):
 
     @staticmethod
     def output_of(number: int) -> str:
-        """Return the name of the file with what a run has seen and kept."""
+        """Return the name of the file with the checks and the kept frames of a run."""
         return f'run_{number:06d}.npz'
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:

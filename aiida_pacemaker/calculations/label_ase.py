@@ -130,7 +130,7 @@ class AseLabelCalculation(PaceCalcJob):
         calculator = parse_options(AseCalculator, self.inputs.calculator.get_dict())
         # Which arguments affect the energies is of no use to the driver.
         request = calculator.model_dump(mode='json', exclude={'not_affecting_energy'})
-        self.insert_drivers(folder, self.DRIVER, 'structures.py', 'journal.py')
+        self.insert_drivers(folder, self.DRIVER, 'structures.py', 'journal.py', 'summary.py')
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump({**request, 'shards': names}, handle, indent=1)
         return info

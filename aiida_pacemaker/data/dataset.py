@@ -25,6 +25,7 @@ from aiida_pacemaker._aiida.storage import (
 from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.data.agreement import agreed_sources
 from aiida_pacemaker.data.shard_files import SettledFiles, SharingSandbox
+from aiida_pacemaker.data.summaries import levels_of, summary_of, totals
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.frames.ase_io import to_atoms, write_extxyz
 from aiida_pacemaker.frames.hashing import HashArray
@@ -75,7 +76,7 @@ class PaceDatasetData(StoringHook, orm.Data):
     _CLS_NODE_CACHING = AttributeCaching
 
     class AttributesModel(orm.Data.AttributesModel):
-        """What can be queried without opening the shards."""
+        """Attributes, which can be queried without opening the shards."""
 
         format: int = OrmMetadataField(description='Version of the layout of the node')
         labelled: bool = OrmMetadataField(description='Whether the frames carry energies, forces and stresses')
@@ -142,17 +143,19 @@ class PaceDatasetData(StoringHook, orm.Data):
                 name = shard_name(content)
                 if name not in shards:
                     self.base.repository.put_object_from_bytes(content, self.shard_path(name))
-                    shards[name] = _summary(name, part)
+                    shards[name] = summary_of(name, part)
                 for key in part.source_keys:
                     known.setdefault(key, given.get(key))
         if not shards:
             raise ValueError('a dataset needs at least one frame')
         summaries = list(shards.values())
-        self.base.attributes.set_many({**_totals(summaries), 'shards': summaries, 'sources': known})
+        self.base.attributes.set_many(
+            {'format': self.FORMAT, **totals(summaries), 'shards': summaries, 'sources': known}
+        )
         if self.labelled:
             of_parents = {key: level for parent in parents[::-1] for key, level in parent.theories.items()}
             levels = {**of_parents, **levels}
-            self.base.attributes.set_many(_levels({key: levels[key] for key in known if key in levels}))
+            self.base.attributes.set_many(levels_of({key: levels[key] for key in known if key in levels}))
 
     def _share(self, parents: Sequence[PaceDatasetData], keep: Collection[str] | None) -> dict[str, dict[str, Any]]:
         """Refer to the shards of the parents without reading them, and return their summaries by name."""
@@ -319,7 +322,7 @@ class PaceDatasetData(StoringHook, orm.Data):
         return dict(counts)
 
     def _from_shards(self, function: Callable[[IO[bytes]], Part]) -> list[Part]:
-        """Return what a function reads from each shard, in order."""
+        """Return the result of a reading function for each shard, in order."""
         # Opening objects one by one takes 4 ms each, which a dataset that has grown by many merges would feel.
         repository = files_of(self)
         keys = [str(repository.get_object(self.shard_path(shard['name'])).key) for shard in self.shards]
@@ -370,85 +373,10 @@ class PaceDatasetData(StoringHook, orm.Data):
         present = set(self.base.repository.list_object_names(self.FOLDER))
         if listed != present:
             raise StoringNotAllowed(f'the shards {sorted(listed)} are listed but {sorted(present)} are in the node')
-        for name, value in _totals(shards).items():
+        for name, value in {'format': self.FORMAT, **totals(shards)}.items():
             if self.base.attributes.get(name) != value:
                 raise StoringNotAllowed(
                     f'the attribute `{name}` is {self.base.attributes.get(name)} where the shards add up to {value}: '
                     'do not set attributes, construct a dataset from frames'
                 )
         return True
-
-
-def _totals(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the attributes say of all shards together.
-
-    :raises ValueError: if labelled and unlabelled frames are mixed.
-    """
-    if len({shard['labelled'] for shard in shards}) > 1:
-        raise ValueError('labelled and unlabelled frames cannot be in one dataset')
-    labelled = shards[0]['labelled']
-    generations: dict[str, int] = {}
-    for shard in shards:
-        for generation, count in shard['generations'].items():
-            generations[generation] = generations.get(generation, 0) + count
-    energies = [bound for shard in shards for bound in shard['energy_per_atom'] or ()]
-    return {
-        'format': PaceDatasetData.FORMAT,
-        'labelled': labelled,
-        'elements': sorted({element for shard in shards for element in shard['elements']}),
-        'n_frames': sum(shard['n_frames'] for shard in shards),
-        'n_atoms': sum(shard['n_atoms'] for shard in shards),
-        'energy_per_atom': [min(energies), max(energies)] if labelled else None,
-        'max_force': max(shard['max_force'] for shard in shards) if labelled else None,
-        'generations': generations,
-        **({'weighted': True} if any('weights' in shard for shard in shards) else {}),
-    }
-
-
-def _levels(theories: Mapping[str, LevelOfTheory]) -> dict[str, Any]:
-    """Return what the attributes say of levels of theory: nothing if none is known."""
-    if not theories:
-        return {}
-    # Thousands of sources share a few objects.
-    distinct = {id(theory): theory for theory in theories.values()}
-    fingerprints = {identity: theory.fingerprint() for identity, theory in distinct.items()}
-    records: dict[str, Any] = {}
-    for identity, theory in distinct.items():
-        records.setdefault(fingerprints[identity], theory.model_dump(mode='json', exclude_none=True))
-    return {
-        'levels': records,
-        'level_of_source': {key: fingerprints[id(theory)] for key, theory in theories.items()},
-    }
-
-
-def _summary(name: str, frames: Frames) -> dict[str, Any]:
-    """Return what the attributes say of a shard."""
-    generations, counts = np.unique(frames.generation, return_counts=True)
-    summary: dict[str, Any] = {
-        'name': name,
-        'labelled': frames.labelled,
-        'elements': list(frames.elements),
-        'n_frames': len(frames),
-        'n_atoms': int(frames.n_atoms.sum()),
-        'energy_per_atom': None,
-        'max_force': None,
-        'generations': {str(generation): int(count) for generation, count in zip(generations, counts, strict=True)},
-    }
-    if frames.energy is not None and frames.forces is not None:
-        per_atom: FloatArray = frames.energy / frames.n_atoms
-        # By the largest component first: squares of huge numbers overflow where the numbers do not.
-        scale = float(np.abs(frames.forces).max(initial=0.0)) or 1.0
-        with np.errstate(over='ignore', invalid='ignore'):
-            max_force = scale * float(np.linalg.norm(frames.forces / scale, axis=1).max(initial=0.0))
-        bounds = [float(per_atom.min()), float(per_atom.max())]
-        if not np.isfinite([*bounds, max_force]).all():
-            raise ValueError(
-                f'the energies per atom are {bounds[0]} to {bounds[1]} eV and the largest force is {max_force} '
-                'eV/angstrom: finite numbers are needed. `merge_frames` says which frames have others, and leaves them '
-                'out if it is allowed to'
-            )
-        summary['energy_per_atom'] = bounds
-        if frames.w_energy is not None and frames.w_forces is not None:
-            summary['weights'] = {'energy': float(frames.w_energy.sum()), 'forces': float(frames.w_forces.sum())}
-        summary['max_force'] = max_force
-    return summary

@@ -6,13 +6,12 @@ structures its tables in order. Writes `evaluation_<label>.npz` per set, without
 """
 
 import json
-import sys
 import time
 
-import ase
 import numpy as np
 import pyace
 from handedness import right_handed
+from summary import versions_with, write_summary
 from tables import read_tables
 
 
@@ -53,18 +52,7 @@ def main():
         np.savez('evaluation_' + label + '.npz', **result)
         counts[label] = len(result['energy'])
         print(label, counts[label], 'structures', flush=True)
-    summary = {
-        'counts': counts,
-        'seconds': time.time() - start,
-        'versions': {
-            'pyace': pyace.__version__,
-            'numpy': np.__version__,
-            'ase': ase.__version__,
-            'python': sys.version.split()[0],
-        },
-    }
-    with open('evaluation.json', 'w') as handle:
-        json.dump(summary, handle)
+    write_summary('evaluation.json', start, versions_with(pyace=pyace.__version__), counts=counts)
 
 
 if __name__ == '__main__':

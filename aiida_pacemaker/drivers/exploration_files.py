@@ -1,4 +1,4 @@
-"""What the driver of explorations brings back: a line of JSON and an archive of arrays for each run."""
+"""Files of the driver of explorations: a line of JSON and an archive of arrays for each run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MAY_BE_INFINITE = ('gamma', 'gamma_max', 'min_distance')
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended, as its line says.
+    """How a run ended, from its line.
 
     :param reason: why.
     :param steps: after how many steps.
-    :param message: what there is to say of a failure.
+    :param message: of a failure, else empty.
     :param n_checks: number of checks in its archive.
     :param n_kept: number of frames in its archive.
     """
@@ -62,7 +62,7 @@ def read_run(path: Path, number: int, ending: Ending, n_atoms: int, options: Exp
 
     :param path: its `.npz` file.
     :param number: position of its starting structure.
-    :param ending: what its line says.
+    :param ending: the content of its line.
     :param n_atoms: number of its atoms n.
     :param options: what it was asked for.
     :raises ExplorationFileError: if the file is damaged, if an array is missing or of another type or shape, if a
@@ -75,6 +75,8 @@ def read_run(path: Path, number: int, ending: Ending, n_atoms: int, options: Exp
         'kept_step': (np.int64, (kept,)),
         'positions': (np.float64, (kept * n_atoms, 3)),
         'cells': (np.float64, (kept, 3, 3)),
+        'energies': (np.float64, (kept,)),
+        'forces': (np.float64, (kept * n_atoms, 3)),
         'gamma': (np.float64, (kept * n_atoms,)),
     }
     arrays = read_arrays(path, expected, ExplorationFileError)
@@ -103,7 +105,7 @@ def read_run(path: Path, number: int, ending: Ending, n_atoms: int, options: Exp
 
 
 def _ending(entry: dict[str, Any], options: ExploreOptions) -> Ending | None:
-    """Return what a line says of the end of a run, None if it says nothing or what cannot be."""
+    """Return the end of a run from its line, None if the line has none or an impossible one."""
     try:
         reason = Reason(entry.get('reason'))
     except ValueError:

@@ -8,10 +8,8 @@ end `exploration.json`, so that its presence says that no run was left out.
 
 import json
 import os
-import sys
 import time
 
-import ase
 import numpy as np
 import pyace
 from ace_on_baseline import AceOnBaseline
@@ -21,6 +19,7 @@ from listed_baseline import ListedBaseline
 from random_states import FOR_DYNAMICS, random_state
 from running import run_dynamics
 from structures import read_structures
+from summary import versions_with, write_summary
 from watching import Watch, make_seeker
 
 
@@ -76,17 +75,7 @@ def main():
             save(f'run_{number:06d}.npz', watch.arrays(len(atoms)))
             write(lines, {'run': number, **said, 'n_checks': len(watch.trace), 'n_kept': len(watch.kept)})
             print('run', number, said['reason'], 'after', said['steps'], 'steps', flush=True)
-    summary = {
-        'seconds': time.time() - start,
-        'versions': {
-            'pyace': pyace.__version__,
-            'numpy': np.__version__,
-            'ase': ase.__version__,
-            'python': sys.version.split()[0],
-        },
-    }
-    with open('exploration.json', 'w') as handle:
-        json.dump(summary, handle)
+    write_summary('exploration.json', start, versions_with(pyace=pyace.__version__))
 
 
 if __name__ == '__main__':

@@ -12,11 +12,11 @@ import sys
 import time
 import traceback
 
-import ase
 import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
 from journal import begin, write
 from structures import read_structures
+from summary import versions_with, write_summary
 
 #: Strain of the finite differences. The error grows with its square, 1e-5 GPa here; the noise of the energies of a
 #: program that iterates to self-consistency counts with its inverse, so that less would be worse.
@@ -80,10 +80,9 @@ def consistent_energy(atoms):
 
 def versions_of(module):
     """Return the versions of what affects the labels, that of the package of the calculator among them."""
-    found = {'ase': ase.__version__, 'numpy': np.__version__, 'python': sys.version.split()[0]}
     package = module.partition('.')[0]
     version = getattr(sys.modules.get(package), '__version__', None)
-    return found if version is None else {**found, package: str(version)}
+    return versions_with(**({} if version is None else {package: str(version)}))
 
 
 def main():
@@ -109,9 +108,7 @@ def main():
                 traceback.print_exc()
                 result = {'reason': type(exception).__name__, 'message': str(exception)[:500]}
             write(lines, {'frame': frame, **result})
-    summary = {'seconds': time.time() - start, 'versions': versions}
-    with open('labels.json', 'w') as handle:
-        json.dump(summary, handle)
+    write_summary('labels.json', start, versions)
 
 
 if __name__ == '__main__':

@@ -25,7 +25,7 @@ class Watch:
         self.rule = Keeping(*(options[name] for name in ('gamma_low', 'gamma_high', 'max_frames_per_run', 'spacing')))
         self.trace = []
         self.kept = []
-        self.passed = []  # Step, positions and cell at the last check and since then.
+        self.passed = []  # Frames at the last check and since then: see `remember`.
 
     def check(self, step, atoms, temperature):
         """Look at gamma, distances and temperature, keep the frame if it is worth it, and return why to stop, or None.
@@ -52,14 +52,14 @@ class Watch:
         if actual > self.options['max_temperature_factor'] * temperature:
             return 'temperature_runaway'
         if largest >= self.options['gamma_low'] and self.rule.has_room(self.kept_steps(), step):
-            self.kept.append((step, atoms.positions.copy(), np.array(atoms.cell[:]), gamma))
+            self.kept.append((*frame_of(step, atoms), gamma))
         self.passed = []
         self.remember(step, atoms)
         return None
 
     def remember(self, step, atoms):
         """Note the frame of a step, to which the run may have to go back."""
-        self.passed.append((step, atoms.positions.copy(), np.array(atoms.cell[:])))
+        self.passed.append(frame_of(step, atoms))
 
     def look_back(self, atoms):
         """Keep the latest frame since the last check whose gamma is worth a label but not too high.
@@ -69,7 +69,9 @@ class Watch:
         past, graded = atoms.copy(), {}
 
         def is_wanted(position):
-            _, positions, cell = self.passed[position]
+            _, positions, cell, energy, forces = self.passed[position]
+            if not (np.isfinite(energy) and np.isfinite(forces).all()):
+                return False
             past.set_cell(cell)
             past.set_positions(positions)
             if shortest_distance(past) < self.options['min_distance']:
@@ -78,7 +80,7 @@ class Watch:
             graded[position] = np.where(unseen, np.inf, gamma)
             return self.rule.is_worthy(gamma.max(), unseen.any())
 
-        found = self.rule.edge(self.kept_steps(), [step for step, _, _ in self.passed], is_wanted)
+        found = self.rule.edge(self.kept_steps(), [frame[0] for frame in self.passed], is_wanted)
         if found is not None:
             position, stay = found
             self.kept[stay:] = [(*self.passed[position], graded[position])]
@@ -92,9 +94,11 @@ class Watch:
         return np.zeros(len(atoms), dtype=bool) if self.seek is None else self.seek(atoms)
 
     def arrays(self, n_atoms):
-        """Return what was seen and what was kept, as arrays."""
+        """Return the checks and the kept frames as arrays."""
         trace = np.array(self.trace, dtype=float).reshape(-1, 5)
-        steps, positions, cells, gamma = ([frame[column] for frame in self.kept] for column in range(4))
+        steps, positions, cells, energies, forces, gamma = (
+            [frame[column] for frame in self.kept] for column in range(6)
+        )
         return {
             'step': trace[:, 0].astype(np.int64),
             'gamma_max': trace[:, 1],
@@ -104,6 +108,8 @@ class Watch:
             'kept_step': np.array(steps, dtype=np.int64),
             'positions': np.array(positions, dtype=float).reshape(len(steps) * n_atoms, 3),
             'cells': np.array(cells, dtype=float).reshape(len(steps), 3, 3),
+            'energies': np.array(energies, dtype=float),
+            'forces': np.array(forces, dtype=float).reshape(len(steps) * n_atoms, 3),
             'gamma': np.array(gamma, dtype=float).reshape(len(steps) * n_atoms),
         }
 
@@ -125,6 +131,12 @@ def make_seeker(unseen):
         return np.any(found, axis=0)
 
     return seek
+
+
+def frame_of(step, atoms):
+    """Return step, positions, cell, energy and forces of a frame; the dynamics has calculated both by now."""
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    return step, atoms.positions.copy(), np.array(atoms.cell[:]), energy, forces
 
 
 def shortest_distance(atoms):

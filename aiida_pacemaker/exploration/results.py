@@ -1,4 +1,4 @@
-"""What came of explorations: runs, and the tables that are made of them."""
+"""Results of explorations: runs, and the tables that are made of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiida_pacemaker.analysis.statistics import gamma_quantiles
 from aiida_pacemaker.exploration.options import Reason
 from aiida_pacemaker.frames.table import FloatArray, Frames, IntArray
 
-#: What is noted at each check, beside the number of the step.
+#: Quantities that are recorded at each check, beside the number of the step.
 TRACES = ('gamma_max', 'temperature', 'energy', 'min_distance')
 
 
@@ -27,7 +27,7 @@ class Run:
     :param number: position of its starting structure.
     :param reason: why it came to its end.
     :param steps: number of time steps that it did.
-    :param message: what there is to say of a failure.
+    :param message: of a failure, else empty.
     :param step: steps at which it was checked, shape (C,).
     :param traces: for each of `TRACES` what was found there, shape (C,): largest gamma, temperature in K, potential
         energy per atom relative to the isolated atoms in eV, shortest distance in angstrom (infinite if it is long).
@@ -35,6 +35,10 @@ class Run:
     :param positions: of the kept frames in angstrom, shape (K * n, 3).
     :param cells: of the kept frames in angstrom, shape (K, 3, 3).
     :param gamma: of each atom of the kept frames, shape (K * n,); infinite for interactions that the data never had.
+    :param energies: of the kept frames by potential and baseline in eV, relative to the isolated atoms, shape (K,);
+        None if the program does not report them with all digits.
+    :param forces: of the kept frames by potential and baseline in eV/angstrom, shape (K * n, 3); None if the program
+        does not report them with all digits.
     """
 
     number: int
@@ -47,6 +51,8 @@ class Run:
     positions: FloatArray
     cells: FloatArray
     gamma: FloatArray
+    energies: FloatArray | None = None
+    forces: FloatArray | None = None
 
 
 def candidate_frames(starts: Frames, runs: Sequence[Run], keys: Sequence[str]) -> Frames | None:
@@ -79,21 +85,26 @@ def _kept_frames(start: Frames, run: Run, key: str) -> Frames:
 
 
 def grades(runs: Sequence[Run]) -> dict[str, npt.NDArray[Any]]:
-    """Return what is known of the kept frames, in the order of `candidate_frames`, which have to be some.
+    """Return gamma, energy and forces of the kept frames, in the order of `candidate_frames`; there has to be one.
 
-    :returns: `gamma` (A,) of each atom, and for each frame `gamma_max`, `run` and `step` (F,).
+    :returns: `gamma` (A,) of each atom, and for each frame `gamma_max`, `run` and `step` (F,). Where all runs have
+        them also `energy` (F,), relative to the isolated atoms, and `forces` (A, 3).
     """
     kept = [run for run in runs if len(run.kept_step)]
+    energies = [run.energies for run in kept if run.energies is not None]
+    forces = [run.forces for run in kept if run.forces is not None]
+    complete = len(energies) == len(forces) == len(kept)
     return {
         'gamma': np.concatenate([run.gamma for run in kept]),
         'gamma_max': np.concatenate([run.gamma.reshape(len(run.kept_step), -1).max(axis=1) for run in kept]),
         'run': np.repeat([run.number for run in kept], [len(run.kept_step) for run in kept]).astype(np.int64),
         'step': np.concatenate([run.kept_step for run in kept]),
+        **({'energy': np.concatenate(energies), 'forces': np.concatenate(forces)} if complete else {}),
     }
 
 
 def trace_columns(runs: Sequence[Run], timestep: float) -> dict[str, npt.NDArray[Any]]:
-    """Return what was seen at all checks of all runs, one after the other, each column of shape (C,).
+    """Return the quantities of all checks of all runs, one after the other, each column of shape (C,).
 
     :param timestep: in fs.
     :returns: `run`, `step`, `time` in fs, and `TRACES`.
@@ -109,11 +120,11 @@ def trace_columns(runs: Sequence[Run], timestep: float) -> dict[str, npt.NDArray
 
 
 def report(runs: Sequence[Run], copies: int) -> dict[str, Any]:
-    """Return what became of the runs.
+    """Return a report on the runs.
 
     :param copies: number of runs from each structure, which follow each other.
     :returns: `n_runs`, `n_candidates`, `reasons` (number of runs by reason), `gamma` (quantiles over all checks, None
-        without any; see `gamma_quantiles`), and `runs` with what is known of each; `gamma_max` is None where it is
+        without any; see `gamma_quantiles`), and `runs` with an entry for each; `gamma_max` is None where it is
         infinite (`unseen`) or there were no checks.
     """
     gamma = np.concatenate([np.empty(0), *(run.traces['gamma_max'] for run in runs)])

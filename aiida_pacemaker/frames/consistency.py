@@ -19,19 +19,13 @@ from enum import Enum
 import numpy as np
 
 from aiida_pacemaker.frames.composition import composition
-from aiida_pacemaker.frames.lattices import lattices_of
+from aiida_pacemaker.frames.energy_changes import FEWEST, EnergyChanges, energy_changes, labels_of
 from aiida_pacemaker.frames.magnitudes import least_deviations_fit
 from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames, IntArray
 from aiida_pacemaker.frames.unit_factors import FORCE_FACTORS, STRESS_FACTORS, meanings
 
-#: In angstrom: no atom moves farther between near frames. Beyond, two forces say little of what is between.
-FARTHEST = 0.7
-#: Largest component of the strain between near frames.
-LARGEST_STRAIN = 0.08
 #: In eV. Smaller changes of the energy are noise of a calculation.
 NOISE = 1e-3
-#: Pairs that are needed to say anything, and pairs that are looked at for each source.
-FEWEST, MOST = 5, 400
 #: Pairs that are needed to contradict a label where atoms and cells change together. What belongs to the other label is
 #: fitted then, and of four frames, which make six pairs, one in thirty sets would be refused without a fault.
 FEWEST_MIXED = 15
@@ -51,7 +45,7 @@ OUTSIDE = 0.75
 
 
 class Verdict(str, Enum):
-    """What frames say of labels."""
+    """Result of a test of labels."""
 
     CONSISTENT = 'consistent'
     CONTRADICTION = 'contradiction'
@@ -60,12 +54,12 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What the frames of one source say of one label.
+    """Result of the test of one label by the frames of one source.
 
     :param label: `forces`, `stress` or `energy`.
     :param verdict: what was found.
     :param text: what it rests on, for people.
-    :param ratio: of the changes of energies to what the label says, where that is clear.
+    :param ratio: of the changes of the energies to those by the label, where that is clear.
     """
 
     label: str
@@ -74,36 +68,18 @@ class Finding:
     ratio: float = 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Changes between near frames, each of shape (P,), in eV.
-
-    :param energy: by the energies.
-    :param forces: by the forces, at the first frame, at the second, and their mean: shape (3, P).
-    :param stress: the same by the stresses; NaN where there are none.
-    :param n_atoms: atoms of a frame.
-    :param volume: volume of the first cell in angstrom^3.
-    """
-
-    energy: FloatArray
-    forces: FloatArray
-    stress: FloatArray
-    n_atoms: IntArray
-    volume: FloatArray
-
-
 def examine(frames: Frames) -> list[Finding]:
-    """Return what the frames of one source say of its forces, its stresses and its energies.
+    """Test forces, stresses and energies of the frames of one source against each other.
 
     :param frames: labelled frames that passed the checks.
     """
     if frames.energy is None or frames.forces is None or frames.stress is None:
         return []
-    pairs = _near_pairs(frames)
+    pairs = energy_changes(frames)
     return [_of_forces(pairs), _of_stress(pairs), _of_sizes(frames)]
 
 
-def _of_forces(pairs: _Pairs) -> Finding:
+def _of_forces(pairs: EnergyChanges) -> Finding:
     energy, strained = pairs.energy, np.nan_to_num(pairs.stress)
     use = np.abs(pairs.forces).max(axis=0) > NOISE
     pure = use & (np.abs(strained).max(axis=0) <= 0.05 * np.abs(pairs.forces).max(axis=0))
@@ -115,7 +91,7 @@ def _of_forces(pairs: _Pairs) -> Finding:
     return _with_enough(mixed, use, _judge('forces', energy, pairs.forces, use, pairs.n_atoms, FORCE_FACTORS, 3.0))
 
 
-def _of_stress(pairs: _Pairs) -> Finding:
+def _of_stress(pairs: EnergyChanges) -> Finding:
     if not len(pairs.energy) or np.isnan(pairs.stress).all():
         return Finding('stress', Verdict.UNKNOWN, 'there are no near frames with a stress')
     energy, moved = pairs.energy, np.abs(pairs.forces).max(axis=0)
@@ -139,7 +115,7 @@ def _with_enough(mixed: bool, use: BoolArray, finding: Finding) -> Finding:
     return Finding(finding.label, Verdict.UNKNOWN, text)
 
 
-def _share(pairs: _Pairs, use: BoolArray) -> FloatArray:
+def _share(pairs: EnergyChanges, use: BoolArray) -> FloatArray:
     """Return by what forces and stresses have to be multiplied to give the changes of the energy together."""
     said = np.stack([pairs.forces[2], np.nan_to_num(pairs.stress[2])], axis=1)[use]
     scale = np.maximum(np.abs(said).max(axis=0, initial=0.0), 1e-300)
@@ -155,16 +131,16 @@ def _judge(
     factors: Mapping[str, float],
     spread: float,
 ) -> Finding:
-    """Compare changes of the energy with what another label says of them.
+    """Compare changes of the energy with those by another label.
 
     That they agree, or have opposite signs, may be said of all pairs. That their scales differ has to hold for those
     alone between whose frames the slope of the energy cannot have changed much.
 
     :param energy: shape (P,).
-    :param said: at the first frame, at the second, and their mean, shape (3, P).
+    :param said: by the label at the first frame, at the second, and their mean, shape (3, P).
     :param use: which pairs to compare, shape (P,).
     :param factors: what ratios mean.
-    :param spread: by what factor the two frames of such a pair may differ in what they say.
+    :param spread: largest ratio of the changes by the labels of the two frames of such a pair.
     """
     finding = _compare(label, energy, said, use, n_atoms, factors)
     if finding.verdict is Verdict.CONSISTENT or (finding.verdict is Verdict.CONTRADICTION and finding.ratio < 0):
@@ -225,8 +201,8 @@ def _statistics(expected: FloatArray, found: FloatArray) -> tuple[float, float, 
 def _outside(energy: FloatArray, said: FloatArray) -> bool:
     """Tell whether most changes lie outside what is between the labels of the two frames.
 
-    Where the slope of the energy grows or falls all the way, its change is between what the two ends say, however far
-    they are apart.
+    Where the slope of the energy grows or falls all the way, its change is between those by the labels of the two ends,
+    however far they are apart.
     """
     low, high = said[:2].min(axis=0), said[:2].max(axis=0)
     margin = 0.1 * np.abs(said[2])
@@ -235,7 +211,7 @@ def _outside(energy: FloatArray, said: FloatArray) -> bool:
 
 def _of_sizes(frames: Frames) -> Finding:
     """Compare the energies of cells of one material, of one density and of several sizes."""
-    energy, forces, _ = _labels(frames)
+    energy, forces, _ = labels_of(frames)
     periodic: BoolArray = np.asarray(frames.pbc.all(axis=1))
     volume = np.abs(np.linalg.det(np.where(periodic[:, None, None], frames.cells, np.eye(3)))) / frames.n_atoms
     pull = np.bincount(frames.frame_of_atom, np.linalg.norm(forces, axis=1), len(frames)) / frames.n_atoms
@@ -297,90 +273,3 @@ def _formulas(frames: Frames) -> IntArray:
     _, counts = composition(frames)
     units = counts // np.gcd.reduce(counts, axis=1)[:, None]
     return np.asarray(np.unique(units, axis=0, return_inverse=True)[1].reshape(-1), dtype=np.int64)
-
-
-def _near_pairs(frames: Frames) -> _Pairs:
-    """Return the changes between the near frames of a source, no more than ``MOST`` pairs, the nearest."""
-    ones, twos = _candidates(frames)
-    if not len(ones):
-        return _Pairs(np.zeros(0), np.zeros((3, 0)), np.zeros((3, 0)), np.zeros(0, dtype=np.int64), np.zeros(0))
-    a, b = frames.select(ones), frames.select(twos)
-    first, second = lattices_of(a), lattices_of(b)
-    atom = a.frame_of_atom
-    moved = np.einsum('ax,axi->ai', b.positions, np.linalg.inv(second)[atom])
-    moved -= np.einsum('ax,axi->ai', a.positions, np.linalg.inv(first)[atom])
-    moved -= np.where(a.pbc[atom], moved.round(), 0.0)
-    moved = np.einsum('ai,aix->ax', moved, (0.5 * (first + second))[atom])
-    drift = np.stack([np.bincount(atom, moved[:, axis], len(a)) for axis in range(3)], axis=1) / a.n_atoms[:, None]
-    moved -= drift[atom]
-    farthest = np.zeros(len(a))
-    np.maximum.at(farthest, atom, np.linalg.norm(moved, axis=1))
-    strain, turned = _strains(first, second, np.asarray(a.pbc.all(axis=1)))
-    near = (farthest < FARTHEST) & (np.abs(strain).max(axis=(1, 2)) < LARGEST_STRAIN) & (turned < 1e-3)
-    kept = np.flatnonzero(near)
-    size = farthest + 3 * np.abs(strain).max(axis=(1, 2))
-    kept = kept[np.argsort(size[kept], kind='stable')[:MOST]]
-    ends = _labels(a), _labels(b)
-    work = np.array([-np.bincount(atom, (forces * moved).sum(axis=1), len(a)) for _, forces, _ in ends])
-    volumes = [np.abs(np.linalg.det(lattice)) for lattice in (first, second)]
-    strained = np.array(
-        [volume * (stress * strain).sum(axis=(1, 2)) for volume, (_, _, stress) in zip(volumes, ends, strict=True)]
-    )
-    return _Pairs(
-        (ends[1][0] - ends[0][0])[kept],
-        np.vstack([work, work.mean(axis=0)])[:, kept],
-        np.vstack([strained, strained.mean(axis=0)])[:, kept],
-        a.n_atoms[kept],
-        volumes[0][kept],
-    )
-
-
-def _labels(frames: Frames) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return energies, forces and stresses of labelled frames."""
-    if frames.energy is None or frames.forces is None or frames.stress is None:
-        raise ValueError('labelled frames are needed')
-    return frames.energy, frames.forces, frames.stress
-
-
-def _candidates(frames: Frames) -> tuple[IntArray, IntArray]:
-    """Return pairs of frames with the same atoms in the same order, mostly such as follow each other."""
-    groups: dict[bytes, list[int]] = {}
-    for row, atoms in enumerate(frames.slices()):
-        key = frames.pbc[row].tobytes() + frames.numbers[atoms].tobytes()
-        groups.setdefault(key, []).append(row)
-    ones: list[int] = []
-    twos: list[int] = []
-    # Many groups share what is looked at, but each has some.
-    each = max(3 * FEWEST, 2 * MOST // max(1, len(groups)))
-    for rows in groups.values():
-        # As far apart in the list as the bound allows: a dozen rattled cells are compared each with each.
-        chosen, reach = _blocks(rows, each)
-        for block in chosen:
-            for place, one in enumerate(block):
-                for two in block[place + 1 : place + reach]:
-                    ones.append(one)
-                    twos.append(two)
-        if len(ones) > 4 * MOST:
-            break
-    return np.array(ones, dtype=np.int64), np.array(twos, dtype=np.int64)
-
-
-def _blocks(rows: list[int], wanted: int) -> tuple[list[list[int]], int]:
-    """Return runs of rows, and how far apart two of a run may be, which makes about as many pairs as are wanted."""
-    if len(rows) * (len(rows) - 1) // 2 <= wanted:
-        return [rows], len(rows)
-    if len(rows) <= wanted:
-        return [rows], max(2, wanted // len(rows) + 1)
-    # Evenly spread runs of six make fifteen pairs each.
-    starts = np.linspace(0, len(rows) - 6, max(1, wanted // 15)).astype(int).tolist()
-    return [rows[start : start + 6] for start in starts], 6
-
-
-def _strains(first: FloatArray, second: FloatArray, periodic: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Return the strain from one cell to another, seen from between, shape (P, 3, 3), and how much it is turned."""
-    change = np.linalg.inv(first) @ second
-    one = np.eye(3)
-    strain = 0.5 * ((change - one) + (one - np.linalg.inv(change)))
-    strain = np.where(periodic[:, None, None], strain, 0.0)
-    swapped = strain.transpose(0, 2, 1)
-    return 0.5 * (strain + swapped), np.abs(0.5 * (strain - swapped)).max(axis=(1, 2))

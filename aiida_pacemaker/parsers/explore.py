@@ -8,6 +8,7 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode
 
+from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.calculations.checks.inputs import options_of
 from aiida_pacemaker.calculations.explore import PaceExploreCalculation, run_keys, starting_frames
 from aiida_pacemaker.calculations.unseen import unseen_of
@@ -23,14 +24,14 @@ from aiida_pacemaker.parsers.base import PaceParser, finite
 
 
 class ExplorationParser(PaceParser):
-    """What the parsers of all exploration jobs share: the outputs that are made of runs."""
+    """Base of the parsers of all exploration jobs: the outputs that are made of runs."""
 
     def attach(self, starts: Frames, runs: Sequence[Run], **more: Any) -> None:
         """Attach the outputs.
 
         :param starts: the structures that the runs began from.
         :param runs: those that came to their end.
-        :param more: what else the report says.
+        :param more: further entries of the report.
         """
         inputs = self.node.inputs
         options = options_of(ExploreOptions, inputs)
@@ -41,10 +42,13 @@ class ExplorationParser(PaceParser):
         if not runs:
             return
         self.out('traces', array_data(trace_columns(runs, options.timestep)))
-        candidates = candidate_frames(starts, runs, run_keys(starts, self.node.inputs))
+        candidates = candidate_frames(starts, runs, run_keys(starts, inputs))
         if candidates is not None:
             self.out('candidates', PaceDatasetData(candidates))
-            self.out('grades', array_data(grades(runs)))
+            known = grades(runs)
+            if 'energy' in known:
+                known['energy'] = known['energy'] + reference_energy(candidates, inputs.potential.reference_energies)
+            self.out('grades', array_data(known))
 
     def judge(self, runs: Sequence[Run]) -> ExitCode | None:
         """Return the exit code of a job in which every run failed, None for others."""
@@ -55,7 +59,7 @@ class ExplorationParser(PaceParser):
 
 
 class PaceExploreParser(ExplorationParser):
-    """Attach what the runs kept and saw, and say how they ended."""
+    """Attach kept frames, checks and report of the runs."""
 
     def parse(self, **kwargs: Any) -> ExitCode:
         """Parse the retrieved files."""

@@ -11,13 +11,11 @@ from aiida.engine import ExitCode
 from aiida_pacemaker.calculations.label_ase import INTERRUPTED, RUNNING, AseCalculator, AseLabelCalculation
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
 from aiida_pacemaker.drivers.label_files import Labels, read_labels, read_versions
-from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
-from aiida_pacemaker.frames.table import BoolArray, Frames
+from aiida_pacemaker.frames.label_failures import Failure, failure_entries
+from aiida_pacemaker.frames.table import BoolArray
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.pace.output.failures import diagnose
 from aiida_pacemaker.parsers.base import PaceParser
-
-Failure = tuple[str, str]
 
 
 class AseLabelParser(PaceParser):
@@ -35,7 +33,8 @@ class AseLabelParser(PaceParser):
         good = np.isfinite(labels.energy)
         failures = _failures(labels, good, whole)
         costs = self.costs(AseLabelCalculation.SUMMARY)
-        self.out('failures', orm.Dict({'failures': _listed(frames, failures), **costs}))
+        listed = failure_entries(frames.select(list(failures)), list(failures.values()))
+        self.out('failures', orm.Dict({'failures': listed, **costs}))
         theory = self.theory(read_versions(costs.get('versions')) or labels.versions)
         for index, trajectory in enumerate(trajectories_from_frames(frames.select(good), theory=theory)):
             self.out(f'trajectories.composition_{index:04d}', trajectory)
@@ -77,17 +76,3 @@ def _advice(reason: str) -> str:
     """Return what to do about what a calculator said of a frame."""
     diagnosis = diagnose(AseLabelCalculation.PROGRAM, stderr=reason)
     return 'Repair the calculator or its arguments.' if diagnosis is None else diagnosis.message
-
-
-def _listed(frames: Frames, failures: dict[int, Failure]) -> list[dict[str, Any]]:
-    hashes = hex_hashes(frame_hashes(frames.select(list(failures)))) if failures else []
-    return [
-        {
-            'hash': digest,
-            'source': frames.source_of(frame),
-            'step': int(frames.step[frame]),
-            'reason': reason,
-            'message': message,
-        }
-        for (frame, (reason, message)), digest in zip(failures.items(), hashes, strict=True)
-    ]

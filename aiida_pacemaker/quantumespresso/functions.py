@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from aiida import orm
@@ -13,7 +12,7 @@ from ase.data import chemical_symbols
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.surveys import Shard
 from aiida_pacemaker.data.trajectories import trajectories_from_frames
-from aiida_pacemaker.frames.hashing import frame_hashes, hex_hashes
+from aiida_pacemaker.frames.label_failures import Failure, failure_entries
 from aiida_pacemaker.frames.reading import Reading
 from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.frames.theory import LevelOfTheory
@@ -133,20 +132,9 @@ def list_failures(dataset: PaceDatasetData, reasons: orm.Dict) -> orm.Dict:
         whatever else is to be said of the labelling.
     """
     content = reasons.get_dict()
-    failed = {int(index): reason for index, reason in content.pop('failures').items()}
+    failed: dict[int, Failure] = {int(index): tuple(reason) for index, reason in content.pop('failures').items()}
     indices = sorted(failed)
     if not indices:
         return orm.Dict({'failures': [], **content})
-    frames = frames_at(dataset, np.array(indices))
-    hashes = hex_hashes(frame_hashes(frames))
-    listed: list[dict[str, Any]] = [
-        {
-            'hash': digest,
-            'source': frames.source_of(row),
-            'step': int(frames.step[row]),
-            'reason': failed[index][0],
-            'message': failed[index][1],
-        }
-        for row, (index, digest) in enumerate(zip(indices, hashes, strict=True))
-    ]
+    listed = failure_entries(frames_at(dataset, np.array(indices)), [failed[index] for index in indices])
     return orm.Dict({'failures': listed, **content})

@@ -98,15 +98,17 @@ class PacemakerEngine(Engine):
         known = self._first_training(inputs)
         if self._fits_linearly(inputs) and (names := _iterations_in(inputs)):
             return (
-                f'settings: {", ".join(names)} would be the iterations of an exact linear fit, which has none: leave it '
-                'out, or set evaluator: pyace (or tensorpot) in the config for fits by iterations'
+                f'settings: {", ".join(names)} would be the iterations of an exact linear fit, which has none: leave '
+                'it out, or set evaluator: pyace (or tensorpot) in the config for fits by iterations'
             )
         if 'baseline' not in known and 'config' in known:
             # That of the potential that is continued, or one with a repulsion, whatever the data are.
             elements = parse_config(known['config'].get_dict()).elements
             try:
                 baseline = (
-                    inputs['potential'].baseline if 'potential' in inputs else DeltaBaseline.for_elements(elements)
+                    inputs['potential'].baseline
+                    if 'potential' in inputs
+                    else DeltaBaseline.for_elements(elements, mode=self.baseline_mode(inputs))
                 )
             except ValueError as exception:
                 return f'there is no default `baseline`: {exception}'
@@ -133,6 +135,10 @@ class PacemakerEngine(Engine):
             # What is merged into the dataset may bring what it lacks.
             known.pop('dataset', None)
         return known
+
+    def baseline_mode(self, inputs: Mapping[str, Any]) -> str:
+        """Return the mode of the baseline where none is given: exact linear fits place the ZBL repulsion themselves."""
+        return 'core' if self._fits_linearly(inputs) else 'delta'
 
     def check_active_set(self, training: Mapping[str, Any]) -> str | None:
         """Return a message if there are fewer atoms of an element than functions, else None."""

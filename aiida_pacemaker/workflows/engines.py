@@ -179,6 +179,13 @@ class Engine:
         """
         return None
 
+    def baseline_mode(self, inputs: Mapping[str, Any]) -> str:
+        """Return the mode of the baseline where none is given: by default `delta`, see `DeltaBaseline`.
+
+        :param inputs: those of the loop.
+        """
+        return 'delta'
+
     def check_active_set(self, training: Mapping[str, Any]) -> str | None:
         """Return why no active set can be built for a potential that is not trained yet; None if one can.
 

@@ -162,18 +162,23 @@ LABELLER = Role(
 #: which reason; `finished` for those that came to their end) and `gamma`, quantiles of the extrapolation grade of all
 #: structures on the way, not only of those that were kept (`median`, `p90`, `p99`, `max`; None where it is infinite,
 #: and `n_unseen`, how many are, because they have interactions that the data never had). One that has the input
-#: `gamma_low` (a `Float`) gets the grade from which on the caller takes a structure for unknown.
+#: `gamma_low` (a `Float`) gets the grade from which on the caller takes a structure for unknown. One that has the
+#: output `grades` saves the caller the evaluation of the candidates: an `ArrayData` that the same process makes as
+#: `candidates`, with `energy` (F,) in eV, `forces` (A, 3) in eV/angstrom and `gamma_max` (F,), as an evaluation has
+#: them. Without it, or where one of these arrays is missing, the candidates are evaluated.
 EXPLORER = Role(
     'explorer',
     'explore',
     ('potential', 'active_set', 'initial_structures', 'random_seed'),
     ('gamma_low',),
     outputs=('candidates', 'report'),
+    optional_outputs=('grades',),
     types={
         'initial_structures': PaceDatasetData,
         'random_seed': orm.Int,
         'gamma_low': orm.Float,
         'candidates': PaceDatasetData,
+        'grades': orm.ArrayData,
         'report': orm.Dict,
     },
 )

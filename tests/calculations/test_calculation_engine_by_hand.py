@@ -14,7 +14,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.functions.datasets import default_baseline, merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
+from aiida_pacemaker.calculations.functions.references import default_baseline
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.pace.config.input_files import read_input_file
 from aiida_pacemaker.pace.config.trainer_config import parse_config

@@ -9,6 +9,7 @@ from exploring import rocksalt
 
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import to_atoms
+from aiida_pacemaker.provenance.evaluations import replaces_evaluation
 
 pytestmark = pytest.mark.engine
 
@@ -66,3 +67,23 @@ def test_energies_and_gamma_are_those_of_the_calculator_of_the_potential(
         assert atoms.get_potential_energy() / len(atoms) == pytest.approx(seen[key], abs=1e-10)
         assert np.allclose(calculator.results['gamma'], gamma[frame], rtol=1e-8)
     assert candidates.n_frames == 26
+
+
+def test_an_evaluation_of_the_candidates_says_the_same(
+    explored, run_job, pace_codes, recorded_potential, recorded_active_set
+):
+    """So that a loop does without it. The reference energies are not zero, and the baseline reaches far."""
+    candidates, grades = explored.outputs.candidates, explored.outputs.grades
+    evaluated = run_job(
+        'pacemaker.evaluate',
+        code=pace_codes['python'],
+        potential=recorded_potential,
+        active_set=recorded_active_set,
+        datasets={'pool': candidates},
+    )
+    assert evaluated.is_finished_ok, evaluated.exit_message
+    assert all(recorded_potential.reference_energies.values())
+    assert replaces_evaluation(grades, candidates)
+    evaluation = evaluated.outputs.evaluations.pool
+    for name in ('energy', 'forces', 'gamma_max', 'gamma'):
+        assert np.abs(grades.get_array(name) - evaluation.get_array(name)).max() < 1e-9, name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -139,6 +140,24 @@ def test_the_same_seed_gives_the_same_trajectory(explore):
     # A dataset adds a hash of their content to keys that have no node.
     assert run_keys(starts, inputs) == [key.split('@')[0] for key in first.outputs.candidates.sources]
     assert run_keys(starts, {**inputs, 'random_seed': orm.Int(2)}) != run_keys(starts, inputs)
+
+
+def test_starting_structures_are_made_once(explore, monkeypatch):
+    """The checks, the job and the parser share them; equal structures in another node are the same."""
+    made = Mock(side_effect=perturb)
+    monkeypatch.setattr('aiida_pacemaker.calculations.explore.perturb', made)
+    node = explore(seed=11, perturbation={'rattle': 0.04}, copies=2)
+    assert node.is_finished_ok, node.exit_message
+    assert made.call_count == 1
+    options = ExploreOptions(perturbation={'rattle': 0.04}, copies=2, check_every=3)
+    again = PaceDatasetData(node.inputs.initial_structures.get_frames())
+    starts = starting_frames(again, options, 11)
+    assert made.call_count == 1
+    with pytest.raises(ValueError, match='read-only'):
+        starts.positions[0] = 0.0
+    starting_frames(again, options, 12)
+    starting_frames(again, options.model_copy(update={'copies': 3}), 11)
+    assert made.call_count == 3
 
 
 def test_runs_that_keep_nothing(explore):

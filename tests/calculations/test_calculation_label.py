@@ -61,7 +61,7 @@ def test_what_is_sent(prepare, pace_codes_fake, copper):
         'pacemaker.label.ase', {'code': pace_codes_fake['python'], 'dataset': copper, 'calculator': calculator}
     )
     assert prepared.commands == [['label_ase.py']]
-    assert set(prepared.files) == {'label_ase.py', 'journal.py', 'structures.py', 'label.json'}
+    assert set(prepared.files) == {'label_ase.py', 'journal.py', 'structures.py', 'summary.py', 'label.json'}
     (shard,) = copper.shards
     request = json.loads(prepared.files['label.json'])
     assert request == {**calculator, 'stress': True, 'numerical_stress': False, 'shards': [shard['name']]}

@@ -89,7 +89,7 @@ def test_an_evaluation(prepare_job, dataset, others, recorded_active_set, record
     grown = PaceDatasetData(others.select(range(4)), parents=[dataset]).store()
     prepared = prepare_job('evaluate', datasets={'old': dataset, 'new': grown}, active_set=recorded_active_set)
     assert prepared.commands == [['evaluate.py']]
-    assert set(prepared.kept) == {'evaluate.py', 'handedness.py', 'tables.py', 'evaluate.json'}
+    assert set(prepared.kept) == {'evaluate.py', 'handedness.py', 'summary.py', 'tables.py', 'evaluate.json'}
     request = json.loads(prepared.files['evaluate.json'])
     old, new = (list(structure_files(node).values()) for node in (dataset, grown))
     assert request == {

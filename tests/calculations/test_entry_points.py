@@ -7,7 +7,7 @@ from string import Formatter
 import pytest
 from aiida.engine import CalcJob, Process
 from aiida.engine.processes.ports import PortNamespace
-from aiida.orm import Data
+from aiida.orm import CalcFunctionNode, Data
 from aiida.parsers import Parser
 
 GROUPS = {'calculations': Process, 'workflows': Process, 'parsers': Parser, 'data': Data}
@@ -89,3 +89,10 @@ def test_failures_that_nothing_can_be_done_about_are_not_taken_from_the_cache(jo
     taken = {'ERROR_ENVIRONMENTS_INSUFFICIENT', 'ERROR_BATCHES_NEED_ALL_ATOMS'}
     own = {label for label, code in job.exit_codes.items() if code.status >= 400 and not code.invalidates_cache}
     assert own == (taken if job.PROGRAM == 'pace_activeset' else set())
+
+
+@pytest.mark.parametrize('name', ['default_baseline'])
+def test_stored_calculation_functions_without_an_entry_point_are_found_where_they_were(name, aiida_profile):
+    """Their process type is the path of the module that they were in when they ran."""
+    stored = CalcFunctionNode(process_type=f'aiida_pacemaker.calculations.functions.datasets.{name}')
+    assert stored.process_class.__name__ == name

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.source_keys import follows_from_content, with_content_keys

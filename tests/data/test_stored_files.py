@@ -12,7 +12,7 @@ from aiida.storage.sqlite_zip.backend import SqliteZipBackend
 from aiida.tools.archive import create_archive, import_archive
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData

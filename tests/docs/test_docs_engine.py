@@ -155,6 +155,8 @@ def test_it_may_have_protocols(builder, package, pace_codes_fake, monkeypatch):
     with pytest.raises(TypeError, match=r'engine `mypackage\.mean` needs the codes solver'):
         PaceActiveLearningWorkChain.get_builder_from_protocol(**inputs)
     solver = pace_codes_fake['python']
+    with pytest.raises(TypeError, match=r'has no use for the codes python: it takes solver'):
+        PaceActiveLearningWorkChain.get_builder_from_protocol(solver=solver, python=solver, **inputs)
     made = PaceActiveLearningWorkChain.get_builder_from_protocol(solver=solver.full_label, **inputs)
     assert [given['solver'].uuid for given in codes] == [solver.uuid]
     assert made.engine.value == ENGINE

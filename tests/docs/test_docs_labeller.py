@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from test_docs_reference import DOCS, code, load
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain

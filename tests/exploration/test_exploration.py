@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ def arrays(**changes):
         'positions': np.arange(18.0).reshape(6, 3),
         'cells': np.tile(10 * np.eye(3), (2, 1, 1)),
         'gamma': np.array([2.0, 0.5, 1.0, 0.1, 0.2, 3.0]),
+        'energies': np.array([-3.0, -2.7]),
+        'forces': np.arange(18.0).reshape(6, 3) / 10,
         **changes,
     }
     return {name: array for name, array in content.items() if array is not None}
@@ -55,7 +58,7 @@ def read(tmp_path):
 
 def test_a_run_is_read_as_it_was_written(read):
     run = read(arrays())
-    for name in ('step', 'kept_step', 'positions', 'cells', 'gamma'):
+    for name in ('step', 'kept_step', 'positions', 'cells', 'gamma', 'energies', 'forces'):
         assert np.array_equal(getattr(run, name), arrays()[name])
     assert all(np.array_equal(column, arrays()[name]) for name, column in run.traces.items())
 
@@ -72,6 +75,8 @@ def test_a_run_is_read_as_it_was_written(read):
         ({'positions': np.zeros((6, 3), dtype=np.float32)}, 'float64 of shape (6, 3) is needed'),
         ({'cells': np.full((2, 3, 3), np.inf)}, 'of `cells` are not finite'),
         ({'min_distance': np.array([np.nan, 1, 1])}, '`min_distance`'),
+        ({'energies': np.array([0.0, np.inf])}, '1 values of `energies` are not finite'),
+        ({'forces': np.zeros((5, 3))}, 'shape (6, 3) is needed'),
         ({'step': np.array([0, 20, 10])}, '`step` does not rise'),
         ({'step': np.array([-1, 10, 20])}, '`step` does not rise'),
         ({'kept_step': np.array([10, 21])}, '`kept_step` does not rise'),
@@ -131,6 +136,10 @@ def test_what_is_made_of_runs(read, mgo_frames):
     grade = grades(runs)
     assert grade['gamma_max'].tolist() == [2.0, 3.0, 2.0, 3.0]
     assert grade['run'].tolist() == [0, 0, 1, 1]
+    assert grade['energy'].tolist() == [-3.0, -2.7, -3.0, -2.7]
+    assert grade['forces'].shape == (12, 3)
+    # LAMMPS does not report them: what is known of some of the frames is of no use.
+    assert 'energy' not in grades([runs[0], replace(runs[1], energies=None, forces=None)])
     assert trace_columns(runs, 0.5)['time'].tolist() == [0, 5, 10, 0, 5, 10]
     said = report(runs, copies=2)
     assert said['reasons'] == {'finished': 2}

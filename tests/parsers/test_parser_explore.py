@@ -11,6 +11,7 @@ from aiida import orm
 from aiida.engine import ExitCode
 from damages import KINDS, Ending, check, damage
 
+from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.data.dataset import PaceDatasetData
 
 OPTIONS = {'n_steps': 20, 'check_every': 10, 'gamma_low': 1.0, 'gamma_high': 5.0, 'copies': 2}
@@ -50,6 +51,8 @@ def run_file(n_atoms, n_kept=1, **changes):
         'positions': np.ones((n_atoms * n_kept, 3)),
         'cells': np.tile(8 * np.eye(3), (n_kept, 1, 1)),
         'gamma': np.full(n_atoms * n_kept, 2.0),
+        'energies': np.full(n_kept, -3.0),
+        'forces': np.full((n_atoms * n_kept, 3), 0.5),
         **changes,
     }
     stream = io.BytesIO()
@@ -70,7 +73,7 @@ def files(structures):
     return make
 
 
-def test_all_outputs(parse_exploration, files, structures):
+def test_all_outputs(parse_exploration, files, structures, potential):
     parsed = parse_exploration(files())
     assert parsed.label == 'OK'
     report = parsed.outputs['report'].get_dict()
@@ -82,7 +85,12 @@ def test_all_outputs(parse_exploration, files, structures):
     assert np.array_equal(
         candidates.get_frames().numbers[: structures.n_atoms[0]], structures.numbers[: structures.n_atoms[0]]
     )
-    assert parsed.outputs['grades'].get_array('run').tolist() == [0, 1, 2, 3]
+    grades = parsed.outputs['grades']
+    assert grades.get_array('run').tolist() == [0, 1, 2, 3]
+    # The driver's energy is relative to the isolated atoms, labels are not.
+    frames = candidates.get_frames()
+    assert np.allclose(grades.get_array('energy'), -3.0 + reference_energy(frames, potential.reference_energies))
+    assert grades.get_array('forces').shape == frames.positions.shape
     assert len(parsed.outputs['traces'].get_array('time')) == 8
 
 

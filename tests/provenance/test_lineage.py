@@ -10,7 +10,8 @@ from aiida.manage.caching import enable_caching
 from aiida.tools import delete_nodes
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.functions.datasets import exclude_frames, merge_frames, split_frames
+from aiida_pacemaker.calculations.functions.datasets import exclude_frames, split_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.data.trajectories import trajectories_from_frames

@@ -15,7 +15,7 @@ from aiida.engine.utils import instantiate_process
 from ase.build import bulk
 from ase.units import GPa
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.quantumespresso import label as label_quantumespresso

@@ -12,7 +12,7 @@ from aiida.engine import run_get_node
 from ase import units
 from ase.build import bulk
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.hashing import hex_hashes

@@ -8,7 +8,7 @@ from aiida import orm
 from aiida.engine import run_get_node
 from ase.build import bulk
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.provenance import levels_of

@@ -8,7 +8,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from ase import Atoms
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.calculations.functions.reference_atoms import energies_of_atoms
 from aiida_pacemaker.errors import RefusedError
 

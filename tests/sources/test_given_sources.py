@@ -9,13 +9,8 @@ from aiida import orm
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_pacemaker.calculations.functions.datasets import (
-    exclude_frames,
-    filter_frames,
-    merge_frames,
-    pick_frames,
-    split_frames,
-)
+from aiida_pacemaker.calculations.functions.datasets import exclude_frames, filter_frames, pick_frames, split_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.provenance import contributing_trajectories, frame_origin

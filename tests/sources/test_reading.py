@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.calculations.functions.datasets import merge_options
+from aiida_pacemaker.calculations.functions.merging import merge_options
 from aiida_pacemaker.sources.base import TrajectorySource
 from aiida_pacemaker.sources.merge_options import MergeOptions
 from aiida_pacemaker.sources.merging import merge_sources

@@ -7,7 +7,7 @@ from aiida.engine import calcfunction
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_pacemaker.calculations.functions.datasets import merge, merge_frames, merge_options
+from aiida_pacemaker.calculations.functions.merging import merge, merge_frames, merge_options
 from aiida_pacemaker.data.conventions import say_convention
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.conventions import Convention

@@ -225,7 +225,7 @@ def grade(fake: dict[str, Path], folder: Path, frames: Frames) -> np.ndarray:
         'datasets': {'a': ['pool.pckl.gzip']},
     }
     (folder / 'evaluate.json').write_text(json.dumps(request))
-    for name in ('evaluate.py', 'tables.py'):
+    for name in ('evaluate.py', 'summary.py', 'tables.py'):
         shutil.copy(Path(drivers.__file__).parent / name, folder)
     shutil.copy(handedness.__file__, folder)
     outcome = run(fake['python'], folder, 'evaluate.py')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import get_type_hints
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from aiida_pacemaker.exploration.options import ExploreOptions
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory
 from aiida_pacemaker.provenance import ancestors, frame_origin
+from aiida_pacemaker.workflows.loop import exploring
 from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 from aiida_pacemaker.workflows.loop.checks import _check_grades, validate_loop
 from aiida_pacemaker.workflows.loop.context import LoopContext
@@ -162,6 +164,23 @@ def test_errors_are_compared_with_gamma_and_spread(explored):
     said = explored.outputs.report['calibration']
     assert said['n_points'] == labelled
     assert said['text']
+
+
+def test_what_the_explorer_has_graded_is_not_evaluated_again(build, monkeypatch):
+    """The loop comes to the same points without energies and forces by the explorer, but evaluates the candidates."""
+    points, evaluated = [], []
+    for problem in (None, ValueError('the shapes are others')):
+        if problem is not None:
+            monkeypatch.setattr(exploring, 'replaces_evaluation', Mock(side_effect=problem))
+        _, node = run_get_node(build())
+        assert node.is_finished_ok, node.exit_message
+        points.append(node.outputs.calibration['points'])
+        evaluation = next(called for called in node.called if called.label == 'generation 0: evaluate')
+        evaluated.append(sorted(evaluation.inputs.pace.datasets))
+    assert evaluated == [['train'], ['pool', 'train']]
+    assert points[0]['gamma']
+    assert np.allclose(points[0]['gamma'], points[1]['gamma'], rtol=1e-9, atol=0)
+    assert np.allclose(points[0]['error'], points[1]['error'], rtol=0, atol=1e-9)
 
 
 def test_members_of_an_ensemble_see_different_frames(explored):

@@ -109,8 +109,10 @@ def test_recorded_process_labels_are_those_of_the_classes():
 class Recording:
     """A loop as it stands in a database: each of its calls under a label that is written out here."""
 
-    def __init__(self):
+    def __init__(self, **inputs):
         self.node = orm.WorkChainNode()
+        for name, node in inputs.items():
+            self.node.base.links.add_incoming(node.store(), LinkType.INPUT_WORK, name)
         self.node.set_process_label('PaceActiveLearningWorkChain')
         self.node.store()
 
@@ -207,6 +209,15 @@ def test_a_recorded_loop_that_was_killed_is_read(recording, narrow, frozen_test,
     assert row['seconds'] > 0
     assert {**row, 'seconds': None} == {**OLD_ROW, 'seconds': None}
     assert format_table([row]).splitlines()[1].split()[:3] == ['0', '12', '10.0']
+
+
+def test_results_that_are_false_are_results(aiida_profile):
+    """Potentials of an engine may be any node, such as a list that is empty."""
+    recording, chain = Recording(potential=orm.List([7])), orm.WorkChainNode
+    assert state_of(recording.node).potential.get_list() == [7]
+    potential = recording.call('generation_00_train', 'ToyTraining', chain, potential=orm.List([])).outputs.potential
+    assert not potential
+    assert state_of(recording.node).potential.uuid == potential.uuid
 
 
 def test_a_recorded_retry_is_read(recording, narrow, pool):

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.trajectories import trajectories_from_atoms
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.sources.origin import theory_of

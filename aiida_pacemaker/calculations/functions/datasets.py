@@ -1,48 +1,38 @@
-"""Calculation functions on datasets, and the functions that call them with plain arguments.
+"""Calculation functions that choose frames of a dataset, and the functions that call them with plain arguments.
 
-Every dataset that a workflow makes comes from one of these, or from a job, so each keeps its links. They fail with an
-exit status and a message; the functions with plain arguments raise that message.
+Every dataset that a workflow makes comes from a calculation function or a job, so each keeps its links. Calculation
+functions fail with an exit status and a message; the functions with plain arguments raise that message.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from operator import index
 from typing import Any, Literal
 
 import numpy as np
 from aiida import orm
-from aiida.common.links import LinkType
 from aiida.engine import ExitCode, calcfunction
 from pydantic import BaseModel, ConfigDict, Field
 
-from aiida_pacemaker.baseline.distances import join_distances
-from aiida_pacemaker.baseline.evaluation import evaluate
-from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.baseline.reference_energies import element_counts, fit_energies
-from aiida_pacemaker.baseline.zbl import distance_of_concern
-from aiida_pacemaker.calculations.functions.reference_atoms import isolated_atom_energies
+from aiida_pacemaker.calculations.functions.calling import (
+    ERROR_NOTHING_LEFT,
+    ERROR_REFUSED,
+    loaded_dataset,
+    run_function,
+)
+
+# Stored processes find it here: it has no entry point.
+from aiida_pacemaker.calculations.functions.references import default_baseline  # noqa: F401
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData
-from aiida_pacemaker.data.surveys import shortest_of
 from aiida_pacemaker.errors import RefusedError
-from aiida_pacemaker.frames.isolated import isolated_atoms
-from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.shards import ATOM_BYTES, FRAME_BYTES
 from aiida_pacemaker.frames.splitting import filter_by, split
-from aiida_pacemaker.frames.table import BoolArray, FloatArray, Frames
+from aiida_pacemaker.frames.table import BoolArray, Frames
 from aiida_pacemaker.option_errors import parse_options
-from aiida_pacemaker.sources.given import dataset_of, nodes_of
+from aiida_pacemaker.provenance.evaluations import gamma_of
 from aiida_pacemaker.sources.known_frames import shared_frames
-from aiida_pacemaker.sources.merge_options import MergeOptions
-from aiida_pacemaker.sources.merging import file_names, merge_sources
-from aiida_pacemaker.sources.origin import TrajectoryOrigin, recognised_conventions, recognised_levels
-from aiida_pacemaker.sources.reading import Source
-
-#: Exit status of a function whose input could not be dealt with; the message says why.
-ERROR_REFUSED = 410
-#: Exit status of a function that would have to return a dataset without frames.
-ERROR_NOTHING_LEFT = 420
 
 
 class SplitOptions(BaseModel):
@@ -71,17 +61,6 @@ class FilterOptions(BaseModel):
     gamma: tuple[float | None, float | None] | None = Field(
         default=None, description='Smallest and largest extrapolation grade of a frame; needs an evaluation.'
     )
-
-
-@calcfunction
-def merge(options: orm.Dict, base: PaceDatasetData | None = None, **sources: Source) -> dict[str, orm.Data] | ExitCode:
-    """Merge trajectories, files and datasets into one dataset: see `merge_frames`."""
-    try:
-        dataset, atoms, report = merge_sources(base, sources, parse_options(MergeOptions, options.get_dict()))
-    except ValueError as exception:
-        return ExitCode(ERROR_REFUSED, str(exception))
-    outputs: dict[str, orm.Data] = {'dataset': dataset, 'report': orm.Dict(report)}
-    return outputs if atoms is None else {**outputs, 'isolated_atoms': atoms}
 
 
 @calcfunction
@@ -114,7 +93,7 @@ def filter_dataset(
     refused_by: Counter[str] = Counter()
     start = 0
     try:
-        gamma = None if evaluation is None else _gamma(evaluation, dataset)
+        gamma = None if evaluation is None else gamma_of(evaluation, dataset)
         for frames in dataset.iterate():
             mask, refused = filter_by(
                 frames,
@@ -170,11 +149,11 @@ def find_candidates(
 ) -> dict[str, orm.Data] | ExitCode:
     """Return the frames of a pool on which a potential extrapolates: not in its dataset, and gamma above a threshold.
 
-    The output `candidates` is not there if there are none; `report` says how many there were on the way, and how many
+    The output `candidates` is not there if there are none; `report` counts the frames at each step, and how many
     of them have interactions that the data of the potential never had, for which gamma is infinite (`n_unseen`).
     """
     try:
-        gamma = _gamma(evaluation, pool)
+        gamma = gamma_of(evaluation, pool)
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
     unknown = ~shared_frames(pool, known)
@@ -194,106 +173,6 @@ def find_candidates(
     return outputs
 
 
-@calcfunction
-def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.Dict | ExitCode:
-    """Return the energy per atom of each element (eV) that describes a dataset best, its baseline subtracted.
-
-    These are no energies of isolated atoms, but they bring the energies into the range that the engine accepts. Fit
-    them once, at the first generation, and keep them for all later ones.
-    """
-    parsed = DeltaBaseline.model_validate(baseline.get_dict())
-    parts = []
-    for frames in dataset.iterate():
-        if frames.energy is None:
-            return ExitCode(ERROR_REFUSED, f'{dataset} has no labels, energies are needed')
-        parts.append((*element_counts(frames), frames.energy - evaluate(parsed, frames).energy))
-    return orm.Dict(fit_energies(parts))
-
-
-@calcfunction
-def default_baseline(dataset: PaceDatasetData, lj: orm.Bool, **others: PaceDatasetData) -> orm.Dict | ExitCode:
-    """Return the baseline that the elements of a dataset and its shortest distances suggest: ZBL, and LJ if wanted.
-
-    The ZBL repulsion of each pair ends where the two atoms would bond, and before the first label of the pair. Other
-    datasets are structures that may come to be fitted later or tested on: their distances count as well.
-    """
-    try:
-        within = distance_of_concern(dataset.elements)
-        shortest = join_distances(shortest_of(one, within) for one in (dataset, *others.values()))
-        baseline = DeltaBaseline.for_elements(dataset.elements, lj=lj.value, shortest=shortest)
-    except ValueError as exception:
-        return ExitCode(ERROR_REFUSED, f'there is no default baseline: {exception}')
-    return orm.Dict(baseline.model_dump(mode='json'))
-
-
-def merge_frames(
-    *sources: Any, base: PaceDatasetData | int | str | None = None, **options: Any
-) -> tuple[PaceDatasetData, orm.Dict]:
-    """Merge any number of trajectories, files and datasets into one dataset, with provenance.
-
-    :param sources: `TrajectoryData`, `PaceDatasetData`, and `SinglefileData` with a Pacemaker `.pckl.gzip` or whatever
-        ASE reads; paths of such files, which become `SinglefileData`; structures of ASE, which become trajectories, one
-        for each composition and periodicity; PKs and uuids of nodes; lists of all these. In options and report they are
-        `source_0000`, `source_0001`, ... in their order. What the arrays of a trajectory mean is known from the process
-        that made it (:mod:`aiida_pacemaker.sources`), or stated with `conventions`.
-    :param base: a dataset to begin with; it is not checked again.
-    :param options: the fields of :class:`MergeOptions`.
-    :returns: the dataset, and a report that lists duplicates and refused frames with their reasons.
-    :raises RefusedError: if something given is no source, if it is not known what its arrays mean, or if more frames
-        are refused than `max_failed_fraction` allows; nothing is merged then.
-    """
-    try:
-        labelled = {f'source_{index:04d}': node for index, node in enumerate(_given(sources, options))}
-    except ValueError as exception:
-        raise RefusedError(str(exception)) from exception
-    begin = {} if base is None else {'base': _dataset(base, 'base')}
-    outputs = _run(merge, options=merge_options(labelled, **options), **begin, **labelled)
-    return outputs['dataset'], outputs['report']
-
-
-def _given(sources: Iterable[Any], options: Mapping[str, Any]) -> list[Source]:
-    """Return the nodes of what was given to a merge with some options."""
-    keys = options.get('keys')
-    by_source = isinstance(keys, Mapping) and any(isinstance(value, (Mapping, LabelKeys)) for value in keys.values())
-    return nodes_of(sources, keys=None if by_source else keys, labelled=options.get('labelled', True))
-
-
-def merge_options(sources: Mapping[str, Source], **options: Any) -> orm.Dict:
-    """Return the options of a merge, with the conventions and levels of theory of all trajectories said outright.
-
-    The merge is a function of its inputs then, which its hash follows from: who made a trajectory is in the graph, not
-    in the content of the node. A trajectory whose convention is not known is left out; the merge refuses it.
-    """
-    origins = {label: TrajectoryOrigin(node) for label, node in sources.items() if isinstance(node, orm.TrajectoryData)}
-    stated = options.get('conventions', {})
-    recognised = recognised_conventions({label: one for label, one in origins.items() if label not in stated})
-    parsed = parse_options(MergeOptions, {**options, 'conventions': {**recognised, **stated}})
-    try:
-        parsed.check_labels(file_names(sources))
-    except ValueError as exception:
-        raise RefusedError(str(exception)) from exception
-    if parsed.labelled:
-        levels = recognised_levels({label: one for label, one in origins.items() if label not in parsed.levels})
-        parsed = parsed.model_copy(update={'levels': {**levels, **parsed.levels}})
-    return orm.Dict(parsed.model_dump(mode='json'))
-
-
-def reference_energies_from(dataset: PaceDatasetData | int | str) -> orm.Dict:
-    """Return the energy of the isolated atom of each element of a dataset (eV), of frames of one atom alone.
-
-    These are looked for in the dataset, and if there are none among those that were set aside when it was merged, also
-    where it is a part of what was merged.
-
-    :param dataset: the dataset, or its PK or uuid.
-    :raises RefusedError: if an element has no isolated atom, or several with different energies.
-    """
-    dataset = _dataset(dataset)
-    elements = orm.List(dataset.elements)
-    found = {f'atoms_{index:02d}': node for index, node in enumerate(_with_isolated_atoms(dataset))}
-    energies: orm.Dict = _run(isolated_atom_energies, elements=elements, **found)
-    return energies
-
-
 def split_frames(dataset: PaceDatasetData | int | str, **options: Any) -> tuple[PaceDatasetData, PaceDatasetData]:
     """Return training and test set of a dataset; a structure is never on both sides, however it is written.
 
@@ -302,7 +181,9 @@ def split_frames(dataset: PaceDatasetData | int | str, **options: Any) -> tuple[
     :raises RefusedError: if it cannot be split so.
     """
     parsed = parse_options(SplitOptions, options)
-    outputs = _run(split_dataset, dataset=_dataset(dataset), options=orm.Dict(parsed.model_dump(mode='json')))
+    outputs = run_function(
+        split_dataset, dataset=loaded_dataset(dataset), options=orm.Dict(parsed.model_dump(mode='json'))
+    )
     return outputs['train'], outputs['test']
 
 
@@ -318,7 +199,9 @@ def filter_frames(
     """
     parsed = parse_options(FilterOptions, options)
     extra = {} if evaluation is None else {'evaluation': evaluation}
-    outputs = _run(filter_dataset, dataset=_dataset(dataset), options=orm.Dict(parsed.model_dump(mode='json')), **extra)
+    outputs = run_function(
+        filter_dataset, dataset=loaded_dataset(dataset), options=orm.Dict(parsed.model_dump(mode='json')), **extra
+    )
     return outputs['dataset'], outputs['report']
 
 
@@ -330,8 +213,8 @@ def exclude_frames(dataset: PaceDatasetData | int | str, *others: PaceDatasetDat
     :param dataset: the dataset, or its PK or uuid; so are the others.
     :raises RefusedError: if no frame is left.
     """
-    labelled = {f'other_{index:02d}': _dataset(other, 'others') for index, other in enumerate(others)}
-    left: PaceDatasetData = _run(exclude_datasets, dataset=_dataset(dataset), **labelled)
+    labelled = {f'other_{index:02d}': loaded_dataset(other, 'others') for index, other in enumerate(others)}
+    left: PaceDatasetData = run_function(exclude_datasets, dataset=loaded_dataset(dataset), **labelled)
     return left
 
 
@@ -339,7 +222,7 @@ def pick_frames(dataset: PaceDatasetData | int | str, indices: Iterable[int]) ->
     """Return frames of a dataset by their positions, each with the source that it had.
 
     Where a dataset was read from one file and nothing was left out, these are the positions in the file, so that frames
-    can be chosen by what it says beside the labels.
+    can be chosen by the other columns of the file.
 
     :param dataset: the dataset, or its PK or uuid.
     :param indices: positions, counted from zero; the frames are in this order.
@@ -349,83 +232,8 @@ def pick_frames(dataset: PaceDatasetData | int | str, indices: Iterable[int]) ->
         positions = [index(one) for one in indices]
     except TypeError as exception:
         raise RefusedError(f'`indices` are positions of frames, whole numbers: {exception}') from exception
-    picked: PaceDatasetData = _run(pick_dataset, dataset=_dataset(dataset), indices=orm.List(positions))
+    picked: PaceDatasetData = run_function(pick_dataset, dataset=loaded_dataset(dataset), indices=orm.List(positions))
     return picked
-
-
-def _dataset(given: Any, name: str = 'dataset') -> PaceDatasetData:
-    try:
-        return dataset_of(given, name)
-    except ValueError as exception:
-        raise RefusedError(str(exception)) from exception
-
-
-def _run(function: Any, **inputs: Any) -> Any:
-    """Run a calculation function and return its outputs.
-
-    :raises RefusedError: with the message of the function, if it failed.
-    """
-    outputs, node = function.run_get_node(**inputs)
-    if not node.is_finished_ok:
-        raise RefusedError(f'{node.exit_message} (process {node.pk})')
-    return outputs
-
-
-def _gamma(evaluation: orm.ArrayData, dataset: PaceDatasetData) -> FloatArray:
-    """Return the largest extrapolation grade of each frame.
-
-    :raises ValueError: if the evaluation has none, or is not one of this dataset.
-    """
-    if 'gamma_max' not in evaluation.get_arraynames():
-        raise ValueError(f'{evaluation} has no gamma: evaluate with an active set')
-    evaluated = _evaluated_dataset(evaluation)
-    if evaluated is None:
-        raise ValueError(
-            f'nothing says which dataset {evaluation} is an evaluation of: an output `evaluations.<label>` of '
-            '`pacemaker.evaluate` is needed'
-        )
-    if evaluated.uuid != dataset.uuid and not np.array_equal(evaluated.get_hashes(), dataset.get_hashes()):
-        raise ValueError(
-            f'{evaluation} is of {evaluated}, not of {dataset}, whose frames are others: evaluate this dataset'
-        )
-    gamma: FloatArray = evaluation.get_array('gamma_max')
-    if gamma.shape != (dataset.n_frames,):
-        raise ValueError(f'{evaluation} is of {len(gamma)} frames, not of the {dataset.n_frames} frames of {dataset}')
-    return gamma
-
-
-def _with_isolated_atoms(dataset: PaceDatasetData) -> list[PaceDatasetData]:
-    """Return the dataset if it has isolated atoms, else what the merges behind it have set aside."""
-    if any(isolated_atoms(frames).any() for frames in dataset.iterate()):
-        return [dataset]
-    found: dict[str, PaceDatasetData] = {}
-    seen = {dataset.uuid}
-    queue = [dataset]
-    while queue:
-        creator = queue.pop(0).creator
-        if creator is None:
-            continue
-        if 'isolated_atoms' in creator.outputs and isinstance(creator.outputs.isolated_atoms, PaceDatasetData):
-            found.setdefault(creator.outputs.isolated_atoms.uuid, creator.outputs.isolated_atoms)
-        for node in creator.base.links.get_incoming(PaceDatasetData, link_type=LinkType.INPUT_CALC).all_nodes():
-            if isinstance(node, PaceDatasetData) and node.uuid not in seen:
-                seen.add(node.uuid)
-                queue.append(node)
-    return list(found.values())
-
-
-def _evaluated_dataset(evaluation: orm.ArrayData) -> PaceDatasetData | None:
-    """Return the dataset that a job has evaluated, or None if the graph does not say."""
-    made = evaluation.base.links.get_incoming(link_type=LinkType.CREATE).first()
-    if made is None:
-        return None
-    given = made.node.base.links.get_incoming(PaceDatasetData, link_type=LinkType.INPUT_CALC).all()
-    # The output `evaluations.pool` is of the input `datasets.pool`.
-    suffix = made.link_label.rpartition('__')[2]
-    same = [link.node for link in given if link.link_label.rpartition('__')[2] == suffix]
-    candidates = same or [link.node for link in given]
-    (evaluated,) = candidates if len(candidates) == 1 else (None,)
-    return evaluated if isinstance(evaluated, PaceDatasetData) else None
 
 
 def part_of(dataset: PaceDatasetData, mask: BoolArray) -> PaceDatasetData:

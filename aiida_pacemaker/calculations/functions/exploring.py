@@ -19,6 +19,8 @@ from aiida_pacemaker.frames.table import Frames
 from aiida_pacemaker.option_errors import parse_options
 from aiida_pacemaker.pace.config.expansion import deep_merge
 
+#: Columns of grades with one row for each atom.
+OF_ATOMS = ('gamma', 'forces')
 #: The condition where none is given.
 DEFAULT = 'default'
 
@@ -28,7 +30,7 @@ def options_under(
 ) -> dict[str, Any]:
     """Return the options of explorations with those that a condition overrides.
 
-    :param gamma_low: what is taken where neither says it.
+    :param gamma_low: `gamma_low` where neither has one.
     """
     given: dict[str, Any] = {} if gamma_low is None else {'gamma_low': gamma_low.value}
     given |= {} if options is None else options.get_dict()
@@ -46,7 +48,7 @@ def plan_exploration(
 ) -> dict[str, orm.Data]:
     """Divide an exploration into jobs: each condition from each part of the structures, with a random seed of its own.
 
-    :param gamma_low: frames with a gamma from here on are kept, where the options do not say it.
+    :param gamma_low: frames with a gamma from here on are kept, where the options have no `gamma_low`.
     :param conditions: what is changed in the options, by the label of the condition after `condition_`.
     :returns: `jobs`, of each job its label, condition, part, first structure and number of runs; for each job
         `random_seed_<label>`, for each condition `options_<condition>`, and for each part
@@ -78,7 +80,7 @@ def plan_exploration(
 
 @calcfunction
 def collect_explorations(jobs: orm.Dict, **outputs: orm.Data) -> dict[str, orm.Data]:
-    """Return what came of all jobs: the candidates, each once, with their grades, all traces, and one report.
+    """Return the results of all jobs: the candidates, each once, with their grades, all traces, and one report.
 
     :param jobs: as of `plan_exploration`.
     :param outputs: those of the jobs, as `<output>_<label of the job>`.
@@ -132,7 +134,7 @@ def collect_explorations(jobs: orm.Dict, **outputs: orm.Data) -> dict[str, orm.D
 
 
 def _placed(run: Mapping[str, Any], job: Mapping[str, Any], first_run: int) -> dict[str, Any]:
-    """Return what is said of a run with its place among the runs of all jobs."""
+    """Return the entry of a run with its place among the runs of all jobs."""
     return {
         **run,
         'run': first_run + run['run'],
@@ -148,7 +150,9 @@ def _columns(node: orm.Data, first_run: int) -> dict[str, Any]:
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    """Return the columns that all parts have, one part after the other."""
+    names = [name for name in (parts[0] if parts else ()) if all(name in part for part in parts)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _each_once(frames: Frames) -> tuple[Frames, Any]:
@@ -160,6 +164,6 @@ def _each_once(frames: Frames) -> tuple[Frames, Any]:
 
 
 def _selected(columns: dict[str, Any], frames: Frames, mask: Any) -> dict[str, Any]:
-    """Return the grades of some frames; `gamma` has one row for each atom, the others one for each frame."""
+    """Return the grades of some frames; `OF_ATOMS` have one row for each atom, the others one for each frame."""
     of_atoms = mask[frames.frame_of_atom]
-    return {name: column[of_atoms if name == 'gamma' else mask] for name, column in columns.items()}
+    return {name: column[of_atoms if name in OF_ATOMS else mask] for name, column in columns.items()}

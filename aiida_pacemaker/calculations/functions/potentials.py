@@ -11,7 +11,7 @@ from aiida import orm
 from aiida.engine import ExitCode, calcfunction
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.functions.datasets import ERROR_REFUSED
+from aiida_pacemaker.calculations.functions.calling import ERROR_REFUSED
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.pace.imported_potentials import origin_of, read_companion

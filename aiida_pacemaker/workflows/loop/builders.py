@@ -57,7 +57,7 @@ class LoopBuilders(ProtocolMixin):
         :param options: options of all jobs, such as `resources` and `max_wallclock_seconds`.
         :param inputs: further inputs of the work chain: `dataset`, `test_dataset`, `potential`, `baseline`, ...
         :raises ConfigError: if the config is not valid with these overrides, or something is in the wrong place.
-        :raises TypeError: if a code is missing.
+        :raises TypeError: if a code is missing, or given under a name that the engine does not take.
         :raises ValueError: if there is no such engine, protocol or code.
         """
         chosen = engine_called(engine)
@@ -68,6 +68,12 @@ class LoopBuilders(ProtocolMixin):
             python=python,
             pace_yaml2yace=pace_yaml2yace,
         )
+        unused = [name for name in codes if name not in chosen.codes]
+        if unused:
+            raise TypeError(
+                f'the engine `{engine}` has no use for the codes {", ".join(unused)}: it takes '
+                f'{", ".join(chosen.codes) or "none"}'
+            )
         missing = [name for name, needed in chosen.codes.items() if needed and name not in codes]
         if missing:
             raise TypeError(f'the engine `{engine}` needs the codes {", ".join(missing)}')

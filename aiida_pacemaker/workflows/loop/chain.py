@@ -7,8 +7,9 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
-from aiida_pacemaker.calculations.functions.datasets import default_baseline, find_candidates, fit_reference_energies
+from aiida_pacemaker.calculations.functions.datasets import find_candidates
 from aiida_pacemaker.calculations.functions.drawing import hold_out
+from aiida_pacemaker.calculations.functions.references import default_baseline, fit_reference_energies
 from aiida_pacemaker.frames.theory import LevelOfTheory, differences
 from aiida_pacemaker.option_errors import parse_options
 from aiida_pacemaker.provenance.costs import core_hours
@@ -95,7 +96,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         for name in ('dataset', 'test_dataset', 'pool', 'potential', 'calibration'):
             self.ctx[name] = self.inputs.get(name)
         self.ctx.reference_energies = self.inputs.get('reference_energies')
-        self.ctx.exploration = None
+        self.ctx.exploration = self.ctx.grades = None
         self.ctx.members = {}
         self.ctx.unlabelled = None
         rows = content_of(self.ctx.report)['generations']
@@ -163,7 +164,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             lj = orm.Bool(self.ctx.settings.lj)
             # What is in the pool may be labelled later, and the baseline has to be good for that too.
             later = given(pool=self.ctx.pool, test=self.ctx.test_dataset)
-            inputs = {'dataset': self.ctx.dataset, 'lj': lj, 'metadata': self.metadata_for(LoopStep.BASELINE), **later}
+            mode = orm.Str(self.engine.baseline_mode(self.inputs))
+            inputs = {'dataset': self.ctx.dataset, 'lj': lj, 'mode': mode, **later}
+            inputs['metadata'] = self.metadata_for(LoopStep.BASELINE)
             self.ctx.baseline, node = self.run_once(default_baseline, **inputs)
             if not node.is_finished_ok:
                 return self.exit_codes.ERROR_INITIAL_FRAMES_REFUSED.format(reason=node.exit_message)
@@ -249,13 +252,17 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
     # Evaluation.
 
     def run_evaluate(self) -> ToContext | ExitCode:
-        """Evaluate the potential on the dataset, the test set and the candidates in one job."""
+        """Evaluate the potential on the dataset, the test set and the candidates in one job.
+
+        Candidates that the explorer has energies, forces and gamma of are left out.
+        """
+        pool = self.ctx.pool if self.ctx.grades is None else None
         inputs = self.prepare(
             'evaluate',
             LoopStep.EVALUATE,
             potential=self.ctx.potential,
             active_set=self.ctx.active_set,
-            datasets={'train': self.ctx.dataset, **given(pool=self.ctx.pool, test=self.ctx.test_dataset)},
+            datasets={'train': self.ctx.dataset, **given(pool=pool, test=self.ctx.test_dataset)},
         )
         evaluation = self.launch(LoopStep.EVALUATE, self.engine.process('evaluate'), inputs)
         if isinstance(evaluation, ExitCode):
@@ -289,6 +296,11 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         )
         return self.stuck()
 
+    @property
+    def pool_evaluation(self) -> Any:
+        """Energies, forces and gamma of the pool: those of the explorer that found it, or of the evaluation."""
+        return self.ctx.evaluate.outputs.evaluations.pool if self.ctx.grades is None else self.ctx.grades
+
     def find_candidates(self) -> Any:
         """Return the frames of the pool or of the exploration on which the potential extrapolates, None without any."""
         if self.ctx.pool is None:
@@ -297,7 +309,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             LoopStep.CANDIDATES,
             find_candidates,
             pool=self.ctx.pool,
-            evaluation=self.ctx.evaluate.outputs.evaluations.pool,
+            evaluation=self.pool_evaluation,
             gamma_threshold=orm.Float(self.ctx.settings.gamma_threshold),
             dataset=self.ctx.dataset,
             # What could not be labelled would fail again.
@@ -348,7 +360,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             LoopStep.CALIBRATION,
             calibrate,
             candidates=self.ctx.pool,
-            evaluation=self.ctx.evaluate.outputs.evaluations.pool,
+            evaluation=self.pool_evaluation,
             dataset=self.ctx.dataset,
             generation=orm.Int(self.ctx.generation),
             **given(test=self.ctx.test_dataset, previous=self.ctx.calibration),

@@ -60,6 +60,8 @@ class LoopContext(Protocol):
     pool: PaceDatasetData | None
     #: Report of the explorer in this generation, None without one.
     exploration: orm.Dict | None
+    #: Energies, forces and gamma of the pool by the explorer; None where the loop has to evaluate it.
+    grades: orm.ArrayData | None
     #: Frames of the pool on which the potential extrapolates; without those held out from `run_select` on.
     candidates: PaceDatasetData | None
     #: Frames that are to be trained on.
@@ -70,9 +72,9 @@ class LoopContext(Protocol):
     labelled: Mapping[str, orm.Data]
     #: Labels of the frames for the test set, as sources of the merge.
     labelled_test: Mapping[str, orm.Data]
-    #: What the labeller says of selected frames that it could not label.
+    #: Output `failures` of the labeller for the selected frames.
     failures: orm.Dict | None
-    #: What the labeller says of frames for the test set that it could not label.
+    #: Output `failures` of the labeller for the frames for the test set.
     failures_test: orm.Dict | None
     #: Report of the merge into the test set.
     merged_test: orm.Dict | None

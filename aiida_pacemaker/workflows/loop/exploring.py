@@ -6,6 +6,7 @@ from aiida import orm
 from aiida.engine import ExitCode, ToContext
 
 from aiida_pacemaker.calculations.functions.drawing import choose_initial_structures
+from aiida_pacemaker.provenance.evaluations import replaces_evaluation
 from aiida_pacemaker.workflows.loop.generations import content_of, last_row
 from aiida_pacemaker.workflows.loop.links import LoopStep
 from aiida_pacemaker.workflows.loop.steps import LoopSteps
@@ -50,7 +51,19 @@ class LoopExploring(LoopSteps):
         outputs = self.ctx.explore.outputs
         self.ctx.pool = outputs.candidates if 'candidates' in outputs else None
         self.ctx.exploration = outputs.report
+        self.ctx.grades = self.grades_of_candidates()
         return None
+
+    def grades_of_candidates(self) -> orm.ArrayData | None:
+        """Return energies, forces and gamma of the candidates by the explorer; None where they have to be evaluated."""
+        grades = self.ctx.explore.outputs.grades if 'grades' in self.ctx.explore.outputs else None
+        if self.ctx.pool is None or grades is None:
+            return None
+        try:
+            return grades if replaces_evaluation(grades, self.ctx.pool) else None
+        except ValueError as exception:
+            self.report(f'{self.stage}: the candidates are evaluated, since the grades are not used: {exception}')
+            return None
 
     def stuck(self) -> ExitCode | None:
         """Return the exit code for an exploration without candidates where the loop is not converged, or None."""

@@ -25,7 +25,7 @@ _REPORTS = (LoopStep.REPORT, LoopStep.REPORT_SELECTION, LoopStep.REPORT_CALIBRAT
 
 @dataclass(frozen=True)
 class LoopState:
-    """What another run needs to go on from a loop. What the loop did not come to is None.
+    """State of a loop from which another run goes on. Results that the loop did not come to are None.
 
     :param dataset: the dataset as it is after the last merge.
     :param test_dataset: the test set as it is after the last merge.
@@ -68,7 +68,7 @@ def loop_of(given: Any, name: str = 'loop') -> orm.WorkChainNode:
 
 
 def state_of(loop: orm.WorkChainNode | int | str) -> LoopState:
-    """Return what a loop has got by now.
+    """Return the results of a loop so far.
 
     :param loop: a `PaceActiveLearningWorkChain`, best one that has ended, or its PK or uuid.
     :raises ValueError: if it is something else.
@@ -87,19 +87,24 @@ def state_of(loop: orm.WorkChainNode | int | str) -> LoopState:
         ]
         return found[-1].outputs[output] if found else None
 
+    def newest_or_given(*steps: LoopStep, output: str, name: str) -> Any:
+        # A node may be false, as an empty `List` is.
+        found = newest(*steps, output=output)
+        return inputs.get(name) if found is None else found
+
+    computed = newest(LoopStep.REFERENCES, output='result')
+    references = newest_or_given(LoopStep.ATOMS, output='reference_energies', name='reference_energies')
     stage, pending = _pending(calls, done)
     labellers = {call: node for call, node in calls.items() if call.step in (LoopStep.LABEL, LoopStep.LABEL_TEST)}
     retried = LoopCall(RETRY, LoopStep.FRAMES) in calls
     return LoopState(
-        dataset=newest(LoopStep.MERGE, output='dataset') or inputs.get('dataset'),
-        test_dataset=newest(LoopStep.MERGE_TEST, output='dataset') or inputs.get('test_dataset'),
-        potential=newest(LoopStep.TRAIN, output='potential') or inputs.get('potential'),
-        baseline=newest(LoopStep.BASELINE, output='result') or inputs.get('baseline'),
-        reference_energies=newest(LoopStep.REFERENCES, output='result')
-        or newest(LoopStep.ATOMS, output='reference_energies')
-        or inputs.get('reference_energies'),
-        report=newest(*_REPORTS, output='result') or inputs.get('previous_report'),
-        calibration=newest(LoopStep.CALIBRATION, output='result') or inputs.get('calibration'),
+        dataset=newest_or_given(LoopStep.MERGE, output='dataset', name='dataset'),
+        test_dataset=newest_or_given(LoopStep.MERGE_TEST, output='dataset', name='test_dataset'),
+        potential=newest_or_given(LoopStep.TRAIN, output='potential', name='potential'),
+        baseline=newest_or_given(LoopStep.BASELINE, output='result', name='baseline'),
+        reference_energies=references if computed is None else computed,
+        report=newest_or_given(*_REPORTS, output='result', name='previous_report'),
+        calibration=newest_or_given(LoopStep.CALIBRATION, output='result', name='calibration'),
         unlabelled=newest(LoopStep.UNLABELLED, output='dataset'),
         pending_frames=pending if pending is not None or retried else inputs.get('unlabelled'),
         unmerged_labels=[
@@ -151,7 +156,7 @@ def labels_from_unread_results(state: LoopState) -> list[orm.TrajectoryData]:
 
 
 def _results(labeller: orm.ProcessNode) -> dict[str, list[orm.TrajectoryData]]:
-    """Return what the jobs of a labeller have given that is no label yet, by the frames that it is of."""
+    """Return the results of the jobs of a labeller that are no labels yet, by the frames that they are of."""
     return {frame: nodes for source in all_sources() for frame, nodes in source.results(labeller).items()}
 
 

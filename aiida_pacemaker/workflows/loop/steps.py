@@ -9,7 +9,7 @@ from aiida import orm
 from aiida.common import AttributeDict
 from aiida.engine import ExitCode, ToContext
 
-from aiida_pacemaker.calculations.functions.datasets import merge, merge_options
+from aiida_pacemaker.calculations.functions.merging import merge, merge_options
 from aiida_pacemaker.workflows.loop.context import LoopContext
 from aiida_pacemaker.workflows.loop.engine import LoopEngine
 from aiida_pacemaker.workflows.loop.links import LoopCall, LoopStep, stage_in_words

@@ -7,7 +7,9 @@ import io
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames, reference_energies_from, split_frames
+from aiida_pacemaker.calculations.functions.datasets import split_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
+from aiida_pacemaker.calculations.functions.references import reference_energies_from
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.isolated import isolated_atoms
 

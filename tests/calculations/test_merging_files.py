@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from aiida import orm
 
-from aiida_pacemaker.calculations.functions.datasets import merge_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.errors import RefusedError
 
 pytestmark = pytest.mark.usefixtures('aiida_profile')

@@ -15,13 +15,8 @@ from aiida.manage.caching import enable_caching
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_pacemaker.calculations.functions.datasets import (
-    exclude_frames,
-    filter_frames,
-    merge_frames,
-    merge_options,
-    split_frames,
-)
+from aiida_pacemaker.calculations.functions.datasets import exclude_frames, filter_frames, split_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames, merge_options
 from aiida_pacemaker.calculations.label_ase import AseLabelCalculation
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.theory import set_level_of_theory

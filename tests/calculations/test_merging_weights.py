@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiida_pacemaker.baseline.targets import write_targets
-from aiida_pacemaker.calculations.functions.datasets import merge_frames, split_frames
+from aiida_pacemaker.calculations.functions.datasets import split_frames
+from aiida_pacemaker.calculations.functions.merging import merge_frames
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.frames.ase_io import to_atoms

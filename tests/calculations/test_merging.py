@@ -16,7 +16,7 @@ from aiida.manage.caching import enable_caching
 from ase import units
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.functions.datasets import merge, merge_frames, merge_options
+from aiida_pacemaker.calculations.functions.merging import merge, merge_frames, merge_options
 from aiida_pacemaker.calculations.train import PaceTrainCalculation
 from aiida_pacemaker.data import dataset as dataset_module
 from aiida_pacemaker.data.dataset import PaceDatasetData
