@@ -70,7 +70,8 @@ class PaceLinearFitParser(TrainingParser):
             potential, reason = None, 'its coefficients are not all finite'
         if reason is not None:
             damaged = self.exit_codes.ERROR_POTENTIAL_INVALID.format(reason=reason)
-        if 'train' in tables and (problem := tables['train'].divergence):
+        problem = tables['train'].divergence if 'train' in tables else 'it has no row'
+        if unreadable is None and problem is not None:
             reason = f'{PaceLinearFitCalculation.METRICS["train"]}: {problem}'
             unreadable = self.exit_codes.ERROR_METRICS_INVALID.format(reason=reason)
         lacking = self.attach_error_bars(folder, read)

@@ -13,6 +13,8 @@ import aiida_pacemaker
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
 from aiida_pacemaker.pace.output.failure_kinds import ENVIRONMENT, PROGRAMS, Failure
 from aiida_pacemaker.workflows.base.explore import PaceExploreBaseWorkChain
+from aiida_pacemaker.workflows.base.train import JOBS as JOBS_BY_EVALUATOR
+from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 from aiida_pacemaker.workflows.label_ase import AseLabelWorkChain
 
 
@@ -24,6 +26,9 @@ def processes(group, factory, base):
 
 JOBS = processes('aiida.calculations', CalculationFactory, CalcJob)
 CHAINS = processes('aiida.workflows', WorkflowFactory, BaseRestartWorkChain)
+#: The jobs of each chain: one, or one of several.
+JOBS_OF = {chain: {chain._process_class} for chain in CHAINS}
+JOBS_OF[PaceTrainBaseWorkChain] |= set(JOBS_BY_EVALUATOR.values())
 #: What is not tried again: handlers that are content with what a job has left, and those that give up.
 CONTENT = {'handle_unrecoverable', 'handle_interrupted of PaceExploreBaseWorkChain'}
 #: Exit codes that a chain answers because of the outputs that come with them.
@@ -69,10 +74,14 @@ def is_tried_again(chain, status):
     return False
 
 
-@pytest.mark.parametrize('chain', CHAINS, ids=lambda chain: chain.__name__)
-def test_what_is_tried_again_is_4xx_and_4xx_is_tried_again(chain):
+@pytest.mark.parametrize(
+    ('chain', 'job'),
+    [(chain, job) for chain, jobs in JOBS_OF.items() for job in jobs],
+    ids=lambda process: process.__name__,
+)
+def test_what_is_tried_again_is_4xx_and_4xx_is_tried_again(chain, job):
     """3xx: the same inputs would fail again. 4xx: another try, or a hand on the computer, helps."""
-    codes = own_codes(chain._process_class)
+    codes = own_codes(job)
     leaving = {label for base, labels in LEAVING.items() if issubclass(chain, base) for label in labels}
     tried = {label for label, code in codes.items() if label in leaving or is_tried_again(chain, code.status)}
     numbered = {label for label, code in codes.items() if 400 <= code.status < 500}
@@ -101,7 +110,7 @@ def test_every_job_and_restart_chain_has_an_entry_point(base, found):
 
 
 def test_every_restart_chain_is_looked_at():
-    wrapped = {chain._process_class for chain in CHAINS}
+    wrapped = {job for jobs in JOBS_OF.values() for job in jobs}
     assert {job.__name__ for job in JOBS} == {job.__name__ for job in wrapped}
 
 

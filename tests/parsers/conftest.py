@@ -170,7 +170,7 @@ def parse_linear(parse, train_inputs, fitted_frames) -> Callable[..., Parsed]:
     """Return a function that parses the files of a linear fit."""
 
     def run(files: Files, *, verdict: ExitCode | None = None, **more: Any) -> Parsed:
-        inputs = train_inputs({'evaluator': 'linear'}, **fitted_frames, **more)
+        inputs = train_inputs({'evaluator': 'linear'}, **{**fitted_frames, **more})
         return parse('pacemaker.train.linear', files, inputs, verdict)
 
     return run

@@ -155,7 +155,7 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
 
     def go_on_from(self, node: orm.CalcJobNode) -> str:
         """Set the inputs of the next leg to where a job stopped, and return what that means in words."""
-        if node.process_class is PaceLinearFitCalculation:
+        if self.process_class is PaceLinearFitCalculation:
             return 'run it again, with the equations that it has kept'
         # A job can be stopped after the fit: in its predictions or in the conversion.
         newest = next((label for label in ('interim_potential', 'potential') if label in node.outputs), None)
@@ -208,7 +208,7 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
     )
     def handle_out_of_memory(self, node: orm.CalcJobNode) -> ProcessHandlerReport:
         """Go on with smaller batches or fewer workers."""
-        if node.process_class is PaceLinearFitCalculation and workers_of(self.ctx.inputs) == 1:
+        if self.process_class is PaceLinearFitCalculation and workers_of(self.ctx.inputs) == 1:
             return ProcessHandlerReport(True, self.exit_codes.ERROR_MEMORY_EXHAUSTED.format(found='n_workers 1'))
         smaller = reduce_memory(self.ctx.inputs['config'])
         if smaller.get_dict() == self.ctx.inputs['config'].get_dict():
