@@ -26,7 +26,9 @@ MGO = Path(__file__).parents[2] / 'examples' / 'mgo-lda.extxyz'
 REFERENCES = {'Mg': -27.441497613508435, 'O': -426.11747912713093}
 
 
-def section(elements: Sequence[str], degree: int, order: int = 3, cutoff: float = 5.5, **changes: Any) -> dict[str, Any]:
+def section(
+    elements: Sequence[str], degree: int, order: int = 3, cutoff: float = 5.5, **changes: Any
+) -> dict[str, Any]:
     """Return the section `potential` of the engine's input for a basis of total degree.
 
     :param changes: of the section `embeddings` (`embedding`), of `bonds` (`bond`), both of all elements.
