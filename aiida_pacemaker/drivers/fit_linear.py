@@ -21,7 +21,7 @@ import scipy
 from handedness import right_handed
 from linear.basis import Basis, configuration_of
 from linear.choosing import Candidate, best_of, try_bases
-from linear.collecting import Collector
+from linear.collecting import Collector, leaves_out
 from linear.equations import Equations
 from linear.evidence import solve_evidence, solve_ridge
 from linear.hull import hull_energies
@@ -198,7 +198,7 @@ def pairs_of(basis, equations):
 
 
 def evaluated(structures, potential, weighting):
-    """Return predictions for structures, energies and forces, and their errors.
+    """Return predictions for structures, energies and forces, and the errors of those that the weighting takes.
 
     The loss of the errors is that of a fit to these structures alone.
     """
@@ -210,6 +210,8 @@ def evaluated(structures, potential, weighting):
         atoms.calc = calculator
         energies.append(atoms.get_potential_energy())
         forces.append(atoms.get_forces())
+        if leaves_out(weighting, atoms, label):
+            continue
         errors['energy'].append([(energies[-1] - label.energy) / len(atoms)])
         errors['forces'].append((forces[-1] - label.forces).ravel())
         weight, of_atoms = weighting.of_frame(label.energy / len(atoms), label.forces, formula_of(atoms), label.weights)
@@ -312,13 +314,19 @@ def main():
 
     equations, reused = collect(request, basis, weighting)
     times['equations'] = time.time() - start - sum(times.values())
-    solution, scales, groups = solve(request, basis, weighting, equations)
+    try:
+        solution, scales, groups = solve(request, basis, weighting, equations)
+    except ValueError as problem:
+        raise SystemExit(f'fit_linear: {problem}') from problem
     times['solution'] = time.time() - start - sum(times.values())
     errors = equations.rmse(solution.coefficients)
 
     nearest = pairs_of(basis, equations)
     repulsion = None if request['repulsion'] is None else (nearest, request['repulsion'])
-    radii = save(basis, solution.coefficients, POTENTIAL, repulsion)
+    try:
+        radii = save(basis, solution.coefficients, POTENTIAL, repulsion)
+    except ValueError as problem:
+        raise SystemExit(f'fit_linear: {problem}') from problem
     difference = check_files(basis, solution, request['train'])
     loss = loss_of(equations.factor(scales), solution.coefficients)
     penalty = 0.0

@@ -17,7 +17,7 @@ import pyace
 from .basis import Basis
 from .equations import Equations
 from .rows import Label, RowMaker
-from .weighting import Weighting
+from .weighting import Weighting, formula_of
 
 #: Structures that a process takes at once.
 PORTION = 32
@@ -86,6 +86,11 @@ class Collector:
             raise RuntimeError('a process that computes equations has died; is there enough memory?') from exception
 
 
+def leaves_out(weighting: Weighting, atoms: Any, label: Label) -> bool:
+    """Return whether a structure is no part of the fit."""
+    return label.weights is None and weighting.leaves_out(label.energy / len(atoms), formula_of(atoms))
+
+
 #: What one process has: its functions, and the file that it has read last.
 _state: dict[str, Any] = {}
 
@@ -102,5 +107,7 @@ def _equations(portion: _Portion) -> Equations:
     structures: Sequence[tuple[Any, Label]] = _state['structures'][start:end]
     maker: RowMaker = _state['maker']
     result = Equations(maker.basis.n_functions)
-    result.add(maker.equations_of(atoms, label) for atoms, label in structures)
+    result.add(
+        maker.equations_of(atoms, label) for atoms, label in structures if not leaves_out(maker.weighting, atoms, label)
+    )
     return result

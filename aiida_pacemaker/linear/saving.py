@@ -18,6 +18,8 @@ from .weighting import Physical
 WIDTH = 0.2
 #: For pairs that the data do not have, of the sum of the covalent radii.
 UNSEEN = 0.7
+#: What the engine has where no density is cut off: `rho_core_cut`, `drho_core_cut`.
+NO_DENSITY_CUT = 100000.0, 250.0
 #: Largest difference that is rounding, of the sum of all magnitudes that are added up.
 TOLERANCE = 1e-10
 
@@ -32,6 +34,9 @@ def take_back_repulsion(configuration: Any) -> None:
     for block in configuration.funcspecs_blocks:
         if block.inner_cutoff_type == 'zbl':
             block.inner_cutoff_type, block.r_in, block.delta_in = 'distance', 0.0, 0.0
+            block.core_rep_parameters = [0.0, 0.0]
+            if block.number_of_species == 1:
+                block.rho_cut, block.drho_cut = NO_DENSITY_CUT
 
 
 def set_repulsion(
@@ -39,12 +44,13 @@ def set_repulsion(
 ) -> dict[tuple[str, str], float]:
     """Have the engine switch to ZBL below the data, pair by pair.
 
-    A pair whose functions already end at a distance within the data keeps its own inner cutoff: it was fitted with it.
+    Inner cutoffs of another type that are below the data are replaced: the engine takes one type for all pairs.
 
     :param configuration: a `BBasisConfiguration`, which is changed.
     :param nearest: shortest distance in the data of each pair of elements, in angstrom.
     :param part: where the functions end, of these distances.
-    :returns: where they end, in angstrom; pairs that keep their own are not there.
+    :returns: where they end, in angstrom.
+    :raises ValueError: if an inner cutoff of another type acts on the data, which were fitted with it.
     """
     radii = {}
     for block in configuration.funcspecs_blocks:
@@ -55,8 +61,14 @@ def set_repulsion(
         bond = sum(covalent_radii[atomic_numbers[name]] for name in (first, second))
         radius = part * nearest[first, second] if (first, second) in nearest else UNSEEN * bond
         if block.inner_cutoff_type != 'zbl' and block.r_in > nearest.get((first, second), np.inf):
-            continue
+            raise ValueError(
+                f'the inner cutoff of {first}-{second} (type {block.inner_cutoff_type}, r_in {block.r_in:g}) acts on '
+                f'the data, which come as close as {nearest[first, second]:.3f} angstrom: a repulsion below the data '
+                'cannot be set beside it'
+            )
         block.inner_cutoff_type, block.r_in, block.delta_in = 'zbl', radius, min(WIDTH, radius / 2)
+        # As the engine sets them itself; the first is a factor of ZBL, without which there is none.
+        block.core_rep_parameters = [1.0, 1.0]
         radii[first, second] = float(radius)
     return radii
 
@@ -130,7 +142,8 @@ def reasons_of(basis: Basis, structures: Sequence[Any], name: str) -> list[str]:
     for kind, core in sorted(cores.items()):
         embedding = functions.map_embedding_specifications[kind]
         begin = embedding.rho_core_cutoff - embedding.drho_core_cutoff
-        if core > begin:
+        # Of a core of ZBL, another cutoff is said above.
+        if core > begin and functions.map_bond_specifications[kind, kind].inner_cutoff_type != 'zbl':
             reasons.append(
                 f'the repulsion of cores (core-repulsion) on an atom of {elements[kind]} reaches {core:.3g}, where the '
                 f'engine cuts its density off (rho_core_cut {embedding.rho_core_cutoff:g}, from {begin:g})'

@@ -53,6 +53,10 @@ class Physical:
             return weight, np.full(len(forces), weight)
         return weight * given[0], weight * given[1]
 
+    def leaves_out(self, energy: float, formula: str) -> bool:
+        """Return whether a frame of this energy in eV/atom is no part of the fit: none."""
+        return False
+
     def scales(self, sums: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
         """Return what the rows of each kind are multiplied with, by which the mean weight of frames is 1.
 
@@ -73,7 +77,7 @@ class Pacemaker:
         forces of an atom, that over ``|F|^2 + DF``; None for equal weights. Their signs do not count.
     :param reference: zero of energy in eV/atom of the energy-based weights: one, or one for each reduced formula, as
         of :func:`.hull.hull_energies`.
-    :param upper: frames at this energy above the reference, in eV/atom, or higher are left out: their weight is 0.
+    :param upper: frames at this energy above the reference, in eV/atom, or higher are left out.
     """
 
     kappa: float
@@ -92,12 +96,16 @@ class Pacemaker:
             return float(given[0]), np.asarray(given[1], dtype=float)
         if self.offsets is None:
             return 1.0, np.ones(len(forces))
-        zero = self.reference[formula] if isinstance(self.reference, Mapping) else self.reference
-        above = energy - zero
-        if self.upper is not None and above >= self.upper:
-            return 0.0, np.zeros(len(forces))
-        weight = 1.0 / (above + abs(self.offsets[0])) ** 2
+        weight = 1.0 / (self._above(energy, formula) + abs(self.offsets[0])) ** 2
         return weight, weight / (np.sum(forces**2, axis=1) + abs(self.offsets[1]))
+
+    def leaves_out(self, energy: float, formula: str) -> bool:
+        """Return whether a frame of this energy in eV/atom, without weights of its own, is no part of the fit."""
+        return self.offsets is not None and self.upper is not None and self._above(energy, formula) >= self.upper
+
+    def _above(self, energy: float, formula: str) -> float:
+        """Return how far an energy is above the reference, in eV/atom."""
+        return energy - (self.reference[formula] if isinstance(self.reference, Mapping) else self.reference)
 
     def scales(self, sums: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
         """Return what the rows of each kind are multiplied with, as :meth:`Physical.scales`."""

@@ -141,6 +141,7 @@ def configuration(elements, **changes):
     return configuration_of(content, 4, 8)
 
 
+ZBL = {'inner_cutoff_type': 'zbl', 'delta_in': 0.2, 'core-repulsion': [1.0, 1.0], 'rho_core_cut': 1, 'drho_core_cut': 1}
 PREFACTOR = {'fs_parameters': [2.5, 1.0]}
 LINEAR = {
     'plain': {},
@@ -154,7 +155,7 @@ LINEAR = {
     },
     'a radial basis for each bond': {'bonds': {'CuCu': {'radbase': 'SBessel'}, 'AlAl': {'radparameters': [3.0]}}},
     'cores': {'bonds': {'ALL': CORE}, 'embeddings': {'ALL': PREFACTOR}},
-    'zbl below the data': {'bonds': {'ALL': {'inner_cutoff_type': 'zbl', 'r_in': 1.5, 'delta_in': 0.2}}},
+    'zbl below the data': {'bonds': {'ALL': {**ZBL, 'r_in': 1.5}}},
 }
 STRUCTURES = [
     cluster('AlCuCuAl'),
@@ -181,7 +182,7 @@ def test_files_say_what_the_equations_say(name, tmp_path):
 
 NOT_LINEAR = {
     'zbl inside the data': (
-        {'bonds': {'ALL': {'inner_cutoff_type': 'zbl', 'r_in': 1.8, 'delta_in': 0.2}}},
+        {'bonds': {'ALL': {**ZBL, 'r_in': 1.8}}},
         ['Al-Cu come as close as 1.700 angstrom', 'r_in 1.800'],
     ),
     'density cut off': (

@@ -13,8 +13,8 @@ from aiida_pacemaker.pace.config.trainer_config import TrainerConfig, parse_conf
 from aiida_pacemaker.pace.cost.basis_size import count_functions
 from aiida_pacemaker.pace.cost.total_degree import count_by_degree, degree_for
 
-#: Defaults of the engine for energy-based weights: offsets DE and DF, the energy in eV/atom from which on frames are left
-#: out (DEup), and the zero of energy.
+#: Defaults of the engine for energy-based weights: offsets DE and DF, the energy in eV/atom from which on frames are
+#: left out (DEup), and the zero of energy.
 OFFSETS, UPPER, ZERO = (1.0, 1.0), 10.0, 'convex_hull'
 
 
