@@ -29,6 +29,7 @@ TWO = {'npot': 'FinnisSinclairShiftedScaled', 'fs_parameters': [1, 1, 1, 0.5], '
 BOND = {'radbase': 'SBessel', 'radparameters': [5.25], 'rcut': 5.0, 'dcut': 0.01}
 FUNCTIONS = {'ALL': {'nradmax_by_orders': [4, 2], 'lmax_by_orders': [0, 2]}}
 POLICY = {'type': 'EnergyBasedWeightingPolicy', 'DE': 2.0}
+ENERGY_BASED = {'kappa': 0.3, 'upper': 10.0, 'energy': 'convex_hull'}
 
 
 def embedded(**embeddings):
@@ -153,7 +154,12 @@ def test_what_is_switched_off():
         # Nothing is added to a loss that is given, as for the other evaluators.
         ({'fit': {'loss': {'kappa': 0.1}}}, {'kappa': 0.1, 'offsets': None}, 0.0),
         ({'fit': {'loss': {'L2_coeffs': 1e-6}}}, {'kappa': 0.3, 'offsets': None}, 1e-6),
-        ({'fit': {'weighting': POLICY}}, {'kappa': 0.3, 'offsets': [2.0, 1.0]}, 1e-8),
+        ({'fit': {'weighting': POLICY}}, ENERGY_BASED | {'offsets': [2.0, 1.0]}, 1e-8),
+        (
+            {'fit': {'weighting': POLICY | {'DF': 3, 'DEup': 2, 'energy': 'cohesive', 'seed': 1}}},
+            ENERGY_BASED | {'offsets': [2.0, 3.0], 'upper': 2.0, 'energy': 'cohesive'},
+            1e-8,
+        ),
         ({'fit': {'weighting': {'type': 'ExternalWeightingPolicy'}}}, {'kappa': 0.3, 'offsets': None}, 1e-8),
     ],
 )
@@ -225,8 +231,8 @@ def test_no_input_of_pacemaker_is_made():
             )
         ),
         (
-            {'linear': PACEMAKER, 'fit': {'weighting': {**POLICY, 'DEup': 3.0}}},
-            f'fit.weighting.DEup: not read by the evaluator linear; leave it out, or {OTHERWISE}',
+            {'linear': PACEMAKER, 'fit': {'weighting': {**POLICY, 'nfit': 3}}},
+            f'fit.weighting.nfit: not read by the evaluator linear; leave it out, or {OTHERWISE}',
         ),
         (
             {'linear': PACEMAKER, 'kappa': 'auto'},

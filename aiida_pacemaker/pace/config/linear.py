@@ -13,8 +13,9 @@ from aiida_pacemaker.pace.config.trainer_config import TrainerConfig, parse_conf
 from aiida_pacemaker.pace.cost.basis_size import count_functions
 from aiida_pacemaker.pace.cost.total_degree import count_by_degree, degree_for
 
-#: Of energy-based weights, the defaults of the engine for its offsets DE and DF.
-OFFSETS = (1.0, 1.0)
+#: Defaults of the engine for energy-based weights: offsets DE and DF, the energy in eV/atom from which on frames are
+#: left out (DEup), and the zero of energy.
+OFFSETS, UPPER, ZERO = (1.0, 1.0), 10.0, 'convex_hull'
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,16 @@ def _weighting(config: TrainerConfig) -> dict[str, Any]:
         }
     fit = config.sections()['fit']
     weighting = fit.get('weighting') or {}
-    offsets = None
-    if weighting.get('type') == 'EnergyBasedWeightingPolicy':
-        offsets = [float(weighting.get(name, default)) for name, default in zip(('DE', 'DF'), OFFSETS, strict=True)]
-    return {
+    plain = {
         'kind': 'pacemaker',
         'kappa': float(fit['loss']['kappa']),
-        'offsets': offsets,
+        'offsets': None,
         'reference': section.get('energy_reference'),
+    }
+    if weighting.get('type') != 'EnergyBasedWeightingPolicy':
+        return plain
+    return plain | {
+        'offsets': [float(weighting.get(name, default)) for name, default in zip(('DE', 'DF'), OFFSETS, strict=True)],
+        'upper': float(weighting.get('DEup', UPPER)),
+        'energy': weighting.get('energy', ZERO),
     }

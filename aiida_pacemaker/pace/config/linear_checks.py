@@ -11,7 +11,13 @@ from aiida_pacemaker.pace.config.short_range import overwritten_by_auto
 Problem = tuple[str, str]
 
 #: What an exact fit reads of the section ``fit``, where it minimises the loss of Pacemaker.
-LOSS_KEYS = {'loss.kappa', 'loss.L2_coeffs', 'weighting.type', 'weighting.DE', 'weighting.DF', 'weighting.seed'}
+LOSS_KEYS = {
+    'loss.kappa',
+    'loss.L2_coeffs',
+    *(f'weighting.{name}' for name in ('type', 'DE', 'DF', 'DEup', 'energy')),
+    # It takes all frames, so that none are drawn by it.
+    'weighting.seed',
+}
 #: Keys of the section ``linear`` that say the same as the loss of Pacemaker.
 PHYSICAL_KEYS = ('energy_ratio', 'energy_scale', 'virial_ratio')
 OTHERWISE = 'set evaluator: pyace (or tensorpot) for a fit by iterations'
