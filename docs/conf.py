@@ -15,3 +15,5 @@ html_title = f'aiida-pacemaker {release}'
 
 # Headings can be linked to as they can be where the files are read on GitHub.
 myst_heading_anchors = 3
+# Formulas between $$, as GitHub shows them.
+myst_enable_extensions = ['dollarmath']

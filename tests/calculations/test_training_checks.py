@@ -171,6 +171,13 @@ def test_fewer_atoms_than_functions(complaint, train_inputs):
     assert said(**limited, max_deg=None, max_order=None) is None
 
 
+def test_a_linear_fit_has_no_more_functions_than_atoms(train_inputs):
+    config = {'elements': ['Mg', 'O']}
+    inputs = train_inputs()
+    assert check_active_set({**inputs, 'config': orm.Dict(config)}) is None
+    assert 'functions but 48 atoms' in check_active_set({**inputs, 'config': orm.Dict(config | {'max_deg': 6})})
+
+
 @pytest.mark.parametrize(('n_parameters', 'underdetermined'), [(25, False), (26, True)])
 def test_equations_of_a_fit_are_energies_and_force_components(recorded_potential, n_parameters, underdetermined):
     """One frame of eight atoms has one energy and 24 components of forces."""
@@ -250,6 +257,17 @@ def test_what_needs_most_memory_is_told(dataset, pace_codes_fake):
     assert 'or take fit.optimizer L-BFGS-B' in said
     said = check_training_memory(inputs, parse_config({**config, 'fit': {'optimizer': 'L-BFGS-B'}}))
     assert said is None or 'BFGS' not in said
+
+
+def test_a_linear_fit_needs_memory_for_its_functions(dataset, pace_codes_fake):
+    metadata = {'options': {'max_memory_kb': 200 * 1024}}
+    inputs = {'dataset': dataset, 'code': pace_codes_fake['train'], 'metadata': metadata}
+    config = {'elements': ['Mg', 'O'], 'max_order': 4}
+    assert check_training_memory(inputs, parse_config(config)) is None
+    # 2 times 1905 functions.
+    said = check_training_memory(inputs, parse_config({**config, 'max_deg': 10}))
+    assert 'the fit is going to need about 1.' in said
+    assert 'lower `max_deg` or `max_order`' in said
 
 
 def test_the_default_memory_of_the_computer_counts(complaint, pace_codes_fake):

@@ -64,9 +64,10 @@ class TrainerConfig(Section):
     ``data``; in ``potential``, each of ``embeddings``, ``bonds`` and ``functions`` replaces the expanded one. Saying
     two different things in the short form and in a section is an error.
 
-    Where the energy is linear in the coefficients, the short form stands for an exact linear fit
-    (``evaluator: linear``), whose weights and prior are in the section ``linear``. ``max_deg`` is then the largest sum
-    of all n and l of a function of order 2 and more. For fits by iterations it is shared by the factors of a function, equally for n and for l.
+    Where the energy is linear in the coefficients, the short form stands for an exact linear fit (``evaluator:
+    linear``), whose weights and prior are in the section ``linear``. ``max_deg`` is then the largest sum of all n and l
+    of a function of order 2 and more. For fits by iterations it is shared by the factors of a function, equally for n
+    and for l.
 
     With ``potential.functions``, in place of ``max_deg``, a configuration is in the words of the engine, and what it
     does not say is what the engine does: all parameters are fitted, there is no regularisation, and forces have no

@@ -127,12 +127,13 @@ def predict_linear_memory(sections: Mapping[str, Any], survey: Survey, n_functio
     """
     potential = sections['potential']
     n_workers = sections['backend'].get('n_workers', 1)
-    matrix = _FLOAT * n_functions**2
+    matrices = _LINEAR_MATRICES * _FLOAT * n_functions**2
     return MemoryEstimate(
         program=_LINEAR * (n_workers if n_workers == 1 else n_workers + 1),
         structures=_FRAME * survey.n_frames,
-        basis=round(_TENSORPOT_SPLINES * _spline_bytes(potential, radial_sizes(potential))),
-        working=_LINEAR_MATRICES * matrix,
+        # Fewer functions are what makes the matrices smaller.
+        basis=round(_TENSORPOT_SPLINES * _spline_bytes(potential, radial_sizes(potential))) + matrices,
+        working=0,
         optimizer=0,
     )
 
