@@ -108,7 +108,9 @@ def weighting_of(request):
 
 def choose(request, weighting):
     """Choose the basis by cross-validation over structures, if there is a choice, and return what was tried."""
-    candidates = [Candidate(one['potential'], one['degrees'], one['pair_functions']) for one in request['candidates']]
+    candidates = [
+        Candidate(one['potential'], one['degrees'], one['pair_functions']) for one in request.get('candidates', ())
+    ]
     if not candidates:
         return None
     structures = sorted(structures_of(request['train']), key=lambda one: one[1].key)
@@ -203,8 +205,9 @@ def evaluated(structures, potential, weighting):
     The loss of the errors is that of a fit to these structures alone.
     """
     calculator = pyace.PyACECalculator(potential)
-    energies, forces, errors = [], [], {'energy': [], 'forces': []}
-    weights = {'energy': [], 'forces': [], 'virial': []}
+    energies, forces = [], []
+    errors: dict[str, list] = {'energy': [], 'forces': []}
+    weights: dict[str, list] = {'energy': [], 'forces': [], 'virial': []}
     for structure, label in structures:
         atoms = structure.copy()
         atoms.calc = calculator
@@ -217,15 +220,15 @@ def evaluated(structures, potential, weighting):
         weight, of_atoms = weighting.of_frame(label.energy / len(atoms), label.forces, formula_of(atoms), label.weights)
         weights['energy'].append([weight])
         weights['forces'].append(np.repeat(of_atoms, 3))
-    errors = {kind: np.concatenate(parts) for kind, parts in errors.items()}
-    weights = {kind: np.concatenate(parts) if parts else np.zeros(0) for kind, parts in weights.items()}
-    sums = {kind: float(parts.sum()) for kind, parts in weights.items()}
-    scales = weighting.scales(sums, {kind: len(parts) for kind, parts in weights.items()})
+    residuals = {kind: np.concatenate(parts) for kind, parts in errors.items()}
+    of_rows = {kind: np.concatenate([np.zeros(0), *parts]) for kind, parts in weights.items()}
+    sums = {kind: float(values.sum()) for kind, values in of_rows.items()}
+    scales = weighting.scales(sums, {kind: len(values) for kind, values in of_rows.items()})
     found = {
-        'rmse_epa': np.sqrt(np.mean(errors['energy'] ** 2)),
-        'rmse_f_comp': np.sqrt(np.mean(errors['forces'] ** 2)),
-        'mae_f_comp': np.mean(np.abs(errors['forces'])),
-        'loss': sum(scales[kind] ** 2 * float(weights[kind] @ parts**2) for kind, parts in errors.items()),
+        'rmse_epa': np.sqrt(np.mean(residuals['energy'] ** 2)),
+        'rmse_f_comp': np.sqrt(np.mean(residuals['forces'] ** 2)),
+        'mae_f_comp': np.mean(np.abs(residuals['forces'])),
+        'loss': sum(scales[kind] ** 2 * float(of_rows[kind] @ values**2) for kind, values in residuals.items()),
     }
     return np.array(energies), np.concatenate(forces), found
 

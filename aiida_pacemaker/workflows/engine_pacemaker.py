@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from aiida import orm
 from pydantic import BaseModel
 
-from aiida_pacemaker.baseline.model import DeltaBaseline
+from aiida_pacemaker.baseline.model import DeltaBaseline, Mode
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.checks.inputs import on_one_computer, options_of
 from aiida_pacemaker.calculations.checks.training import check_active_set, check_training
@@ -136,7 +136,7 @@ class PacemakerEngine(Engine):
             known.pop('dataset', None)
         return known
 
-    def baseline_mode(self, inputs: Mapping[str, Any]) -> str:
+    def baseline_mode(self, inputs: Mapping[str, Any]) -> Mode:
         """Return the mode of the baseline where none is given: exact linear fits place the ZBL repulsion themselves."""
         return 'core' if self._fits_linearly(inputs) else 'delta'
 

@@ -19,6 +19,7 @@ from aiida.common import AttributeDict
 from aiida.engine import CalcJob, ProcessSpec
 from pydantic import BaseModel
 
+from aiida_pacemaker.baseline.model import Mode
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.option_errors import near_miss
@@ -179,7 +180,7 @@ class Engine:
         """
         return None
 
-    def baseline_mode(self, inputs: Mapping[str, Any]) -> str:
+    def baseline_mode(self, inputs: Mapping[str, Any]) -> Mode:
         """Return the mode of the baseline where none is given: by default `delta`, see `DeltaBaseline`.
 
         :param inputs: those of the loop.
