@@ -73,7 +73,7 @@ def structures_of(tables):
 
 def lowest_energies(tables):
     """Return the lowest energy in eV/atom of the structures of each reduced formula."""
-    lowest = {}
+    lowest: dict[str, float] = {}
     for atoms, label in structures_of(tables):
         formula, energy = formula_of(atoms), label.energy / len(atoms)
         lowest[formula] = min(energy, lowest.get(formula, energy))
@@ -206,8 +206,8 @@ def evaluated(structures, potential, weighting):
     """
     calculator = pyace.PyACECalculator(potential)
     energies, forces = [], []
-    errors: dict[str, list] = {'energy': [], 'forces': []}
-    weights: dict[str, list] = {'energy': [], 'forces': [], 'virial': []}
+    errors: dict[str, list[np.ndarray]] = {'energy': [], 'forces': []}
+    weights: dict[str, list[np.ndarray]] = {'energy': [], 'forces': [], 'virial': []}
     for structure, label in structures:
         atoms = structure.copy()
         atoms.calc = calculator
@@ -215,10 +215,10 @@ def evaluated(structures, potential, weighting):
         forces.append(atoms.get_forces())
         if leaves_out(weighting, atoms, label):
             continue
-        errors['energy'].append([(energies[-1] - label.energy) / len(atoms)])
+        errors['energy'].append(np.array([(energies[-1] - label.energy) / len(atoms)]))
         errors['forces'].append((forces[-1] - label.forces).ravel())
         weight, of_atoms = weighting.of_frame(label.energy / len(atoms), label.forces, formula_of(atoms), label.weights)
-        weights['energy'].append([weight])
+        weights['energy'].append(np.array([weight]))
         weights['forces'].append(np.repeat(of_atoms, 3))
     residuals = {kind: np.concatenate(parts) for kind, parts in errors.items()}
     of_rows = {kind: np.concatenate([np.zeros(0), *parts]) for kind, parts in weights.items()}

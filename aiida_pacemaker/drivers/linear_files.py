@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from aiida_pacemaker.errors import ArchiveError, LinearFitFileError
+from aiida_pacemaker.errors import ArchiveError, LinearFitFileError, printable
 from aiida_pacemaker.frames.archives import Archive, open_archive, read_arrays
 from aiida_pacemaker.frames.table import FloatArray, IntArray
 
@@ -20,6 +20,10 @@ from aiida_pacemaker.frames.table import FloatArray, IntArray
 _HEADERS = 1 << 16
 #: Characters of a summary, at most: most of them are the shortest distances of pairs of elements.
 _LONGEST = 4 * 1024**2
+
+
+#: Text of a file, which may go into logs and databases.
+Printable = Annotated[str, AfterValidator(printable)]
 
 
 class CrossValidation(BaseModel):
@@ -51,7 +55,7 @@ class Summary(BaseModel):
     cross_validation: CrossValidation
     calibration: dict[str, dict[str, float] | None]
     seconds: float
-    versions: dict[str, str]
+    versions: dict[Printable, Printable]
 
 
 def read_summary(text: str) -> tuple[Summary, dict[str, Any]]:

@@ -17,6 +17,7 @@ TESTS = ROOT / 'tests'
 #: The job whose parser reads what each program has left, and the test that shows it.
 PROGRAMS = {
     'train': ('pacemaker.train', 'parsers/test_parser_train.py::test_recorded_fits'),
+    'fit_linear': ('pacemaker.train.linear', 'parsers/test_parser_linear.py::test_recorded_linear_fits'),
     'activeset': ('pacemaker.activeset', 'parsers/test_parser_selecting.py::test_recorded_active_sets'),
     'select': ('pacemaker.select', 'parsers/test_parser_selecting.py::test_recorded_selections'),
     'yaml2yace': ('pacemaker.train', 'parsers/test_parser_train.py::test_recorded_conversions'),
@@ -24,6 +25,7 @@ PROGRAMS = {
 #: What each program makes, by the name that it has in the recorded runs.
 RESULTS = {
     'train': ('output_potential.yaml', 'a potential'),
+    'fit_linear': ('output_potential.yaml', 'a potential'),
     'activeset': ('output_potential.asi', 'an active set'),
     'select': ('selected.pkl.gz', 'a selection'),
     'yaml2yace': ('output_potential.yace', 'a `.yace`'),

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import ase.io
 import numpy as np
 import pytest
 from aiida import orm
@@ -21,12 +22,14 @@ from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.frames.ase_io import from_atoms
 
 CASES = 60
+EXAMPLE = FIXTURES.parents[1] / 'examples' / 'mgo-lda.extxyz'
 GOOD = ('default', 'linear')
 MEGABYTE = 1024**2
 #: Files that come back for parsing only.
 TEMPORARY = (
     *('selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'evaluation_some.npz', 'run_000000.npz'),
     *('run_000000.trace', 'run_000000.kept', 'run_000000.edge', 'run_000000.log'),
+    *('posterior.npz', 'frame_errors.npz', 'train_predictions.npz', 'test_predictions.npz'),
 )
 
 
@@ -74,6 +77,7 @@ def of_labelling():
 ASI = (('output_potential.asi', 'potential.asi'), ('output_potential.asi.nonlinear', 'potential.asi.nonlinear'))
 FOLDERS = {
     'pacemaker.train': of_training(),
+    'pacemaker.train.linear': folders('fit_linear'),
     'pacemaker.activeset': folders('activeset', ASI),
     'pacemaker.select': folders('select'),
     'pacemaker.evaluate': of_evaluation(),
@@ -92,16 +96,20 @@ def inputs(aiida_profile):
         (FIXTURES / 'train/default/output_potential.yaml').read_bytes(), baseline=baseline, reference_energies=energies
     )
     dataset = PaceDatasetData(mgo())
+    short = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+    training = {
+        'baseline': orm.Dict(baseline.model_dump(mode='json')),
+        'reference_energies': orm.Dict(energies),
+        'predict': orm.Bool(True),
+    }
+    fitted = [image for image in ase.io.read(EXAMPLE, ':') if 'rattle0.04' in image.info['label']]
     active_set = PaceActiveSetData((FIXTURES / 'activeset/linear/output_potential.asi').read_bytes())
     return {
-        'pacemaker.train': {
-            'config': orm.Dict(
-                {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
-            ),
-            'baseline': orm.Dict(baseline.model_dump(mode='json')),
-            'reference_energies': orm.Dict(energies),
-            'predict': orm.Bool(True),
-            'dataset': dataset,
+        'pacemaker.train': {**training, 'config': orm.Dict({**short, 'evaluator': 'pyace'}), 'dataset': dataset},
+        'pacemaker.train.linear': {
+            **training,
+            'config': orm.Dict({**short, 'evaluator': 'linear'}),
+            'dataset': PaceDatasetData(from_atoms(fitted, 'mgo-lda')),
         },
         'pacemaker.activeset': {'potential': potential},
         'pacemaker.select': {'potential': potential, 'candidates__pool': dataset},
@@ -256,6 +264,22 @@ BOMBS = {
             'output_potential.yaml': b'',
             'stderr.txt': b'Traceback (most recent call last)\n  x\nValueError: ' + b'\x1b[2J{0}\0' * 10_000 + b'\n',
         },
+    },
+    'pacemaker.train.linear': {
+        'potential': {'output_potential.yaml': BOMB.encode()},
+        'nested summary': {'linear_fit.json': b'{"a": ' + b'[' * 900 + b']' * 900 + b'}'},
+        'functions': {
+            'linear_fit.json': FOLDERS['pacemaker.train.linear'][0]['linear_fit.json'].replace(
+                b'"Mg": ', b'"Mg": ' + b'9' * 400
+            )
+        },
+        'texts': {
+            'linear_fit.json': FOLDERS['pacemaker.train.linear'][0]['linear_fit.json'].replace(
+                b'"pyace": "', b'"pyace": "\\u0000\\ud800\\u001b[2J'
+            )
+        },
+        'metrics': {'metrics.txt': b'loss ' * 2 * MEGABYTE},
+        'large file': {'posterior.npz': bytes(50 * MEGABYTE)},
     },
     'pacemaker.activeset': {
         'archive': {'potential.asi': b'PK\x05\x06' + bytes(18)},

@@ -233,6 +233,7 @@ def inputs(nodes, aiida_code_installed):
     training = {name: nodes[name] for name in ('dataset', 'baseline', 'reference_energies')}
     return {
         'pacemaker.train': {**parts, **training, 'config': {**CONFIG, 'metadata': {'note': '$(touch ran)'}}},
+        'pacemaker.train.linear': {**parts, **training, 'config': {**CONFIG, 'evaluator': 'linear'}},
         'pacemaker.activeset': {**parts, 'potential': nodes['potential'], 'dataset': nodes['dataset']},
         'pacemaker.select': {**parts, 'potential': nodes['potential'], 'candidates': {'pool': nodes['dataset']}},
         'pacemaker.evaluate': {
@@ -253,7 +254,10 @@ def make(entry_point, inputs):
     return instantiate_process(get_manager().get_runner(), CalculationFactory(entry_point), **inputs)
 
 
-JOBS = ('pacemaker.train', 'pacemaker.activeset', 'pacemaker.select', 'pacemaker.evaluate', 'pacemaker.label.ase')
+JOBS = (
+    *('pacemaker.train', 'pacemaker.train.linear', 'pacemaker.activeset', 'pacemaker.select', 'pacemaker.evaluate'),
+    'pacemaker.label.ase',
+)
 
 
 @pytest.mark.fault(

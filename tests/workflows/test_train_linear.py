@@ -5,10 +5,16 @@ from __future__ import annotations
 import pytest
 from aiida import orm
 from aiida.engine import run_get_node
+from aiida.plugins import CalculationFactory
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
+from aiida_pacemaker.errors import TrainerError
+from aiida_pacemaker.trainer import PacemakerTrainer
+from aiida_pacemaker.workflows.base.functions import reduce_memory
 from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
+from aiida_pacemaker.workflows.engines import engine_called
+from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
 CONFIG = {'elements': ['Mg', 'O'], 'r_cut': 4.5, 'max_deg': 4, 'max_order': 2, 'evaluator': 'linear'}
 LINEAR = PaceLinearFitCalculation.exit_codes
@@ -72,3 +78,116 @@ def test_a_killed_linear_fit_begins_again(pace_codes, inputs, tmp_path):
     first, _ = node.called
     assert first.exit_status == LINEAR.ERROR_JOB_DIED.status
     assert 'potential' not in first.outputs
+
+
+@pytest.mark.fault(
+    'a linear fit runs out of memory',
+    engine='there is none',
+    here='one process in place of several; with one, the message says what to do',
+    ends=('success', 'PaceTrainBaseWorkChain.ERROR_MEMORY_EXHAUSTED'),
+)
+def test_a_linear_fit_that_runs_out_of_memory(pace_codes, inputs, tmp_path):
+    code = python_that(pace_codes, tmp_path / 'mark', 'echo MemoryError >&2; exit 1')
+    two = {'backend': {'n_workers': 2}}
+    _, node = run_get_node(PaceTrainBaseWorkChain, pace={'code': code, **inputs(config=two)})
+    assert node.is_finished_ok, node.exit_message
+    first, reduced, second = node.called
+    assert first.exit_status == LINEAR.ERROR_MEMORY_EXHAUSTED.status
+    assert reduced.process_label == 'reduce_memory'
+    assert second.inputs.config['backend']['n_workers'] == 1
+    code = python_that(pace_codes, tmp_path / 'again', 'echo MemoryError >&2; exit 1')
+    _, node = run_get_node(PaceTrainBaseWorkChain, pace={'code': code, **inputs()})
+    assert node.exit_status == CODES.ERROR_MEMORY_EXHAUSTED.status
+    assert 'n_workers 1. Ask for more memory' in node.exit_message
+    assert len(node.called) == 1
+
+
+def test_memory_of_linear_fits(aiida_profile):
+    smaller = reduce_memory(orm.Dict({**CONFIG, 'backend': {'n_workers': 8}})).get_dict()
+    assert smaller['backend']['n_workers'] == 1
+    assert reduce_memory(orm.Dict(smaller)).get_dict() == smaller
+
+
+@pytest.mark.parametrize(
+    ('given', 'reason'),
+    [
+        ({'max_epochs': 3}, '`max_epochs` is for fits by `pacemaker`, and the evaluator is linear: it has no'),
+        ({'potential_mode': 'extend'}, '`potential_mode` is `extend`, and the evaluator is linear'),
+        ({'monitors': 'pacemaker.loss'}, 'which an exact fit does not have'),
+    ],
+)
+def test_what_a_linear_fit_cannot_use(pace_codes_fake, inputs, given, reason):
+    if 'monitors' in given:
+        given = {'monitors': {'loss': orm.Dict({'entry_point': given['monitors']})}}
+    with pytest.raises(ValueError, match=reason):
+        run_get_node(PaceTrainBaseWorkChain, pace={'code': pace_codes_fake['python'], **inputs(), **given})
+
+
+def test_codes_and_potentials_that_a_linear_fit_cannot_use(pace_codes_fake, inputs):
+    given = {'code': pace_codes_fake['python'], **inputs()}
+    with pytest.raises(ValueError, match=r'`yace_code` .* it makes the `.yace` itself'):
+        run_get_node(PaceTrainBaseWorkChain, pace={**given, 'yace_code': pace_codes_fake['yace']})
+    with pytest.raises(ValueError, match='a linear fit is run by the Python of the engine: give its code'):
+        run_get_node(PaceTrainBaseWorkChain, pace={**given, 'code': pace_codes_fake['train']})
+    pyace = inputs(config={'evaluator': 'pyace'})
+    with pytest.raises(ValueError, match='the evaluator of the config is one of `pacemaker`: give its code'):
+        run_get_node(PaceTrainBaseWorkChain, pace={'code': pace_codes_fake['python'], **pyace})
+
+
+def test_the_trainer_fits_linearly(pace_codes, narrow):
+    codes = {name: pace_codes[key] for name, key in (('python', 'python'), ('pace_activeset', 'activeset'))}
+    trainer = PacemakerTrainer(CONFIG, codes)
+    potential, metrics = trainer.train(narrow)
+    assert metrics['evaluator'] == 'linear'
+    active_set = trainer.active_set(potential)
+    assert 'dataset' in active_set.creator.inputs
+    # The tables that the fit has left in the cache are read.
+    lines = active_set.creator.base.repository.get_object_content('stage.list', 'r').splitlines()[1:]
+    assert {line.split()[0] for line in lines if line.endswith('.pckl.gzip')} == {'held'}
+    again, _ = trainer.train(narrow, initial_potential=potential)
+    assert 'potential' not in again.creator.inputs
+    assert again.get_b_basis() == potential.get_b_basis()
+
+
+def test_the_trainer_needs_the_python_of_the_engine(pace_codes_fake, narrow):
+    trainer = PacemakerTrainer(CONFIG, {'pacemaker': pace_codes_fake['train']})
+    with pytest.raises(TrainerError, match='run by the Python of the engine: give its code as `python`'):
+        trainer.train(narrow)
+
+
+def test_an_active_set_from_the_folder_of_a_linear_fit_is_refused(pace_codes, inputs):
+    node = run_get_node(CalculationFactory('pacemaker.train.linear'), code=pace_codes['python'], **inputs()).node
+    given = {'potential': node.outputs.potential, 'parent_folder': node.outputs.remote_folder}
+    with pytest.raises(ValueError, match='which leaves no data there: give the `dataset` instead'):
+        run_get_node(CalculationFactory('pacemaker.activeset'), code=pace_codes['activeset'], **given)
+
+
+def test_a_loop_that_fits_linearly(pace_codes, narrow, pool):
+    """Each generation is solved for anew, and the active set is built from the tables of the dataset."""
+    engine = engine_called('pacemaker')
+    codes = {
+        'pacemaker': pace_codes['train'],
+        'python': pace_codes['python'],
+        'pace_activeset': pace_codes['activeset'],
+        'pace_select': pace_codes['select'],
+        'pace_yaml2yace': pace_codes['yace'],
+    }
+    sections = {
+        'config': {name: value for name, value in CONFIG.items() if name != 'elements'},
+        'activeset': {},
+        'select': {},
+    }
+    given = engine.builder_inputs(codes, sections, ['Mg', 'O'], {'resources': {'num_machines': 1}})
+    assert given['train']['pace']['code'].uuid == pace_codes['python'].uuid
+    assert 'yace_code' not in given['train']['pace']
+    settings = orm.Dict({'max_generations': 2, 'gamma_threshold': 1.0})
+    _, node = run_get_node(PaceActiveLearningWorkChain, dataset=narrow, pool=pool, settings=settings, **given)
+    assert node.is_finished_ok, node.exit_message
+    trainings = [one for one in node.called if one.process_label == 'PaceTrainBaseWorkChain']
+    assert len(trainings) == 2
+    for training in trainings:
+        assert not {'potential', 'max_epochs'} & set(training.inputs.pace)
+        assert 'fit' in training.outputs
+    assert trainings[1].outputs.fit['n_frames'] > trainings[0].outputs.fit['n_frames']
+    if trainings[1].outputs.metrics['energy_reference'] == trainings[0].outputs.metrics['energy_reference']:
+        assert trainings[1].outputs.fit['n_reused'] == trainings[0].outputs.fit['n_frames']
