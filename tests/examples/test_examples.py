@@ -45,15 +45,15 @@ def test_setup_can_be_repeated(command):
 
 
 def test_mgo_active_learning(command):
-    """The main job: at least three generations, and the test errors go down from the first to the last."""
+    """The main job: the test errors go down to those of a good potential."""
     output = command('verdi', 'run', 'examples/mgo_active_learning.py')
     rows = re.findall(r'^ +\d+ +\d+ .*$', output, re.MULTILINE)
     assert len(rows) >= 3
     first, last = (row.split() for row in (rows[0], rows[-1]))
-    assert float(last[4]) < float(first[4])
-    assert float(last[5]) < float(first[5])
+    assert float(last[4]) < min(8.0, float(first[4]))
+    assert float(last[5]) < min(80.0, float(first[5]))
     assert 'Stopped: ' in output
-    assert 'pair_style hybrid/overlay pace/extrapolation zbl' in output
+    assert 'pair_style pace/extrapolation' in output
     for ending in ('yaml', 'yace', 'asi', 'in.lammps', 'extrapolation.in.lammps'):
         assert (EXAMPLES / 'output' / f'mgo.{ending}').stat().st_size > 0
 
@@ -69,9 +69,8 @@ def test_copper_from_five_frames(command):
     (drift,) = re.findall(r'drift ([+-]\S+) meV/atom per ps', output)
     assert abs(float(drift)) < 0.1
     (reference, modulus), (found, other) = re.findall(r'a = (\S+) Å, B = (\S+) GPa', output)
-    assert float(found) == pytest.approx(float(reference), rel=0.01)
-    # Thirty functions and a few dozen iterations: the bulk modulus is out by some forty per cent.
-    assert float(other) == pytest.approx(float(modulus), rel=0.6)
+    assert float(found) == pytest.approx(float(reference), rel=0.002)
+    assert float(other) == pytest.approx(float(modulus), rel=0.05)
 
 
 @pytest.mark.qe
