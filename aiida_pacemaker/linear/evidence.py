@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtpqrt, dtrtri
 
 from .equations import FloatArray, triangle
 
@@ -21,6 +21,8 @@ ROUNDS, TOLERANCE = 50, 1e-3
 NOISE_FLOOR = 1e-3
 #: Columns smaller than this part of the largest are taken for zero: elements and pairs that the data do not have.
 NEGLIGIBLE = 1e-12
+#: Columns that LAPACK takes together.
+BLOCK = 32
 #: Smallest square of a noise that is not estimated.
 SMALLEST = 1e-100
 
@@ -85,21 +87,21 @@ def solve_evidence(
     if not len(used):
         raise ValueError('no function differs from zero on the data: there is nothing to fit')
     scale = np.sqrt(n_rows) / norms[used]
-    rows, target = factor[:, used] * scale, factor[:, n_columns]
+    square_factor = _square(factor, used, scale)
     of_group, n_groups = groups[used], int(groups.max()) + 1
     sizes = np.bincount(of_group, minlength=n_groups)
-    square = max(float(target @ target) / n_rows, floor**2)
+    square = max(float(np.sum(factor[:, n_columns] ** 2)) / n_rows, floor**2)
     precisions = np.full(n_groups, len(used) / square) if start is None else start.precisions.copy()
     noise = max(np.sqrt(0.01 * square), floor) if start is None else start.noise
     rounds = 0
     while rounds < ROUNDS:
         rounds += 1
-        x, root = _posterior(rows, target, noise, precisions[of_group])
+        x, root = _posterior(square_factor, noise, precisions[of_group])
         variances = np.sum(root**2, axis=1)
         determined = sizes - precisions * np.bincount(of_group, variances, n_groups)
         determined = np.clip(determined, 1e-10, None)
         squares = np.bincount(of_group, x**2, n_groups)
-        residual = rows @ x - target
+        residual = square_factor @ np.append(x, -1.0)
         before = np.append(np.log(precisions[sizes > 0]), 2 * np.log(noise))
         with np.errstate(divide='ignore'):
             precisions = np.where(sizes > 0, np.clip(determined / squares, 1e-15 / square, 1e15 / square), precisions)
@@ -108,7 +110,7 @@ def solve_evidence(
         change = np.abs(np.append(np.log(precisions[sizes > 0]), 2 * np.log(noise)) - before)
         if change.max() < TOLERANCE:
             break
-    x, root = _posterior(rows, target, noise, precisions[of_group])
+    x, root = _posterior(square_factor, noise, precisions[of_group])
     coefficients = np.zeros(n_columns)
     coefficients[used] = x * scale
     determined = sizes - precisions * np.bincount(of_group, np.sum(root**2, axis=1), n_groups)
@@ -124,8 +126,8 @@ def solve_fixed(factor: FloatArray, n_rows: int, groups: npt.NDArray[np.intp], l
     if not like.precisions.any():
         return solve_ridge(factor, n_rows, 0.0)
     n_columns = len(groups)
-    rows, target = factor[:, like.used] * like.scale, factor[:, n_columns]
-    x, root = _posterior(rows, target, like.noise, like.precisions[groups[like.used]])
+    square_factor = _square(factor, like.used, like.scale)
+    x, root = _posterior(square_factor, like.noise, like.precisions[groups[like.used]])
     coefficients = np.zeros(n_columns)
     coefficients[like.used] = x * like.scale
     return Solution(coefficients, like.used, like.scale, root, like.noise, like.precisions, like.effective, 0)
@@ -161,16 +163,26 @@ def solve_ridge(factor: FloatArray, n_rows: int, penalty: float) -> Solution:
     return Solution(coefficients, used, np.ones(len(used)), root, noise, np.array([penalty / noise**2]), effective, 0)
 
 
-def _posterior(
-    rows: FloatArray, target: FloatArray, noise: float, precisions: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return the mean, and the inverse of the triangular factor, whose square is the covariance."""
-    n_columns = rows.shape[1]
-    augmented = np.zeros((len(rows) + n_columns, n_columns + 1))
-    augmented[: len(rows), :n_columns] = rows / noise
-    augmented[: len(rows), n_columns] = target / noise
-    augmented[len(rows) :, :n_columns] = np.diag(np.sqrt(precisions))
-    factor = triangle(augmented)
-    upper, right = factor[:n_columns, :n_columns], factor[:n_columns, n_columns]
-    root = solve_triangular(upper, np.eye(n_columns), check_finite=False)
-    return solve_triangular(upper, right, check_finite=False), root
+def _square(factor: FloatArray, used: npt.NDArray[np.intp], scale: FloatArray) -> FloatArray:
+    """Return the triangular factor of scaled columns and the right-hand side, shape (U + 1, U + 1)."""
+    found = triangle(np.column_stack([factor[:, used] * scale, factor[:, -1]]))
+    square = np.zeros((len(used) + 1, len(used) + 1))
+    square[: len(found)] = found
+    return square
+
+
+def _posterior(factor: FloatArray, noise: float, precisions: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean, and the inverse of the triangular factor, whose square is the covariance.
+
+    :param factor: triangular, of all equations, the last column the right-hand side, shape (U + 1, U + 1).
+    :param precisions: inverse prior variances, shape (U,).
+    """
+    n_columns = len(precisions)
+    prior = np.zeros((n_columns, n_columns + 1), order='F')
+    np.fill_diagonal(prior, np.sqrt(precisions))
+    # The QR decomposition of one triangle on the other, which is a fifth of the work of one that does not know it.
+    block = min(BLOCK, n_columns + 1)
+    both, _, _, _ = dtpqrt(n_columns, block, np.asfortranarray(factor / noise), prior, overwrite_a=1, overwrite_b=1)
+    root, _ = dtrtri(both[:n_columns, :n_columns])
+    root = np.triu(root)
+    return root @ both[:n_columns, n_columns], root
