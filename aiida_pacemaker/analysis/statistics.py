@@ -40,16 +40,16 @@ def errors_of(frames: Frames, energy: FloatArray, forces: FloatArray, stress: Fl
     }
 
 
-def gamma_quantiles(gamma_max: FloatArray) -> dict[str, float | None]:
-    """Return the quantiles of the extrapolation grade, of plain types.
+def quantiles_of(of_frames: FloatArray) -> dict[str, float | None]:
+    """Return the quantiles of the extrapolation grade, or of error bars, of plain types.
 
-    :param gamma_max: largest grade of any atom of each frame, shape (F,); infinite for a frame with interactions that
+    :param of_frames: largest value of any atom of each frame, shape (F,); infinite for a frame with interactions that
         the data never had.
     :returns: each of `QUANTILES`, None where it is infinite, for which there is no number in JSON; and `n_unseen`, the
         number of frames whose grade is infinite.
     """
-    n_finite = int(np.isfinite(gamma_max).sum())
-    rising = np.sort(gamma_max)
+    n_finite = int(np.isfinite(of_frames).sum())
+    rising = np.sort(of_frames)
     quantiles: dict[str, float | None] = {}
     for name, quantile in QUANTILES.items():
         # A quantile lies between two neighbours in order: it is infinite where the upper one is.
@@ -59,6 +59,15 @@ def gamma_quantiles(gamma_max: FloatArray) -> dict[str, float | None]:
         padded = np.concatenate([finite, np.full(len(rising) - n_finite, finite[-1])]) if known else finite
         quantiles[name] = float(np.quantile(padded, quantile)) if known else None
     return {**quantiles, 'n_unseen': len(rising) - n_finite}
+
+
+def coverage_of(errors: FloatArray, sigma: FloatArray) -> dict[str, float]:
+    """Return which part of force errors is within one and two standard deviations.
+
+    :param errors: of force components in eV/angstrom, shape (A, 3).
+    :param sigma: of the components of each atom, shape (A,).
+    """
+    return {f'within_{count}_sigma': float(np.mean(np.abs(errors) <= count * sigma[:, None])) for count in (1, 2)}
 
 
 def _rms(values: FloatArray) -> float:

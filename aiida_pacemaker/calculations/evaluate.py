@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any, ClassVar
 
+import numpy as np
 from aiida import orm
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
 
+from aiida_pacemaker import linear
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of
 from aiida_pacemaker.calculations.select import check_elements
@@ -17,6 +20,9 @@ from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.frames import handedness
+
+#: Arrays of a posterior.
+POSTERIOR = ('coefficients', 'used', 'scale', 'root', 'calibration')
 
 
 def validate_evaluate(inputs: Any, _: Any) -> str | None:
@@ -26,6 +32,26 @@ def validate_evaluate(inputs: Any, _: Any) -> str | None:
     if not inputs['datasets']:
         return 'there is nothing to evaluate: give at least one of `datasets`'
     return check_elements(inputs['potential'], inputs['datasets'], inputs.get('active_set'))
+
+
+def archive_of(posterior: orm.ArrayData) -> bytes:
+    """Return the arrays of a posterior as an archive, the same for the same arrays."""
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {name: posterior.get_array(name) for name in POSTERIOR}
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def validate_posterior(node: orm.ArrayData | None, _: Any) -> str | None:
+    """Check that the posterior has error bars of forces."""
+    if node is None:
+        return None
+    missing = sorted(set(POSTERIOR) - set(node.get_arraynames()))
+    if missing:
+        return f'`posterior` has no {", ".join(missing)}: give the output `posterior` of the training of the potential'
+    if not np.isfinite(node.get_array('calibration')[1]).all():
+        return 'the error bars of the fit are not calibrated, for it had too few frames: leave `posterior` out'
+    return None
 
 
 class PaceEvaluateCalculation(PaceCalcJob):
@@ -40,6 +66,7 @@ class PaceEvaluateCalculation(PaceCalcJob):
     SUMMARY: ClassVar[str] = 'evaluation.json'
     POTENTIAL: ClassVar[str] = 'potential.yaml'
     ACTIVE_SET: ClassVar[str] = 'potential.asi'
+    POSTERIOR: ClassVar[str] = 'posterior.npz'
 
     PROGRAM = 'evaluate.py'
     PARSER = 'pacemaker.evaluate'
@@ -53,6 +80,13 @@ class PaceEvaluateCalculation(PaceCalcJob):
             'datasets', valid_type=PaceDatasetData, dynamic=True, help='The sets of structures, labelled or not.'
         )
         spec.input('active_set', valid_type=PaceActiveSetData, required=False, help='What gamma is measured against.')
+        spec.input(
+            'posterior',
+            valid_type=orm.ArrayData,
+            required=False,
+            validator=validate_posterior,
+            help='The output `posterior` of the exact linear fit of the potential: gives error bars.',
+        )
         spec.inputs.validator = all_of(spec.inputs.validator, validate_evaluate)
         spec.output_namespace(
             'evaluations',
@@ -60,7 +94,10 @@ class PaceEvaluateCalculation(PaceCalcJob):
             dynamic=True,
             help='For each dataset the arrays `energy` (F,) in eV, `forces` (A, 3) in eV/angstrom, `stress` (F, 3, 3) '
             'in eV/angstrom^3 with the sign of ASE, all comparable with labels; with an active set also `gamma` (A,) '
-            'and `gamma_max` (F,), infinite for interactions that the data of the active set never had.',
+            'and `gamma_max` (F,), infinite for interactions that the data of the active set never had; with a '
+            'posterior the standard deviations `sigma_energy` (F,) in eV, `sigma_forces` (A,) in eV/angstrom per '
+            'component and `sigma_max` (F,), the largest of a frame. They are infinite where the potential is nothing '
+            'but its repulsion, and for interactions without data. Those of energies order errors weakly.',
         )
         spec.output(
             'errors',
@@ -69,7 +106,9 @@ class PaceEvaluateCalculation(PaceCalcJob):
             help='For each labelled dataset the errors against its labels and how far these spread (`spread_energy` in '
             'eV/atom beyond composition, `spread_forces` in eV/angstrom), and for each one quantiles of gamma (None '
             'where they are infinite) and how many frames have an infinite one, `n_unseen`; with an active set the '
-            'interactions that its data never had, `unseen`, and `warnings`.',
+            'interactions that its data never had, `unseen`, and `warnings`. With a posterior also quantiles of '
+            '`sigma_max` in `sigma`, and in `coverage` which part of the force errors is within one and two standard '
+            'deviations (0.68 and 0.95 if these are right).',
         )
         spec.exit_code(
             311,
@@ -89,12 +128,20 @@ class PaceEvaluateCalculation(PaceCalcJob):
         info = self.calc_info(
             [self.code_info(self.inputs.code, [self.DRIVER])], retrieve=[self.STDOUT, self.STDERR, self.SUMMARY]
         )
-        request: dict[str, Any] = {'potential': self.POTENTIAL, 'active_set': None, 'datasets': {}}
+        request: dict[str, Any] = {
+            'potential': self.POTENTIAL,
+            'active_set': None,
+            'posterior': self.POSTERIOR if 'posterior' in self.inputs else None,
+            'datasets': {},
+        }
         with self.stage(folder, info) as staging:
             staging.potential(potential, self.POTENTIAL)
             if 'active_set' in self.inputs:
                 staging.active_set(self.inputs.active_set, self.ACTIVE_SET)
                 request['active_set'] = self.ACTIVE_SET
+            if 'posterior' in self.inputs:
+                staging.content(archive_of(self.inputs.posterior), self.POSTERIOR)
+                self.insert_package(folder, linear)
             for label, dataset in sorted(self.inputs.datasets.items()):
                 request['datasets'][label] = staging.partial_labels(dataset, potential.baseline)
                 info.retrieve_temporary_list.append(self.output_of(label))

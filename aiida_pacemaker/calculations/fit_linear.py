@@ -198,8 +198,10 @@ class PaceLinearFitCalculation(TrainingJob):
             valid_type=orm.ArrayData,
             required=False,
             help='How uncertain the coefficients are: arrays `coefficients` (K,), positions `used` (U,) of those that '
-            'the data say anything about, their `scale` (U,), and `root` (U, R): the covariance of the coefficients '
-            'that are used is that of `scale * (root @ n)` for standard normal `n`.',
+            'the data determine, their `scale` (U,), and `root` (U, R): the covariance of the coefficients that are '
+            'used is that of `scale * (root @ n)` for standard normal `n`. `calibration` (2, 2) has factor and offset '
+            'of the error bars of energies and of forces, `sigma^2 = factor^2 spread^2 + offset^2`; NaN where there '
+            'were too few frames. An input of `pacemaker.evaluate`.',
         )
         spec.output(
             'frame_errors',

@@ -296,6 +296,13 @@ def validate(equations, scales, groups, solution):
     return report, calibration
 
 
+def calibration_of(calibration):
+    """Return factor and offset of the error bars of energies and forces, shape (2, 2); NaN where there are none."""
+    nothing = {'factor': np.nan, 'offset': np.nan}
+    found = [calibration.get(kind) or nothing for kind in ('energy', 'forces')]
+    return np.array([[one['factor'], one['offset']] for one in found], dtype=float)
+
+
 def main():
     """Fit a potential."""
     start = time.time()
@@ -348,6 +355,7 @@ def main():
         used=solution.used,
         scale=solution.scale,
         coefficients=solution.coefficients,
+        calibration=calibration_of(calibration),
     )
     times['validation'] = time.time() - start - sum(times.values())
     if request['predict']:

@@ -82,10 +82,10 @@ def read_posterior(path: Path, n_functions: int) -> dict[str, Any]:
 
     :param path: the `.npz` file.
     :param n_functions: number of coefficients K.
-    :returns: `coefficients` (K,), `used` (U,), `scale` (U,) and `root` (U, at most U).
+    :returns: `coefficients` (K,), `used` (U,), `scale` (U,), `root` (U, at most U) and `calibration` (2, 2).
     :raises LinearFitFileError: if it is damaged, or not about so many coefficients.
     """
-    names = ('coefficients', 'used', 'scale', 'root')
+    names = ('coefficients', 'used', 'scale', 'root', 'calibration')
     needed = 8 * n_functions * (n_functions + 3)
     try:
         size = path.stat().st_size
@@ -104,6 +104,8 @@ def read_posterior(path: Path, n_functions: int) -> dict[str, Any]:
         and root.ndim == 2
         and len(root) == len(used)
         and root.shape[1] <= len(used)
+        and arrays['calibration'].shape == (2, 2)
+        and not (arrays['calibration'] < 0).any()
     )
     if not shapes_fit or (len(used) and (used[0] < 0 or used[-1] >= n_functions or (np.diff(used) <= 0).any())):
         raise LinearFitFileError(f'{path.name}: the arrays are not those of {n_functions} coefficients')
@@ -112,7 +114,9 @@ def read_posterior(path: Path, n_functions: int) -> dict[str, Any]:
 
 def _numbers(archive: Archive, name: str) -> Any:
     array = archive.read(name)
-    if array.dtype not in (np.dtype(np.float64), np.dtype(np.int64)) or not np.isfinite(array).all():
+    # A calibration that is not there is NaN.
+    known = name == 'calibration' or np.isfinite(array).all()
+    if array.dtype not in (np.dtype(np.float64), np.dtype(np.int64)) or not known:
         raise ArchiveError(f'`{name}` is {array.dtype}, or not all of it is finite')
     return array.copy()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aiida_pacemaker.analysis.statistics import gamma_quantiles
+from aiida_pacemaker.analysis.statistics import quantiles_of
 from aiida_pacemaker.exploration.options import Reason
 from aiida_pacemaker.frames.table import FloatArray, Frames, IntArray
 
@@ -124,7 +124,7 @@ def report(runs: Sequence[Run], copies: int) -> dict[str, Any]:
 
     :param copies: number of runs from each structure, which follow each other.
     :returns: `n_runs`, `n_candidates`, `reasons` (number of runs by reason), `gamma` (quantiles over all checks, None
-        without any; see `gamma_quantiles`), and `runs` with an entry for each; `gamma_max` is None where it is
+        without any; see `quantiles_of`), and `runs` with an entry for each; `gamma_max` is None where it is
         infinite (`unseen`) or there were no checks.
     """
     gamma = np.concatenate([np.empty(0), *(run.traces['gamma_max'] for run in runs)])
@@ -132,7 +132,7 @@ def report(runs: Sequence[Run], copies: int) -> dict[str, Any]:
         'n_runs': len(runs),
         'n_candidates': sum(len(run.kept_step) for run in runs),
         'reasons': dict(sorted(Counter(run.reason.value for run in runs).items())),
-        'gamma': gamma_quantiles(gamma) if len(gamma) else None,
+        'gamma': quantiles_of(gamma) if len(gamma) else None,
         'runs': [
             {
                 'run': run.number,

@@ -10,7 +10,7 @@ from aiida import orm
 from aiida.engine import ExitCode
 
 from aiida_pacemaker.analysis.quality import spreads
-from aiida_pacemaker.analysis.statistics import errors_of, gamma_quantiles, largest_per_frame
+from aiida_pacemaker.analysis.statistics import coverage_of, errors_of, largest_per_frame, quantiles_of
 from aiida_pacemaker.baseline.evaluation import evaluate
 from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.calculations.evaluate import PaceEvaluateCalculation
@@ -73,7 +73,13 @@ class PaceEvaluateParser(PaceParser):
         path = self.temporary(folder, PaceEvaluateCalculation.output_of(label))
         if path is None:
             raise EvaluationFileError('there is no file with results')
-        return read_evaluation(path, dataset.n_frames, dataset.n_atoms, with_gamma='active_set' in self.node.inputs)
+        return read_evaluation(
+            path,
+            dataset.n_frames,
+            dataset.n_atoms,
+            with_gamma='active_set' in self.node.inputs,
+            with_sigma='posterior' in self.node.inputs,
+        )
 
 
 def complete(
@@ -100,5 +106,12 @@ def complete(
         if unseen:
             arrays['gamma'] = np.where(unseen_atoms(frames, unseen), np.inf, arrays['gamma'])
         arrays['gamma_max'] = largest_per_frame(frames, arrays['gamma'])
-        errors['gamma'] = gamma_quantiles(arrays['gamma_max'])
+        errors['gamma'] = quantiles_of(arrays['gamma_max'])
+    if 'sigma_forces' in arrays:
+        if unseen:
+            arrays['sigma_forces'] = np.where(unseen_atoms(frames, unseen), np.inf, arrays['sigma_forces'])
+        arrays['sigma_max'] = largest_per_frame(frames, arrays['sigma_forces'])
+        errors['sigma'] = quantiles_of(arrays['sigma_max'])
+        if frames.forces is not None:
+            errors['coverage'] = coverage_of(arrays['forces'] - frames.forces, arrays['sigma_forces'])
     return array_data(arrays), errors

@@ -35,8 +35,9 @@ HOW_TO = 'docs/howto/write_an_engine.md'
 #: Fits a potential to `dataset`. What it may have besides: `test_dataset` (never to be fitted), `baseline` and
 #: `reference_energies` (`Dict`: what is subtracted from the labels, the same in all generations), `potential` (to
 #: continue from) and `max_epochs` (`Int`). `metrics` is a `Dict` with `iterations`, `stop_reason` and `warnings` (a
-#: list), and `remote_folder` is where the data of the training are, for the active set. With `rmse_energy`,
-#: `rmse_forces` and `n_fitted`, `metrics` is compared with the evaluation.
+#: list). `remote_folder` is where the data of the training are, for the active set, and `posterior` what error bars
+#: follow from, for the evaluation. With `rmse_energy`, `rmse_forces` and `n_fitted`, `metrics` is compared with the
+#: evaluation.
 TRAINING = Role(
     'training',
     'train',
@@ -44,8 +45,9 @@ TRAINING = Role(
     ('test_dataset', 'baseline', 'reference_energies', 'potential', 'max_epochs'),
     sometimes=('test_dataset', 'potential'),
     outputs=('potential', 'metrics'),
-    optional_outputs=('remote_folder',),
+    optional_outputs=('remote_folder', 'posterior'),
     types={
+        'posterior': orm.ArrayData,
         'dataset': PaceDatasetData,
         'test_dataset': PaceDatasetData,
         'baseline': orm.Dict,
@@ -70,14 +72,22 @@ ACTIVE_SET = Role(
 #: `test` where they are there. Members of an ensemble are evaluated on the pool only, without `active_set`.
 #: `evaluations` has for each dataset an `ArrayData` with `energy` (F,) in eV, `forces` (A, 3) in eV/angstrom and
 #: `gamma_max` (F,), the extrapolation grade; infinite where the data say nothing at all. `errors` is a `Dict`:
-#: `datasets` has for each `n_frames`, `gamma` (`gamma_quantiles` of `analysis.statistics`) and, where it is labelled,
-#: the errors (`errors_of`, with `spreads` of `analysis.quality`).
+#: `datasets` has for each `n_frames`, `gamma` (`quantiles_of` of `analysis.statistics`) and, where it is labelled,
+#: the errors (`errors_of`, with `spreads` of `analysis.quality`). With `posterior`, an output of the training, it may
+#: have error bars of forces: `sigma_max` (F,) in eV/angstrom, and their quantiles (`quantiles_of`) as `sigma`.
 EVALUATION = Role(
     'evaluation',
     'evaluate',
     ('potential', 'active_set', 'datasets'),
+    ('posterior',),
+    sometimes=('posterior',),
     outputs=('evaluations', 'errors'),
-    types={'datasets': PaceDatasetData, 'evaluations': orm.ArrayData, 'errors': orm.Dict},
+    types={
+        'datasets': PaceDatasetData,
+        'posterior': orm.ArrayData,
+        'evaluations': orm.ArrayData,
+        'errors': orm.Dict,
+    },
 )
 #: Chooses no more than `max_structures` (`Int`) of a namespace `candidates` of `PaceDatasetData`; `pool` is what they
 #: were taken from. `selected` is a `PaceDatasetData`, not there if none is worth a label; `output_parameters` is a

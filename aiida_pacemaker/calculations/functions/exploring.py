@@ -10,7 +10,7 @@ import numpy as np
 from aiida import orm
 from aiida.engine import calcfunction
 
-from aiida_pacemaker.analysis.statistics import gamma_quantiles
+from aiida_pacemaker.analysis.statistics import quantiles_of
 from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.exploration.options import ExploreOptions
@@ -125,7 +125,7 @@ def collect_explorations(jobs: orm.Dict, **outputs: orm.Data) -> dict[str, orm.D
             'n_candidates': n_kept,
             'n_duplicates': n_given - n_kept,
             'reasons': dict(sorted(Counter(run['reason'] for run in runs).items())),
-            'gamma': gamma_quantiles(seen['gamma_max']) if seen else None,
+            'gamma': quantiles_of(seen['gamma_max']) if seen else None,
             'lost_jobs': lost,
             'runs': runs,
         }

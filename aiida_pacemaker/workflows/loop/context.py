@@ -56,6 +56,8 @@ class LoopContext(Protocol):
 
     #: Folder of the last training on its computer, None where the training gave none; from `inspect_train` on.
     training_folder: orm.RemoteData | None
+    #: What error bars follow from, None where the training gave none or they are not calibrated.
+    posterior: orm.ArrayData | None
     #: Candidates that were given, or that were found by the explorer in this generation.
     pool: PaceDatasetData | None
     #: Report of the explorer in this generation, None without one.

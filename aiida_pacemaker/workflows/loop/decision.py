@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from aiida_pacemaker.exploration.options import Reason
-from aiida_pacemaker.workflows.loop.generations import GAMMA_KEYS, GenerationRow
+from aiida_pacemaker.workflows.loop.generations import GAMMA_KEYS, SIGMA_KEYS, GenerationRow
 from aiida_pacemaker.workflows.loop.settings import LoopSettings
 
 
@@ -17,6 +17,7 @@ class StopReason(Enum):
     POOL_EXHAUSTED = 'Every candidate of the pool is in the dataset.'
     NOTHING_SELECTED = 'No candidate would enlarge the active set.'
     NOTHING_NEW = 'All labelled frames were in the dataset already, as after a relaxation.'
+    UNCERTAINTY_CONVERGED = 'The error bars of the forces are below the target on the whole pool.'
     PLATEAU = 'The errors on the test set no longer improve.'
     BUDGET_SPENT = 'The budget of labels is spent.'
     CORE_HOURS_SPENT = 'The budget of core hours is spent.'
@@ -36,6 +37,7 @@ def decide(rows: list[GenerationRow], settings: LoopSettings, retried: int = 0) 
         StopReason.TARGET_REACHED: _target_reached(last, settings),
         StopReason.POOL_EXHAUSTED: last['explored'] is None and last['n_unknown'] == 0,
         StopReason.GAMMA_CONVERGED: _gamma_converged(last, settings),
+        StopReason.UNCERTAINTY_CONVERGED: _uncertainty_converged(last, settings),
         StopReason.PLATEAU: _on_plateau(rows, settings),
         StopReason.BUDGET_SPENT: labels_left(rows, settings, retried) == 0,
         StopReason.CORE_HOURS_SPENT: settings.core_hours_budget is not None
@@ -73,6 +75,14 @@ def _gamma_converged(row: GenerationRow, settings: LoopSettings) -> bool:
         return known or row['n_candidates'] == 0
     # A run that was broken off, or lost with its job, has not seen what it was sent to see.
     return known and explored['reasons'] == {Reason.FINISHED.value: explored['n_planned']}
+
+
+def _uncertainty_converged(row: GenerationRow, settings: LoopSettings) -> bool:
+    """Return whether the error bars of the pool are small enough."""
+    if settings.target_sigma_forces is None or row['explored'] is not None or row.get('n_unseen'):
+        return False
+    sigma = row.get(SIGMA_KEYS[settings.gamma_quantile])
+    return sigma is not None and bool(sigma < settings.target_sigma_forces)
 
 
 def _target_reached(row: GenerationRow, settings: LoopSettings) -> bool:

@@ -51,7 +51,7 @@ class GenerationRow(_Labelled):
     """One generation of a loop.
 
     Rows that were written by an earlier version may lack keys that came later: read `n_unseen`, `gamma_n_unseen`,
-    `unseen` and `quality` with `get`.
+    `unseen`, `quality`, `coverage` and those of sigma with `get`.
     """
 
     #: Run that the generation belongs to; a loop that continues another one has the next number.
@@ -89,6 +89,17 @@ class GenerationRow(_Labelled):
     gamma_max: float | None
     #: Frames of the pool, or of all that was explored, with interactions that the data never had: gamma is infinite.
     gamma_n_unseen: int
+    #: Median of the largest error bar (standard deviation) of the forces of each frame of the pool in eV/angstrom; None
+    #: where it is infinite, or where there are none.
+    sigma_median: float | None
+    #: Its 90 % quantile.
+    sigma_p90: float | None
+    #: Its 99 % quantile.
+    sigma_p99: float | None
+    #: Its maximum.
+    sigma_max: float | None
+    #: Part of the force errors on the test set that are `within_1_sigma` and `within_2_sigma`; None without any.
+    coverage: dict[str, float] | None
     #: What became of the exploration; None with a pool.
     explored: Explored | None
     #: Frames of the pool that are new: in neither dataset nor test set, and not failed in this run.
@@ -146,6 +157,14 @@ class Report(_Ended):
 
 GammaQuantile = Literal['median', 'p90', 'p99', 'max']
 GammaKey = Literal['gamma_median', 'gamma_p90', 'gamma_p99', 'gamma_max']
+SigmaKey = Literal['sigma_median', 'sigma_p90', 'sigma_p99', 'sigma_max']
+#: Key of each quantile of error bars.
+SIGMA_KEYS: Final[dict[GammaQuantile, SigmaKey]] = {
+    'median': 'sigma_median',
+    'p90': 'sigma_p90',
+    'p99': 'sigma_p99',
+    'max': 'sigma_max',
+}
 #: Key of each quantile of gamma.
 GAMMA_KEYS: Final[dict[GammaQuantile, GammaKey]] = {
     'median': 'gamma_median',

@@ -65,6 +65,8 @@ def report_fit(
     fit, evaluated = metrics.get_dict(), errors.get_dict()['datasets']
     train, test = evaluated['train'], evaluated.get('test', {})
     gamma = _grades(evaluated, exploration)
+    # Of frames that an explorer has come across there are no error bars.
+    sigma = evaluated.get('pool', {}).get('sigma', {}) if exploration is None else {}
     row: GenerationRow = {
         'run': content['run'],
         'generation': generation.value,
@@ -84,6 +86,11 @@ def report_fit(
         'gamma_max': gamma.get('max'),
         # An explorer need not know of infinite ones.
         'gamma_n_unseen': gamma.get('n_unseen', 0),
+        'sigma_median': sigma.get('median'),
+        'sigma_p90': sigma.get('p90'),
+        'sigma_p99': sigma.get('p99'),
+        'sigma_max': sigma.get('max'),
+        'coverage': test.get('coverage'),
         'explored': None if exploration is None else _explored(exploration.get_dict()),
         'n_unknown': 0 if candidates is None else candidates['n_unknown'],
         'n_candidates': 0 if candidates is None else candidates['n_candidates'],

@@ -40,6 +40,12 @@ class LoopSettings(BaseModel):
         description='Quantile of the extrapolation grade, over the pool or over all that was explored, that has to be '
         'below the threshold for the loop to be done.',
     )
+    target_sigma_forces: float | None = Field(
+        default=None,
+        gt=0,
+        description='Error bar of the forces in eV/angstrom that is small enough: the loop is done when that quantile '
+        '(`gamma_quantile`) of the largest one of each frame of the pool is below it. Exact linear fits have them.',
+    )
     seed_frames: int = Field(
         default=10,
         ge=1,

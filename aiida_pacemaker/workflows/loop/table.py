@@ -24,6 +24,7 @@ _Column = Literal[
     'test_rmse_forces',
     'gamma_median',
     'gamma_max',
+    'sigma_max',
     'n_candidates',
     'n_selected',
     'seconds',
@@ -43,6 +44,9 @@ def loop_table(loop: orm.WorkChainNode | int | str) -> list[TableRow]:
     - `gamma_median`, `gamma_p90`, `gamma_p99` and `gamma_max`: quantiles of the largest extrapolation grade of each
       frame, over the pool or all that was explored; None where infinite, or without any frame;
     - `gamma_n_unseen`: frames with interactions that the data never had, whose grade is infinite;
+    - `sigma_median`, `sigma_p90`, `sigma_p99` and `sigma_max`: quantiles of the largest error bar of the forces of each
+      frame of the pool in eV/angstrom; None where there are none; `coverage`: part of the force errors on the test set
+      that are within one and two of them;
     - `explored`: `n_runs`, `n_planned` and `reasons` of the exploration, None with a pool;
     - `n_unknown`: frames that are neither in the dataset nor in the test set and have not failed in this run;
     - `n_candidates`: those of them whose grade is not below the threshold;
@@ -84,10 +88,14 @@ def format_table(rows: Sequence[TableRow]) -> str:
         'test_rmse_forces': ('F test', 1e3, '.0f'),
         'gamma_median': ('γ median', 1, '.1f'),
         'gamma_max': ('γ max', 1, '.1f'),
+        'sigma_max': ('σ max', 1e3, '.0f'),
         'n_candidates': ('candidates', 1, 'd'),
         'n_selected': ('selected', 1, 'd'),
         'seconds': ('seconds', 1, '.0f'),
     }
+    if not any(row.get('sigma_max') is not None for row in rows):
+        # Potentials without error bars.
+        del columns['sigma_max']
     table = [[title for title, _, _ in columns.values()]]
     for row in rows:
         table.append([_cell(row, name, factor, style) for name, (_, factor, style) in columns.items()])
@@ -120,7 +128,7 @@ def shown_gamma(row: GenerationRow, name: GammaKey, style: str = '.4f') -> str:
 
 
 def _cell(row: TableRow, name: _Column, factor: float, style: str) -> str:
-    value = row[name]
+    value = row.get(name)
     if value is None:
         return 'inf' if name.startswith('gamma') and row.get('gamma_n_unseen') else '-'
     return format(value * factor if factor != 1 else value, style)

@@ -8,14 +8,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiida_pacemaker.analysis.statistics import QUANTILES, gamma_quantiles
+from aiida_pacemaker.analysis.statistics import QUANTILES, quantiles_of
 
 GRADES = st.lists(st.floats(0, 1e6), min_size=1, max_size=30)
 
 
 @given(GRADES)
 def test_finite_ones_are_those_of_numpy(values):
-    found = gamma_quantiles(np.array(values))
+    found = quantiles_of(np.array(values))
     assert found['n_unseen'] == 0
     assert {name: found[name] for name in QUANTILES} == {
         name: float(np.quantile(values, quantile)) for name, quantile in QUANTILES.items()
@@ -24,7 +24,7 @@ def test_finite_ones_are_those_of_numpy(values):
 
 @given(GRADES, st.integers(1, 40))
 def test_infinite_ones_are_counted(values, n_infinite):
-    found = gamma_quantiles(np.array([*values, *[np.inf] * n_infinite]))
+    found = quantiles_of(np.array([*values, *[np.inf] * n_infinite]))
     json.dumps(found, allow_nan=False)
     assert found['n_unseen'] == n_infinite
     assert found['max'] is None
