@@ -12,6 +12,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline, Mode
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.checks.inputs import on_one_computer, options_of
 from aiida_pacemaker.calculations.checks.training import check_active_set, check_training
+from aiida_pacemaker.calculations.evaluate import validate_posterior
 from aiida_pacemaker.calculations.functions.potentials import baseline_of, reference_energies_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.potential import PacePotentialData
@@ -68,6 +69,9 @@ class PacemakerEngine(Engine):
         if step == 'train' and self._fits_linearly(inputs):
             # Solved for anew, at once.
             return {name: node for name, node in provided.items() if name not in ('potential', 'max_epochs')}
+        if step == 'evaluate' and validate_posterior(provided.get('posterior'), None) is not None:
+            # The fit has warned that its error bars are not calibrated.
+            return {name: node for name, node in provided.items() if name != 'posterior'}
         if step == 'activeset':
             return self._active_set(provided, inputs)
         return self._selection(provided, inputs) if step == 'select' else provided

@@ -100,6 +100,45 @@ def test_error_bars(fitted, dataset):
     assert fit['calibration']['forces']['factor'] > 0
 
 
+def test_an_evaluation_with_error_bars(run_job, pace_codes, fitted, test_dataset):
+    """The posterior makes error bars of the forces of frames that were not fitted, in the order of the atoms."""
+    outputs = fitted.outputs
+    inputs = {'potential': outputs.potential, 'datasets': {'test': test_dataset}}
+    node = run_job('pacemaker.evaluate', code=pace_codes['python'], posterior=outputs.posterior, **inputs)
+    assert node.is_finished_ok, node.exit_message
+    arrays = node.outputs.evaluations.test
+    sigma, largest = arrays.get_array('sigma_forces'), arrays.get_array('sigma_max')
+    assert sigma.shape == (test_dataset.n_atoms,)
+    assert np.isfinite(sigma).all()
+    assert (sigma > 0).all()
+    assert largest.shape == arrays.get_array('sigma_energy').shape == (test_dataset.n_frames,)
+    assert largest.max() == sigma.max()
+    errors = node.outputs.errors['datasets']['test']
+    assert errors['sigma']['max'] == pytest.approx(largest.max())
+    assert 0.5 < errors['coverage']['within_2_sigma'] <= 1
+    plain = run_job('pacemaker.evaluate', code=pace_codes['python'], **inputs)
+    assert 'sigma_forces' not in plain.outputs.evaluations.test.get_arraynames()
+    assert np.array_equal(plain.outputs.evaluations.test.get_array('forces'), arrays.get_array('forces'))
+
+
+def test_a_posterior_that_is_none_is_refused(pace_codes, fitted, test_dataset):
+    inputs = {'potential': fitted.outputs.potential, 'datasets': {'test': test_dataset}, 'code': pace_codes['python']}
+    wrong = {
+        'has no calibration': orm.ArrayData({'root': np.eye(2), 'used': np.arange(2)}),
+        'not calibrated': orm.ArrayData(
+            {
+                **{
+                    name: fitted.outputs.posterior.get_array(name) for name in ('coefficients', 'used', 'scale', 'root')
+                },
+                'calibration': np.full((2, 2), np.nan),
+            }
+        ),
+    }
+    for text, posterior in wrong.items():
+        with pytest.raises(ValueError, match=text):
+            run_get_node(CalculationFactory('pacemaker.evaluate'), posterior=posterior, **inputs)
+
+
 def test_a_larger_dataset_takes_up_the_equations(run_job, pace_codes, linear_inputs, fitted, dataset, others):
     larger = PaceDatasetData(others.select([0, 1]), parents=[dataset]).store()
     assert fitted.outputs.fit['n_reused'] == 0

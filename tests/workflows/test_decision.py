@@ -14,6 +14,7 @@ def row(**changes):
         'n_candidates': 5,
         'n_selected': 0,
         'n_set_aside': 0,
+        'gamma_p90': 4.0,
         'gamma_p99': 5.0,
         'gamma_max': 20.0,
         'explored': None,
@@ -41,6 +42,17 @@ def row(**changes):
         ({}, {'max_generations': 1}, StopReason.MAX_GENERATIONS),
         ({}, {'gamma_threshold': 6.0, 'gamma_quantile': 'p99'}, StopReason.GAMMA_CONVERGED),
         ({}, {'gamma_threshold': 6.0}, None),
+        # Error bars of the pool in eV/angstrom, where the potential has them.
+        ({'sigma_max': 0.04}, {'target_sigma_forces': 0.05}, StopReason.UNCERTAINTY_CONVERGED),
+        ({'sigma_max': 0.06, 'sigma_p90': 0.04}, {'target_sigma_forces': 0.05}, None),
+        (
+            {'sigma_max': 0.06, 'sigma_p90': 0.04},
+            {'target_sigma_forces': 0.05, 'gamma_quantile': 'p90', 'gamma_threshold': 1e-3},
+            StopReason.UNCERTAINTY_CONVERGED,
+        ),
+        ({'sigma_max': None}, {'target_sigma_forces': 0.05}, None),
+        ({}, {'target_sigma_forces': 0.05}, None),
+        ({'sigma_max': 0.04, 'n_unseen': 1}, {'target_sigma_forces': 0.05}, None),
         # Interactions that the data never had: gamma is infinite, whatever the quantile says.
         ({'gamma_max': None, 'gamma_n_unseen': 1, 'n_unseen': 1}, {'gamma_threshold': 30.0}, None),
         ({'gamma_max': None, 'n_unseen': 1}, {'gamma_threshold': 6.0, 'gamma_quantile': 'p99'}, None),

@@ -7,7 +7,6 @@ from typing import Any
 from aiida import orm
 from aiida.engine import ExitCode, ProcessSpec, ToContext, if_, while_
 
-from aiida_pacemaker.calculations.evaluate import validate_posterior
 from aiida_pacemaker.calculations.functions.datasets import find_candidates
 from aiida_pacemaker.calculations.functions.drawing import hold_out
 from aiida_pacemaker.calculations.functions.references import default_baseline, fit_reference_energies
@@ -223,18 +222,9 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
         self.ctx.potential = self.ctx.train.outputs.potential
         outputs = self.ctx.train.outputs
         self.ctx.training_folder = outputs.remote_folder if 'remote_folder' in outputs else None
-        self.ctx.posterior = self.usable_posterior(outputs)
+        self.ctx.posterior = outputs.posterior if 'posterior' in outputs else None
         self.inspect_members()
         return None
-
-    def usable_posterior(self, outputs: Any) -> orm.ArrayData | None:
-        """Return what the error bars of the potential follow from; None if there are none, or not calibrated ones."""
-        posterior = outputs.posterior if 'posterior' in outputs else None
-        problem = validate_posterior(posterior, None)
-        if problem is not None:
-            self.report(f'{self.stage}: no error bars: {problem}')
-            return None
-        return posterior
 
     # Active set.
 

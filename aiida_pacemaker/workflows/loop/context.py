@@ -56,7 +56,7 @@ class LoopContext(Protocol):
 
     #: Folder of the last training on its computer, None where the training gave none; from `inspect_train` on.
     training_folder: orm.RemoteData | None
-    #: What error bars follow from, None where the training gave none or they are not calibrated.
+    #: What error bars follow from, None where the training gave none.
     posterior: orm.ArrayData | None
     #: Candidates that were given, or that were found by the explorer in this generation.
     pool: PaceDatasetData | None
