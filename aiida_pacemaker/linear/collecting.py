@@ -6,9 +6,10 @@ Processes, never threads: an evaluator of the engine that two threads use gives 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing import get_context
 from typing import Any
 
@@ -91,20 +92,24 @@ def leaves_out(weighting: Weighting, atoms: Any, label: Label) -> bool:
     return label.weights is None and weighting.leaves_out(label.energy / len(atoms), formula_of(atoms))
 
 
-#: What one process has: its functions, and the file that it has read last.
+#: What one process has: its functions, the file that it reads, and how many of its structures it has taken.
 _state: dict[str, Any] = {}
 
 
 def _begin(basis_file: str, read: Reader, weighting: Weighting, virial: bool) -> None:
     basis = Basis.of_configuration(pyace.BBasisConfiguration(basis_file))
-    _state.update(read=read, maker=RowMaker(basis, weighting, virial=virial), name=None, structures=())
+    _state.update(
+        read=read, maker=RowMaker(basis, weighting, virial=virial), name=None, structures=iter(()), position=0
+    )
 
 
 def _equations(portion: _Portion) -> Equations:
     name, start, end = portion
-    if _state['name'] != name:
-        _state.update(name=name, structures=list(_state['read'](name)))
-    structures: Sequence[tuple[Any, Label]] = _state['structures'][start:end]
+    if _state['name'] != name or _state['position'] > start:
+        _state.update(name=name, structures=_state['read'](name), position=0)
+    # Those before are the portions of other processes; none is kept.
+    structures = islice(_state['structures'], start - _state['position'], end - _state['position'])
+    _state['position'] = end
     maker: RowMaker = _state['maker']
     result = Equations(maker.basis.n_functions)
     result.add(

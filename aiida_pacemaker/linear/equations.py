@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 #: The kinds of rows: energies per atom (eV), forces (eV/angstrom), virials per atom (eV).
 KINDS = ('energy', 'forces', 'virial')
 #: Doubles that the frames kept row by row may take in any case; beyond it, see :func:`row_limit`.
-SAMPLE_DOUBLES = 2_000_000
+SAMPLE_DOUBLES = 1_000_000
 #: Frames are kept row by row up to this many times the number of columns.
 SAMPLE_FACTOR = 4
 
@@ -111,7 +111,7 @@ class Equations:
             self.see(frame.nearest)
             self.frames.append(frame)
             n_rows += frame.n_rows
-            if n_rows > 1.5 * self.limit:
+            if n_rows > 1.25 * self.limit:
                 n_rows = self._fold()
         self._fold()
 

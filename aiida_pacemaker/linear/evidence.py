@@ -16,7 +16,7 @@ from scipy.linalg.lapack import dtpqrt, dtrtri
 from .equations import FloatArray, triangle
 
 #: Rounds of the fixed-point iteration, and the relative change at which it ends.
-ROUNDS, TOLERANCE = 50, 1e-3
+ROUNDS, TOLERANCE = 200, 1e-3
 #: Smallest noise in eV/angstrom: no label is more precise.
 NOISE_FLOOR = 1e-3
 #: Columns smaller than this part of the largest are taken for zero: elements and pairs that the data do not have.

@@ -82,8 +82,8 @@ def save(basis: Basis, coefficients: FloatArray, name: str, repulsion: Any = Non
     basis.set_coefficients(coefficients)
     configuration = basis.functions.to_BBasisConfiguration()
     radii = {} if repulsion is None else set_repulsion(configuration, *repulsion)
-    functions = pyace.ACEBBasisSet(configuration)
-    functions.save(f'{name}.yaml')
+    # Each set of functions has tables of megabytes: none lives longer than it is needed.
+    pyace.ACEBBasisSet(configuration).save(f'{name}.yaml')
     # From the file: what it rounds has to be the same in both.
     pyace.ACEBBasisSet(f'{name}.yaml').to_ACECTildeBasisSet().save_yaml(f'{name}.yace')
     return radii
@@ -97,16 +97,16 @@ def largest_difference(basis: Basis, coefficients: FloatArray, structures: Itera
         smaller. Beyond :data:`TOLERANCE` it is no rounding: the potential is not linear.
     """
     maker = RowMaker(basis, Physical())
+    expected = [(atoms, maker.terms_of(atoms, virial=bool(atoms.pbc.all()))) for atoms in structures]
     found = np.zeros((2, 3))
-    for structure in structures:
-        periodic = bool(structure.pbc.all())
-        terms = maker.terms_of(structure, virial=periodic)
-        for row, suffix in enumerate(('yaml', 'yace')):
+    for row, suffix in enumerate(('yaml', 'yace')):
+        calculator = pyace.PyACECalculator(f'{name}.{suffix}')
+        for structure, terms in expected:
             atoms = structure.copy()
-            atoms.calc = pyace.PyACECalculator(f'{name}.{suffix}')
+            atoms.calc = calculator
             n_atoms = len(atoms)
             said = {'energy': [atoms.get_potential_energy() / n_atoms], 'forces': atoms.get_forces().ravel()}
-            if periodic:
+            if 'virial' in terms.rows:
                 stress = atoms.get_stress(voigt=False)
                 said['virial'] = [stress[place] * atoms.get_volume() / n_atoms for place in VOIGT]
             for column, (kind, values) in enumerate(said.items()):
