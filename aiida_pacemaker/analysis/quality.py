@@ -121,7 +121,7 @@ def _warnings(
         as_good = ': one energy for each element would be as good' if energy >= 1 else ''
         advice = (
             'They are described far worse than the forces, which have nearly all of the loss: lower `kappa`, say to a '
-            'tenth or a hundredth of what it is.'
+            'tenth or a hundredth of what it is; of a linear fit, raise `linear.energy_ratio`.'
             if drowned
             else 'Fit longer, with more functions, and look whether all labels are of one level of theory and the '
             'reference energies those of the same.'
