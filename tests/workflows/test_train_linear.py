@@ -74,12 +74,16 @@ def test_a_linear_fit(pace_codes, inputs):
     ends='success',
 )
 def test_a_killed_linear_fit_begins_again(pace_codes, inputs, tmp_path):
-    code = python_that(pace_codes, tmp_path / 'killed', 'kill -9 $PPID $$')
+    """The first job is killed as soon as it has kept its equations."""
+    python = pace_codes['python'].filepath_executable
+    until_kept = 'while [ ! -e stage.kept ]; do sleep 0.02; done'
+    code = python_that(pace_codes, tmp_path / 'killed', f'{python} "$@" & {until_kept}; kill -9 $! $PPID $$')
     _, node = run_get_node(PaceTrainBaseWorkChain, pace={'code': code, **inputs()})
     assert node.is_finished_ok, node.exit_message
-    first, _ = node.called
+    first, second = node.called
     assert first.exit_status == LINEAR.ERROR_JOB_DIED.status
     assert 'potential' not in first.outputs
+    assert second.outputs.fit['n_reused'] == second.outputs.fit['n_frames']
 
 
 @pytest.mark.fault(
