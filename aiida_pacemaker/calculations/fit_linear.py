@@ -233,11 +233,14 @@ class PaceLinearFitCalculation(TrainingJob):
             '`potential` is there without it: run the fit again for them.',
         )
 
+    @classmethod
+    def validate_evaluator(cls, inputs: Any, port: Any) -> str | None:
+        """Check that the fit is a linear one, of functions that are those of the config."""
+        return super().validate_evaluator(inputs, port) or check_functions(inputs)
+
     @staticmethod
     def validate_input(inputs: Any, _: Any) -> str | None:
         """Check that the input of the driver can be written."""
-        if problem := check_functions(inputs):
-            return problem
         # A work chain that wraps the job may provide some of these itself.
         if any(name not in inputs for name in ('dataset', 'config', 'baseline', 'reference_energies')):
             return None

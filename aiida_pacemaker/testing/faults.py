@@ -24,9 +24,11 @@ no_output                   all               nothing is written, exit 0
 exit_status                 all               exit status ``status`` (3) without a word
 =========================== ================= =================================================================
 
-Two options work with every fault: ``program`` restricts it to one program (``pacemaker``, ``pace_activeset``,
-``pace_select``, ``pace_yaml2yace``), and ``times`` to the first so many runs, which are counted by files in the folder
-``PACE_FAKE_STATE``. Of several faults, with semicolons between them, a run has the first that is not used up.
+The first three, a cut potential and those of all programs also happen to linear fits (the program ``fit_linear``), at
+their only step. Two options work with every fault: ``program`` restricts it to one program (``pacemaker``,
+``fit_linear``, ``pace_activeset``, ``pace_select``, ``pace_yaml2yace``), and ``times`` to the first so many runs, which
+are counted by files in the folder ``PACE_FAKE_STATE``. Of several faults, with semicolons between them, a run has the
+first that is not used up.
 """
 
 from __future__ import annotations
@@ -41,20 +43,22 @@ from pathlib import Path
 FAULT, STATE = 'PACE_FAKE_FAULT', 'PACE_FAKE_STATE'
 
 _FIT = ('pacemaker',)
+#: Iterations are those of `pacemaker`. A linear fit has one step, at which what is to happen at any of them does.
+_FITS = ('pacemaker', 'fit_linear')
 _ACTIVE_SET = ('pace_activeset',)
-_ALL = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace')
+_ALL = ('pacemaker', 'fit_linear', 'pace_activeset', 'pace_select', 'pace_yaml2yace')
 
 #: In place of an iteration: before the program has done anything.
 BEGIN = -1
 
 #: The faults, the programs that can have them, and their options with defaults.
 FAULTS: dict[str, tuple[tuple[str, ...], dict[str, float]]] = {
-    'kill_at_iteration': (_FIT, {'n': 3, 'cycle': 0}),
-    'term': (_FIT, {'n': 3}),
-    'sleep': (_FIT, {'seconds': 1}),
+    'kill_at_iteration': (_FITS, {'n': 3, 'cycle': 0}),
+    'term': (_FITS, {'n': 3}),
+    'sleep': (_FITS, {'seconds': 1}),
     'nan_loss': (_FIT, {'n': 2, 'seconds': 0}),
     'early_stopping': (_FIT, {'n': 3}),
-    'truncated_potential': (_FIT, {}),
+    'truncated_potential': (_FITS, {}),
     'small_distance': (_FIT, {}),
     'no_evaluator': (_FIT, {}),
     'batch_needs_all_atoms': (_ACTIVE_SET, {}),

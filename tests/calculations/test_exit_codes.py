@@ -27,8 +27,8 @@ def processes(group, factory, base):
 JOBS = processes('aiida.calculations', CalculationFactory, CalcJob)
 CHAINS = processes('aiida.workflows', WorkflowFactory, BaseRestartWorkChain)
 #: The jobs of each chain: one, or one of several.
-JOBS_OF = {chain: {chain._process_class} for chain in CHAINS}
-JOBS_OF[PaceTrainBaseWorkChain] |= set(JOBS_BY_EVALUATOR.values())
+JOBS_OF = {chain: [chain._process_class] for chain in CHAINS}
+JOBS_OF[PaceTrainBaseWorkChain] += JOBS_BY_EVALUATOR.values()
 #: What is not tried again: handlers that are content with what a job has left, and those that give up.
 CONTENT = {'handle_unrecoverable', 'handle_interrupted of PaceExploreBaseWorkChain'}
 #: Exit codes that a chain answers because of the outputs that come with them.

@@ -328,7 +328,7 @@ def test_codes_that_were_swapped(pace_codes_fake, linear_inputs, train_inputs):
 
 def test_functions_of_other_elements(aiida_profile, pace_codes_fake, linear_inputs, recorded_potential, dataset):
     copper = linear_inputs(config={'elements': ['Cu']}, dataset=None, baseline=None, reference_energies=None)
-    problem = PaceLinearFitCalculation.validate_input(
+    problem = PaceLinearFitCalculation.validate_evaluator(
         {'config': orm.Dict(copper['config']), 'potential': recorded_potential}, None
     )
     assert problem is not None

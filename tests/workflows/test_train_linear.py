@@ -10,6 +10,8 @@ from aiida.plugins import CalculationFactory
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
 from aiida_pacemaker.errors import TrainerError
+from aiida_pacemaker.pace.config.linear import functions_of
+from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.trainer import PacemakerTrainer
 from aiida_pacemaker.workflows.base.functions import reduce_memory
 from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
@@ -72,12 +74,16 @@ def test_a_linear_fit(pace_codes, inputs):
     ends='success',
 )
 def test_a_killed_linear_fit_begins_again(pace_codes, inputs, tmp_path):
-    code = python_that(pace_codes, tmp_path / 'killed', 'kill -9 $PPID $$')
+    """The first job is killed as soon as it has kept its equations."""
+    python = pace_codes['python'].filepath_executable
+    until_kept = 'while [ ! -e stage.kept ]; do sleep 0.02; done'
+    code = python_that(pace_codes, tmp_path / 'killed', f'{python} "$@" & {until_kept}; kill -9 $! $PPID $$')
     _, node = run_get_node(PaceTrainBaseWorkChain, pace={'code': code, **inputs()})
     assert node.is_finished_ok, node.exit_message
-    first, _ = node.called
+    first, second = node.called
     assert first.exit_status == LINEAR.ERROR_JOB_DIED.status
     assert 'potential' not in first.outputs
+    assert second.outputs.fit['n_reused'] == second.outputs.fit['n_frames']
 
 
 @pytest.mark.fault(
@@ -191,3 +197,18 @@ def test_a_loop_that_fits_linearly(pace_codes, narrow, pool):
     assert trainings[1].outputs.fit['n_frames'] > trainings[0].outputs.fit['n_frames']
     if trainings[1].outputs.metrics['energy_reference'] == trainings[0].outputs.metrics['energy_reference']:
         assert trainings[1].outputs.fit['n_reused'] == trainings[0].outputs.fit['n_frames']
+
+
+@pytest.mark.parametrize('fault', ['', 'kill_at_iteration:times=1', 'out_of_memory:times=1'])
+def test_the_fake_engine_fits_linearly(pace_codes_fake, inputs, frozen_test, tmp_path, fault):
+    variables = {'PACE_FAKE_FAULT': fault, 'PACE_FAKE_STATE': str(tmp_path)} if fault else {}
+    options = {'resources': {'num_machines': 1, 'num_cores_per_mpiproc': 2}, 'environment_variables': variables}
+    given = inputs(test_dataset=frozen_test, predict=orm.Bool(True), metadata={'options': options})
+    outputs, node = run_get_node(PaceTrainBaseWorkChain, pace={'code': pace_codes_fake['python'], **given})
+    assert node.is_finished_ok, node.exit_message
+    jobs = [one for one in node.called if isinstance(one, orm.CalcJobNode)]
+    assert len(jobs) == 1 + bool(fault)
+    assert {'potential', 'fit', 'posterior', 'frame_errors', 'predictions'} <= set(outputs)
+    assert outputs['potential'].has_c_tilde
+    # It has the functions of the real engine up to the second order.
+    assert outputs['potential'].n_functions == sum(functions_of(parse_config(CONFIG)).values())

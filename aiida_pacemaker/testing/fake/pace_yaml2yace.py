@@ -25,9 +25,14 @@ def main() -> None:
         print(f"Loading B-basis from '{name}'")
         potential = load(Path(name))
         print('Converting to Ctilde-basis')
-        text = '\n'.join(_lines(potential)) + '\n'
+        text = c_tilde(potential)
         print(f"Saving Ctilde-basis to '{output}'")
         Path(output).write_text(text)
+
+
+def c_tilde(potential: Potential) -> str:
+    """Return the text of a C-tilde potential."""
+    return '\n'.join(_lines(potential)) + '\n'
 
 
 def _lines(potential: Potential) -> Iterator[str]:
