@@ -118,7 +118,7 @@ _PATTERNS: tuple[tuple[Failure, str] | tuple[Failure, str, str], ...] = (
         r'^(?:fit_linear|ValueError): (?P<problem>(?:the potential is|the embedding of \w{1,3} is) not linear'
         r'[^\n]{0,600})$',
     ),
-    (Failure.ERROR_FUNCTIONS_ZERO, r'^ValueError: no function differs from zero on the data'),
+    (Failure.ERROR_FUNCTIONS_ZERO, r'^(?:ValueError|fit_linear): no function differs from zero on the data'),
     (Failure.ERROR_LABELS_NOT_FINITE, r'^AssertionError: (?P<column>\w{1,80}) (?:column contains NaN|contains NaNs)'),
     (Failure.ERROR_FORCES_MISSHAPEN, r'^AssertionError: forces has wrong shape'),
     (Failure.ERROR_PERIODICITY_MIXED, r'Only fully periodic or non-periodic cell are supported'),
