@@ -29,6 +29,9 @@ from aiida_pacemaker.pace.config.short_range import initial_potential, use_basel
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 
+#: The matrices are small: threads of a linear algebra library cost more than they bring, and several times as much where
+#: cores are busy. Who sets the variable (`metadata.options.environment_variables`) decides.
+ONE_THREAD = 'export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}'
 #: Parts of a weighting that act on the kinds of equations alone: the weights of frames follow from the others.
 OF_KINDS = ('ratio', 'virial', 'kappa')
 
@@ -270,6 +273,7 @@ class PaceLinearFitCalculation(TrainingJob):
                 self.SUMMARY,
             ],
         )
+        info.prepend_text = f'{info.prepend_text}\n{ONE_THREAD}'
         info.retrieve_temporary_list = [self.POSTERIOR, self.FRAME_ERRORS]
         if inputs.predict.value:
             info.retrieve_temporary_list += self.PREDICTIONS.values()
@@ -293,7 +297,7 @@ class PaceLinearFitCalculation(TrainingJob):
             staging.keep(self.POTENTIAL)
         request = {
             **{name: getattr(fit, name) for name in ('potential', 'degree', 'first', 'weighting', 'prior', 'penalty')},
-            'candidates': list(fit.candidates),
+            'candidates': fit.candidates,
             'virial': fit.virial,
             'repulsion': fit.repulsion,
             'initial': None if functions is None else self.INITIAL,

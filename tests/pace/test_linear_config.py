@@ -73,6 +73,7 @@ def test_short_form():
         'fit': {},
         'backend': {'evaluator': 'linear'},
         'linear': {
+            'basis': 'given',
             'energy_ratio': 10.0,
             'energy_scale': 1.0,
             'virial_ratio': 0.5,
@@ -124,6 +125,7 @@ def test_what_the_driver_takes():
         virial=True,
         repulsion=0.9,
         n_workers=None,
+        candidates=[],
     )
     assert json.loads(json.dumps(vars(fit))) == vars(fit)
 
@@ -473,3 +475,36 @@ def test_every_process_needs_its_libraries():
     one, two = memory(backend={'n_workers': 1}), memory(backend={'n_workers': 2})
     assert memory() == one
     assert two.program == 3 * one.program
+
+
+def test_bases_to_choose_from():
+    """What is left open is varied: radial functions, cutoff, and the degree up to what the data can bear."""
+    fit = linear_fit_of(parse_config({'elements': ['Mg', 'O'], 'linear': {'basis': 'auto'}}), {'Mg': 130, 'O': 150})
+    varied = [one['potential']['bonds']['ALL'] for one in fit.candidates]
+    assert {(bond['radbase'], bond['rcut']) for bond in varied} == {
+        (radbase, cutoff) for radbase in ('SBessel', 'ChebExpCos') for cutoff in (4.5, 5.5, 6.5)
+    }
+    assert all(one['degrees'] == [3, 4, 5, 6] for one in fit.candidates)
+    given = {'elements': ['Mg', 'O'], 'r_cut': 5.0, 'max_deg': 4, 'linear': {'basis': 'auto'}}
+    known = linear_fit_of(parse_config(given))
+    assert [one['degrees'] for one in known.candidates] == [[4], [4]]
+    assert {one['potential']['bonds']['ALL']['rcut'] for one in known.candidates} == {5.0}
+
+
+@pytest.mark.parametrize(
+    ('over', 'complaint'),
+    [
+        ({'linear': {'basis': 'auto', 'prior': 'pacemaker'}}, 'linear.basis: found auto, needed with the prior'),
+        (
+            {
+                'evaluator': 'linear',
+                'max_deg': None,
+                'linear': {'basis': 'auto'},
+                'potential': {'functions': {'ALL': {'nradmax_by_orders': [4, 2], 'lmax_by_orders': [0, 2]}}},
+            },
+            'linear.basis: found auto, but potential.functions gives all functions',
+        ),
+    ],
+)
+def test_no_choice_where_there_is_none(over, complaint):
+    assert any(line.startswith(complaint) for line in complaints(**over))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiida_pacemaker.errors import ConfigError
@@ -44,7 +44,7 @@ class LinearFit:
     virial: bool
     repulsion: float | None
     n_workers: int | None
-    candidates: tuple[dict[str, Any], ...] = ()
+    candidates: list[dict[str, Any]] = field(default_factory=list)
 
 
 def for_data(config: TrainerConfig, atoms: Mapping[str, int]) -> TrainerConfig:
@@ -93,7 +93,7 @@ def linear_fit_of(config: TrainerConfig, atoms: Mapping[str, int] | None = None)
         virial=section['prior'] != 'pacemaker' and section['virial_ratio'] > 0,
         repulsion=section['repulsion'] or None,
         n_workers=sections['backend'].get('n_workers'),
-        candidates=tuple(_candidates(config, known)) if section['basis'] == 'auto' else (),
+        candidates=list(_candidates(config, known)) if section['basis'] == 'auto' else [],
     )
 
 
