@@ -29,7 +29,7 @@ from aiida_pacemaker.pace.config.short_range import initial_potential, use_basel
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 
-#: The matrices are small: threads of a linear algebra library cost more than they bring, and several times as much where
+#: The matrices are small: threads of a linear algebra library cost more than they bring, and many times as much where
 #: cores are busy. Who sets the variable (`metadata.options.environment_variables`) decides.
 ONE_THREAD = 'export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}'
 #: Parts of a weighting that act on the kinds of equations alone: the weights of frames follow from the others.
