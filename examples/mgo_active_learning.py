@@ -9,13 +9,16 @@ that it selects. The test set, drawn from the same frames as the pool, is never 
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import ase.io
 from aiida import orm
 from aiida.engine import run_get_node
-from ase.units import Ry
+from ase import Atoms
+from ase.eos import EquationOfState
+from ase.units import GPa, Ry
 
 from aiida_pacemaker import (
     PaceActiveLearningWorkChain,
@@ -56,6 +59,21 @@ def is_near_equilibrium(label: str) -> bool:
     return label in ('rocksalt-eos-0.98', 'rocksalt-eos-1.00', 'rocksalt-eos-1.02') or 'rattle0.04' in label
 
 
+def compare_equations_of_state(potential: orm.Data, images: list[Atoms]) -> None:
+    """Compare lattice constant and bulk modulus of rocksalt with those of DFT, within 6 % of its lattice constant."""
+    near = [image for image in images if re.fullmatch(r'rocksalt-eos-(0.9[4-8]|1.0[0-6])', image.info['label'])]
+    curves = {'DFT': [image.get_potential_energy() for image in near], 'ACE': []}
+    for image in near:
+        atoms = image.copy()
+        atoms.calc = potential.to_ase()
+        curves['ACE'].append(atoms.get_potential_energy())
+    print('\nEquation of state:')
+    for name, energies in curves.items():
+        volumes = [image.get_volume() for image in near]
+        volume, _, modulus = EquationOfState(volumes, energies, eos='birchmurnaghan').fit()
+        print(f'  {name}: a = {(4 * volume) ** (1 / 3):.4f} Å, B = {modulus / GPa:.1f} GPa')
+
+
 def main() -> None:
     dataset, _ = merge_frames(DATA, levels={'source_0000': LEVEL_OF_THEORY})
     # The file calls each frame by a `label`. Larger cells come first here.
@@ -87,6 +105,7 @@ def main() -> None:
 
     report = loop.outputs.report.get_dict()
     print(f'\nStopped: {report["stop_reason"]}. {report["stop_message"]}')
+    compare_equations_of_state(loop.outputs.potential, images)
     paths = loop.outputs.potential.write_files(OUTPUT, active_set=loop.outputs.active_set, stem='mgo')
     print('\nWritten:', *(f'  {path}' for path in paths), sep='\n')
     print('\nThe lines for LAMMPS:\n')

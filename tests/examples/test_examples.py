@@ -52,6 +52,9 @@ def test_mgo_active_learning(command):
     first, last = (row.split() for row in (rows[0], rows[-1]))
     assert float(last[4]) < min(8.0, float(first[4]))
     assert float(last[5]) < min(80.0, float(first[5]))
+    (reference, modulus), (found, other) = re.findall(r'a = (\S+) Å, B = (\S+) GPa', output)
+    assert float(found) == pytest.approx(float(reference), rel=0.005)
+    assert float(other) == pytest.approx(float(modulus), rel=0.05)
     assert 'Stopped: ' in output
     assert 'pair_style pace/extrapolation' in output
     for ending in ('yaml', 'yace', 'asi', 'in.lammps', 'extrapolation.in.lammps'):
