@@ -200,10 +200,10 @@ def test_protocols_are_all_explained():
     for name in PaceActiveLearningWorkChain.get_available_protocols():
         inputs = PaceActiveLearningWorkChain.get_protocol_inputs(name)
         config, settings = inputs['config'], LoopSettings(**inputs['settings'])
-        shape = f'{config["r_cut"]:g} Å, degree {config["max_deg"]}, order {config["max_order"]}'
-        iterations = f'{settings.first_iterations}, {settings.later_iterations}'
+        basis = config.get('linear', {}).get('basis', 'given')
+        limits = f'{settings.max_generations} | {settings.frames_per_generation}'
         default = ' (default)' if name == PaceActiveLearningWorkChain.get_default_protocol() else ''
-        assert f'| `{name}`{default} | {shape} | {iterations} | {settings.max_generations} |' in page
+        assert f'| `{name}`{default} | {basis} | {config.get("max_order", 3)} | {limits} |' in page
 
 
 def test_the_columns_of_a_loop_are_listed():
