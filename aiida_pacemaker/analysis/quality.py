@@ -112,9 +112,9 @@ def _warnings(
     if forces is not None and forces >= POOR:
         warnings.append(
             f'The errors of the forces are {_percent(forces)} of the forces themselves'
-            f'{": forces of zero would be as good" if forces >= 1 else ""}. Fit longer (`first_iterations`, '
-            '`later_iterations`), with more functions (`max_deg`, `max_order`), and look whether all labels are of one '
-            'level of theory.'
+            f'{": forces of zero would be as good" if forces >= 1 else ""}. Fit with more data or functions (`max_deg`, '
+            '`max_order`), by iterations longer (`first_iterations`, `later_iterations`), and look whether all labels '
+            'are of one level of theory.'
         )
     drowned = energy is not None and forces is not None and energy > FAIR and energy >= DROWNED * forces
     if energy is not None and (energy >= POOR or drowned):
@@ -123,8 +123,8 @@ def _warnings(
             'They are described far worse than the forces, which have nearly all of the loss: lower `kappa`, say to a '
             'tenth or a hundredth of what it is; of a linear fit, raise `linear.energy_ratio`.'
             if drowned
-            else 'Fit longer, with more functions, and look whether all labels are of one level of theory and the '
-            'reference energies those of the same.'
+            else 'Fit with more data or functions, by iterations longer, and look whether all labels are of one level '
+            'of theory and the reference energies those of the same.'
         )
         warnings.append(f'The errors of the energies are {_percent(energy)} of their spread{as_good}. {advice}')
     if test is not None and forces is not None and forces > GOOD:
@@ -133,7 +133,7 @@ def _warnings(
             warnings.append(
                 f'The errors of the forces on the test set are {times:.1f} times those on the training set: it is of '
                 'another kind, or the fit has learned its data by heart. Add data like the test set, take fewer '
-                'functions, or raise `fit.loss.L2_coeffs`.'
+                'functions, or, of a fit by iterations, raise `fit.loss.L2_coeffs`.'
             )
     return warnings
 

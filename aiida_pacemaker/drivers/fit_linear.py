@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from heapq import nsmallest
 from itertools import islice
 
 import ase
@@ -113,8 +114,9 @@ def choose(request, weighting):
     ]
     if not candidates:
         return None
-    structures = sorted(structures_of(request['train']), key=lambda one: one[1].key)
-    tried = try_bases(candidates, structures[:TRIED], weighting, request['prior'], virial=request['virial'])
+    # Those with the smallest hashes: a sample that does not depend on the order of the frames.
+    structures = nsmallest(TRIED, structures_of(request['train']), key=lambda one: one[1].key)
+    tried = try_bases(candidates, structures, weighting, request['prior'], virial=request['virial'])
     best = best_of(tried)
     chosen = candidates[best.candidate]
     request.update(potential=chosen.potential, degree=best.degree, first=chosen.first(best.degree))
@@ -127,7 +129,7 @@ def choose(request, weighting):
             f'{1000 * one.rmse_energy:.1f} meV/atom, {1000 * one.rmse_forces:.1f} meV/angstrom',
             flush=True,
         )
-    return {'n_frames': min(len(structures), TRIED), 'bases': table}
+    return {'n_frames': len(structures), 'bases': table}
 
 
 def frame_weights(weighting):

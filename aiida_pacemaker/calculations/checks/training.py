@@ -148,7 +148,7 @@ def _check_weights(inputs: Any) -> str | None:
             return (
                 f'the weights of all {" and ".join(kinds)} of the {label} are 0, by whose sum the engine divides: give '
                 'some of them weight (merge with `weights`), or set `data.ignore_weights: true`. To fit no forces, set '
-                '`fit.loss.kappa: 0`.'
+                '`fit.loss.kappa: 0` (of a linear fit with `linear.prior: pacemaker`).'
             )
     return None
 
