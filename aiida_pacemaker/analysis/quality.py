@@ -112,9 +112,9 @@ def _warnings(
     if forces is not None and forces >= POOR:
         warnings.append(
             f'The errors of the forces are {_percent(forces)} of the forces themselves'
-            f'{": forces of zero would be as good" if forces >= 1 else ""}. Fit with more data or functions (`max_deg`, '
-            '`max_order`), by iterations longer (`first_iterations`, `later_iterations`), and look whether all labels '
-            'are of one level of theory.'
+            f'{": forces of zero would be as good" if forces >= 1 else ""}. Fit with more data, more functions '
+            '(`max_deg`, `max_order`), by iterations longer (`first_iterations`, `later_iterations`), and look whether '
+            'all labels are of one level of theory.'
         )
     drowned = energy is not None and forces is not None and energy > FAIR and energy >= DROWNED * forces
     if energy is not None and (energy >= POOR or drowned):
