@@ -95,6 +95,7 @@ def test_an_evaluation(prepare_job, dataset, others, recorded_active_set, record
     assert request == {
         'potential': 'potential.yaml',
         'active_set': 'potential.asi',
+        'posterior': None,
         'datasets': {'old': old, 'new': new},
     }
     assert set(old) < set(new)
