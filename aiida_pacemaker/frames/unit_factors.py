@@ -43,6 +43,15 @@ STRESS_FACTORS: Mapping[str, float] = {
 _LOW, _HIGH = 0.78, 1.15
 
 
+def has_meaning(ratio: float, factors: Mapping[str, float]) -> bool:
+    """Return whether some unit explains a ratio.
+
+    :param ratio: of changes of energies to those by the label.
+    :param factors: ratios by what they mean.
+    """
+    return any(_LOW < ratio / factor < _HIGH for factor in factors.values())
+
+
 def meanings(label: str, ratio: float, factors: Mapping[str, float]) -> str:
     """Return what a ratio may mean, and what to do.
 

@@ -27,7 +27,7 @@ def test_help(words):
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
-        (('status', 'abc'), 'there is no node abc'),
+        (('status', 'nowhere'), 'there is no node nowhere'),
         (('status', '1', '--profile', 'nothere'), 'there is no profile `nothere`, only '),
         (('cache', 'show', 'localhost', '--profile', 'nothere'), 'there is no profile `nothere`, only '),
         (('cache', 'show', ''), 'AiiDA knows no computer ``'),

@@ -330,14 +330,13 @@ def test_protocols(pace_codes_fake, narrow, pool, protocol):
         pace_activeset=pace_codes_fake['activeset'],
         pace_select=pace_codes_fake['select'],
         python=pace_codes_fake['python'],
-        # Of a dataset it would be said that it has too few atoms for the bases of the larger protocols.
-        initial=trajectories_from_frames(narrow.get_frames()),
+        dataset=narrow,
         pool=pool,
         protocol=protocol,
     )
     assert PaceActiveLearningWorkChain.spec().inputs.validate(builder._inputs(prune=True)) is None
     assert builder.train.pace.config['elements'] == ['Mg', 'O']
-    assert builder.settings['max_generations'] == {'fast': 4, 'balanced': 10, 'stringent': 30}[protocol]
+    assert builder.settings['max_generations'] == {'fast': 5, 'balanced': 10, 'stringent': 30}[protocol]
     assert protocol in PaceActiveLearningWorkChain.get_available_protocols()
 
 
