@@ -206,6 +206,7 @@ def explorations() -> list[bytes]:
     rows = next(iter(frames.slices()))
     checks = {name: np.array([0.5, 2.0]) for name in TRACES}
     kept = {'kept_step': np.array([10]), 'positions': frames.positions[rows], 'cells': frames.cells[:1]}
+    kept |= {'energies': np.array([-1.5]), 'forces': np.zeros((rows.stop, 3))}
     return [npz(step=np.array([0, 10]), **checks, **kept, gamma=np.full(rows.stop, 2.0))]
 
 
