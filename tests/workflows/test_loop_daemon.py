@@ -23,13 +23,7 @@ def test_loop(pace_codes, narrow, pool, frozen_test, reference_energies, submit_
         test_dataset=frozen_test,
         protocol='fast',
         overrides={
-            'config': {'evaluator': 'pyace', 'max_deg': 3},
-            'settings': {
-                'first_iterations': 8,
-                'later_iterations': 4,
-                'max_generations': 2,
-                'frames_per_generation': 4,
-            },
+            'settings': {'max_generations': 2, 'frames_per_generation': 4},
         },
         reference_energies=reference_energies,
     )

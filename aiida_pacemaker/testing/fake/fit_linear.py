@@ -96,6 +96,8 @@ def write_error_bars(potential: Potential, train: Labelled, problem: Problem, va
         used=np.arange(count),
         scale=np.ones(count),
         root=1e-3 * np.eye(count),
+        # Not calibrated, so that nobody asks a stand-in for error bars.
+        calibration=np.full((2, 2), np.nan),
     )
     energy, forces = problem.predict(values)
     squares = np.mean((forces - train.forces) ** 2, axis=1)

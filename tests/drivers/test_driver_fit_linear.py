@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from ase import Atoms
-from conftest import PHYSICAL, first_row
+from driver_runs import PHYSICAL, Folder, first_row
 from linear_cases import REFERENCES, emt_frame, read_mgo, section
 
 pytestmark = pytest.mark.engine
@@ -31,6 +32,23 @@ LOSSES = {
         2,
     ),
 }
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    """Return a folder to fit in."""
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def folders(tmp_path) -> Callable[[str], Folder]:
+    """Return a function that makes a folder of a name to fit in."""
+
+    def make(name: str) -> Folder:
+        (tmp_path / name).mkdir()
+        return Folder(tmp_path / name)
+
+    return make
 
 
 def small_frames():

@@ -7,13 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from ase import Atoms
 from linear_cases import section
 
@@ -109,20 +108,3 @@ class Folder:
             env={**os.environ, 'OMP_NUM_THREADS': '1'},
         )
         return Fit(self.path, done.returncode, done.stdout + done.stderr)
-
-
-@pytest.fixture
-def folder(tmp_path) -> Folder:
-    """Return a folder to fit in."""
-    return Folder(tmp_path)
-
-
-@pytest.fixture
-def folders(tmp_path) -> Callable[[str], Folder]:
-    """Return a function that makes a folder of a name to fit in."""
-
-    def make(name: str) -> Folder:
-        (tmp_path / name).mkdir()
-        return Folder(tmp_path / name)
-
-    return make
