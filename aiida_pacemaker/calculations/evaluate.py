@@ -19,10 +19,8 @@ from aiida_pacemaker.calculations.select import check_elements
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.drivers.linear_files import POSTERIOR
 from aiida_pacemaker.frames import handedness
-
-#: Arrays of a posterior.
-POSTERIOR = ('coefficients', 'used', 'scale', 'root', 'calibration')
 
 
 def validate_evaluate(inputs: Any, _: Any) -> str | None:

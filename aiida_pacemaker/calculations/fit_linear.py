@@ -308,7 +308,7 @@ class PaceLinearFitCalculation(TrainingJob):
             'n_workers': workers_of(inputs),
             'predict': inputs.predict.value,
         }
-        self.insert_drivers(folder, self.DRIVER, 'tables.py')
+        self.insert_drivers(folder, self.DRIVER, 'summary.py', 'tables.py')
         self.insert_modules(folder, [handedness])
         self.insert_package(folder, linear)
         with folder.open(self.REQUEST, 'w') as handle:

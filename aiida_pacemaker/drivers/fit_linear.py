@@ -10,12 +10,10 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import time
 from heapq import nsmallest
 from itertools import islice
 
-import ase
 import numpy as np
 import pyace
 import scipy
@@ -30,6 +28,7 @@ from linear.rows import Label
 from linear.saving import TOLERANCE, largest_difference, reasons_of, save, take_back_repulsion
 from linear.validation import calibrate, cross_validate, leave_one_out
 from linear.weighting import Pacemaker, Physical, formula_of, loss_of
+from summary import versions_with, write_summary
 from tables import read_table
 
 POTENTIAL, BASIS = 'output_potential', 'basis.yaml'
@@ -182,15 +181,16 @@ def collect(request, basis, weighting):
 
 
 def solve(request, basis, weighting, equations):
-    """Return the solution, the scales of the kinds of equations, and the groups of functions."""
+    """Return the solution, its loss without a penalty, the scales of the equations, and the groups of functions."""
     scales = weighting.scales(equations.weights, equations.counts)
-    n_rows = sum(count for kind, count in equations.weighted.items() if scales[kind] > 0)
-    factor = equations.factor(scales)
+    n_rows, factor = equations.n_used(scales), equations.factor(scales)
     if request['prior'] == 'pacemaker':
         groups = np.zeros(basis.n_functions, dtype=int)
-        return solve_ridge(factor, n_rows, request['penalty']), scales, groups
-    groups = basis.groups(request['prior'])
-    return solve_evidence(factor, n_rows, groups), scales, groups
+        solution = solve_ridge(factor, n_rows, request['penalty'])
+    else:
+        groups = basis.groups(request['prior'])
+        solution = solve_evidence(factor, n_rows, groups)
+    return solution, loss_of(factor, solution.coefficients), scales, groups
 
 
 def pairs_of(basis, equations):
@@ -327,7 +327,7 @@ def main():
     equations, reused = collect(request, basis, weighting)
     times['equations'] = time.time() - start - sum(times.values())
     try:
-        solution, scales, groups = solve(request, basis, weighting, equations)
+        solution, loss, scales, groups = solve(request, basis, weighting, equations)
     except ValueError as problem:
         raise SystemExit(f'fit_linear: {problem}') from problem
     times['solution'] = time.time() - start - sum(times.values())
@@ -340,7 +340,6 @@ def main():
     except ValueError as problem:
         raise SystemExit(f'fit_linear: {problem}') from problem
     difference = check_files(basis, solution, request['train'])
-    loss = loss_of(equations.factor(scales), solution.coefficients)
     penalty = 0.0
     if request['prior'] == 'pacemaker':
         penalty = request['penalty'] * float(solution.coefficients @ solution.coefficients)
@@ -368,7 +367,7 @@ def main():
         write_metrics('test_metrics.txt', found['loss'] + penalty, found, basis.n_functions)
         if request['predict']:
             np.savez('test_predictions.npz', energy=energies, forces=forces)
-    summary = {
+    report = {
         'n_functions': dict(zip(basis.elements, np.diff(basis.starts).tolist())),
         'n_frames': equations.n_frames,
         'n_atoms': equations.n_atoms,
@@ -388,17 +387,8 @@ def main():
         'calibration': calibration,
         'coefficients_sha256': hashlib.sha256(solution.coefficients.tobytes()).hexdigest(),
         'times': times,
-        'seconds': time.time() - start,
-        'versions': {
-            'pyace': pyace.__version__,
-            'numpy': np.__version__,
-            'scipy': scipy.__version__,
-            'ase': ase.__version__,
-            'python': sys.version.split()[0],
-        },
     }
-    with open('linear_fit.json', 'w') as handle:
-        json.dump(summary, handle, indent=1)
+    write_summary('linear_fit.json', start, versions_with(pyace=pyace.__version__, scipy=scipy.__version__), **report)
 
 
 if __name__ == '__main__':

@@ -16,6 +16,8 @@ from aiida_pacemaker.errors import ArchiveError, LinearFitFileError, printable
 from aiida_pacemaker.frames.archives import Archive, open_archive, read_arrays
 from aiida_pacemaker.frames.table import FloatArray, IntArray
 
+#: Arrays of a posterior.
+POSTERIOR = ('coefficients', 'used', 'scale', 'root', 'calibration')
 #: Bytes of an archive beyond its arrays, at most.
 _HEADERS = 1 << 16
 #: Characters of a summary, at most: most of them are the shortest distances of pairs of elements.
@@ -85,14 +87,13 @@ def read_posterior(path: Path, n_functions: int) -> dict[str, Any]:
     :returns: `coefficients` (K,), `used` (U,), `scale` (U,), `root` (U, at most U) and `calibration` (2, 2).
     :raises LinearFitFileError: if it is damaged, or not about so many coefficients.
     """
-    names = ('coefficients', 'used', 'scale', 'root', 'calibration')
     needed = 8 * n_functions * (n_functions + 3)
     try:
         size = path.stat().st_size
         if size > needed + _HEADERS:
             raise ArchiveError(f'it has {size} bytes, {n_functions} coefficients need {needed}')
         with open_archive(path) as archive:
-            arrays = {name: _numbers(archive, name) for name in names}
+            arrays = {name: _numbers(archive, name) for name in POSTERIOR}
     except (OSError, ArchiveError) as exception:
         raise LinearFitFileError(f'{path.name} is damaged: {exception}') from exception
     used, root = arrays['used'], arrays['root']

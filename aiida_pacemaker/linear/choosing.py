@@ -117,7 +117,7 @@ def _part_of(frames: Iterable[FrameRows], columns: Sequence[int]) -> Iterable[Fr
 
 def _tried(index: int, degree: int, equations: Equations, groups: Any, weighting: Weighting) -> Tried:
     scales = weighting.scales(equations.weights, equations.counts)
-    n_rows = sum(count for kind, count in equations.counts.items() if scales[kind] > 0)
+    n_rows = equations.n_used(scales)
     solution = solve_evidence(equations.factor(scales), n_rows, groups)
     held_out = cross_validate(equations, scales, groups, solution)
     if held_out is None:

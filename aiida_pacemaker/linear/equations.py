@@ -149,17 +149,12 @@ class Equations:
         while n_kept and self.cut and self.frames[n_kept - 1].key >= self.cut:
             n_kept -= 1
         leaving, self.frames = self.frames[n_kept:], self.frames[:n_kept]
-        unit = dict.fromkeys(KINDS, 1.0)
         for kind in KINDS:
-            blocks = [
-                FrameRows('', {kind: one.rows[kind]}, {kind: one.weights[kind]}, one.n_atoms).scaled(unit)
-                for one in leaving
-                if kind in one.rows
-            ]
-            if blocks:
-                self.rest[kind] = triangle(self.rest[kind], *blocks)
-                plain = [one.rows[kind] for one in leaving if kind in one.rows]
-                self.plain[kind] = triangle(self.plain[kind], *plain)
+            of_kind = [one for one in leaving if kind in one.rows]
+            if of_kind:
+                weighted = (np.sqrt(one.weights[kind])[:, None] * one.rows[kind] for one in of_kind)
+                self.rest[kind] = triangle(self.rest[kind], *weighted)
+                self.plain[kind] = triangle(self.plain[kind], *(one.rows[kind] for one in of_kind))
         return sum(one.n_rows for one in self.frames)
 
     def factor(self, scales: Mapping[str, float], frames: Iterable[FrameRows] | None = None) -> FloatArray:
@@ -186,6 +181,13 @@ class Equations:
         """Number of rows of all kinds."""
         return sum(self.counts.values())
 
+    def n_used(self, scales: Mapping[str, float]) -> int:
+        """Return the number of rows that have a weight, of the kinds that are fitted.
+
+        :param scales: by kind, what its rows are multiplied with.
+        """
+        return sum(count for kind, count in self.weighted.items() if scales[kind] > 0)
+
     def rmse(self, coefficients: FloatArray) -> dict[str, float]:
         """Return the root mean square residual of each kind, all frames alike; NaN without rows.
 
@@ -205,7 +207,6 @@ class Equations:
 
         :param signature: what the equations were made of, for :meth:`load`.
         """
-        kinds = [[kind for kind in KINDS if kind in frame.rows] for frame in self.frames]
         pairs = sorted(self.nearest)
         arrays: dict[str, Any] = {
             'signature': np.array(signature.encode(), dtype='S64'),
@@ -222,7 +223,7 @@ class Equations:
             'distances': np.array([self.nearest[pair] for pair in pairs], dtype=np.float64),
         }
         for kind in KINDS:
-            of_kind = [frame for frame, present in zip(self.frames, kinds) if kind in present]
+            of_kind = [frame for frame in self.frames if kind in frame.rows]
             lengths = [len(frame.rows.get(kind, ())) for frame in self.frames]
             arrays[f'rest_{kind}'], arrays[f'plain_{kind}'] = self.rest[kind], self.plain[kind]
             arrays[f'lengths_{kind}'] = np.array(lengths, dtype=np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.lapack import dtpqrt, dtrtri
 
+from .coefficients import Coefficients
 from .equations import FloatArray, triangle
 
 #: Rounds of the fixed-point iteration, and the relative change at which it ends.
@@ -28,39 +29,19 @@ SMALLEST = 1e-100
 
 
 @dataclass(frozen=True)
-class Solution:
-    """Coefficients, and how uncertain they are.
+class Solution(Coefficients):
+    """Coefficients that solve the equations; the root of their covariance is upper triangular, or that of a ridge.
 
-    The coefficients of the columns that are in `used` are ``scale * x``; the covariance of ``x`` is ``root root^T``.
-    All others are zero: the data say nothing about them.
-
-    :param coefficients: shape (K,).
-    :param used: positions of the columns that are not zero, shape (U,).
-    :param scale: of each of these, shape (U,).
-    :param root: inverse of the triangular factor of the posterior, shape (U, U); upper triangular.
     :param noise: standard deviation of a residual of weight 1, in eV/angstrom.
     :param precisions: inverse prior variance of each group, for scaled columns.
     :param effective: number of parameters that the data determine.
     :param rounds: how many rounds were needed.
     """
 
-    coefficients: FloatArray
-    used: npt.NDArray[np.intp]
-    scale: FloatArray
-    root: FloatArray
     noise: float
     precisions: FloatArray
     effective: float
     rounds: int
-
-    def spread(self, rows: FloatArray) -> FloatArray:
-        """Return the standard deviation of predictions by the posterior, not calibrated.
-
-        :param rows: of any weights, shape (M, at least K).
-        """
-        projected = (rows[:, self.used] * self.scale) @ self.root
-        result: FloatArray = np.sqrt(np.einsum('ij,ij->i', projected, projected))
-        return result
 
 
 def solve_evidence(
@@ -69,7 +50,6 @@ def solve_evidence(
     groups: npt.NDArray[np.intp],
     *,
     floor: float = NOISE_FLOOR,
-    start: Solution | None = None,
 ) -> Solution:
     """Return the most likely coefficients, with prior variances and noise by the evidence.
 
@@ -77,7 +57,6 @@ def solve_evidence(
     :param n_rows: number of the equations that have a weight.
     :param groups: for each column the group whose prior variance it has, shape (K,), counted from 0.
     :param floor: smallest noise, in the unit of the right-hand side.
-    :param start: a solution of similar equations, to begin from.
     :raises ValueError: if the data say nothing about any coefficient.
     """
     n_columns = len(groups)
@@ -91,8 +70,8 @@ def solve_evidence(
     of_group, n_groups = groups[used], int(groups.max()) + 1
     sizes = np.bincount(of_group, minlength=n_groups)
     square = max(float(np.sum(factor[:, n_columns] ** 2)) / n_rows, floor**2)
-    precisions = np.full(n_groups, len(used) / square) if start is None else start.precisions.copy()
-    noise = max(np.sqrt(0.01 * square), floor) if start is None else start.noise
+    precisions = np.full(n_groups, len(used) / square)
+    noise = max(np.sqrt(0.01 * square), floor)
     rounds = 0
     while rounds < ROUNDS:
         rounds += 1

@@ -39,6 +39,12 @@ def take_back_repulsion(configuration: Any) -> None:
                 block.rho_cut, block.drho_cut = NO_DENSITY_CUT
 
 
+def pair_of(block: Any) -> tuple[str, str] | None:
+    """Return the pair of elements that a block of functions is of, in alphabetical order; None if it is of more."""
+    names = block.block_name.split()
+    return None if len(names) > 2 else (min(names[0], names[-1]), max(names[0], names[-1]))
+
+
 def set_repulsion(
     configuration: Any, nearest: Mapping[tuple[str, str], float], part: float
 ) -> dict[tuple[str, str], float]:
@@ -54,10 +60,10 @@ def set_repulsion(
     """
     radii = {}
     for block in configuration.funcspecs_blocks:
-        names = block.block_name.split()
-        if len(names) > 2:
+        pair = pair_of(block)
+        if pair is None:
             continue
-        first, second = sorted((names[0], names[-1]))
+        first, second = pair
         bond = sum(covalent_radii[atomic_numbers[name]] for name in (first, second))
         radius = part * nearest[first, second] if (first, second) in nearest else UNSEEN * bond
         if block.inner_cutoff_type != 'zbl' and block.r_in > nearest.get((first, second), np.inf):

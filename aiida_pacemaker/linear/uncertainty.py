@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,11 @@ import pyace
 from ase.neighborlist import neighbor_list
 
 from .basis import Basis
+from .coefficients import Coefficients
 from .equations import FloatArray
 from .rows import RowMaker
-from .saving import take_back_repulsion
+from .saving import pair_of, take_back_repulsion
+from .validation import calibrated
 from .weighting import Physical
 
 #: Relative difference of coefficients that are written to a file and read again.
@@ -20,37 +22,20 @@ ROUNDED = 1e-9
 
 
 @dataclass(frozen=True)
-class Posterior:
+class Posterior(Coefficients):
     """How uncertain the coefficients of a fit are, as its job brings it back.
 
-    :param coefficients: shape (K,).
-    :param used: positions of the coefficients that the data determine, shape (U,).
-    :param scale: of each of these, shape (U,).
-    :param root: the covariance of these is that of ``scale * (root @ n)`` for standard normal ``n``, shape (U, R).
-    :param calibration: factor and offset of the energies (offset in eV/atom), then of the forces (eV/angstrom): the
-        variance is ``factor^2 spread^2 + offset^2``; NaN where it is not known. Shape (2, 2).
+    :param calibration: factor and offset of the energies (offset in eV/atom), then of the forces (eV/angstrom), see
+        :func:`.validation.calibrated`; NaN where it is not known. Shape (2, 2).
     """
 
-    coefficients: FloatArray
-    used: Any
-    scale: FloatArray
-    root: FloatArray
     calibration: FloatArray
 
     @classmethod
     def load(cls, path: str) -> Posterior:
         """Read an archive of arrays, without pickles."""
         with np.load(path, allow_pickle=False) as content:
-            return cls(*(content[name] for name in ('coefficients', 'used', 'scale', 'root', 'calibration')))
-
-    def spread(self, rows: FloatArray) -> FloatArray:
-        """Return the standard deviation of each row by the posterior alone, shape (M,).
-
-        :param rows: shape (M, K).
-        """
-        projected = (rows[:, self.used] * self.scale) @ self.root
-        result: FloatArray = np.sqrt(np.einsum('ij,ij->i', projected, projected))
-        return result
+            return cls(*(content[field.name] for field in fields(cls)))
 
 
 class ErrorBars:
@@ -85,22 +70,21 @@ class ErrorBars:
         :returns: the second of shape (n,).
         """
         terms = self._rows.terms_of(atoms)
-        (energy_factor, energy_offset), (factor, offset) = self._posterior.calibration
-        energy = self._posterior.spread(terms.rows['energy'])[0]
-        forces = self._posterior.spread(terms.rows['forces']).reshape(-1, 3)
-        sigma = np.sqrt(np.mean((factor * forces) ** 2 + offset**2, axis=1))
+        of_energies, of_forces = self._posterior.calibration
+        energy = float(calibrated(self._posterior.spread(terms.rows['energy']), *of_energies)[0]) * len(atoms)
+        forces = calibrated(self._posterior.spread(terms.rows['forces']), *of_forces).reshape(-1, 3)
+        sigma = np.sqrt(np.mean(forces**2, axis=1))
         if self._cores:
             sigma[np.unique(neighbor_list('i', atoms, self._cores))] = np.inf
-        of_energy = float(np.hypot(energy_factor * energy, energy_offset)) * len(atoms)
         # Not calibrated where there were too few frames.
-        return of_energy if np.isfinite(of_energy) else np.inf, sigma
+        return energy if np.isfinite(energy) else np.inf, sigma
 
 
 def cores_of(configuration: Any) -> dict[tuple[str, str], float]:
     """Return where ZBL takes the place of the functions: distances in angstrom by pairs of elements."""
     cores = {}
     for block in configuration.funcspecs_blocks:
-        names = block.block_name.split()
-        if len(names) <= 2 and block.inner_cutoff_type == 'zbl' and block.r_in > 0:
-            cores[names[0], names[-1]] = float(block.r_in)
+        pair = pair_of(block)
+        if pair is not None and block.inner_cutoff_type == 'zbl' and block.r_in > 0:
+            cores[pair] = float(block.r_in)
     return cores

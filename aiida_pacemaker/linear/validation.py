@@ -40,7 +40,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the spread of the posterior becomes a standard deviation: ``sigma^2 = factor^2 spread^2 + offset^2``.
+    """How the spread of the posterior becomes a standard deviation, see :func:`calibrated`.
 
     :param factor: of the spread.
     :param offset: in the unit of the residuals.
@@ -55,8 +55,13 @@ class Calibration:
 
     def sigma(self, spreads: FloatArray) -> FloatArray:
         """Return standard deviations."""
-        result: FloatArray = np.sqrt((self.factor * spreads) ** 2 + self.offset**2)
-        return result
+        return calibrated(spreads, self.factor, self.offset)
+
+
+def calibrated(spreads: FloatArray, factor: float, offset: float) -> FloatArray:
+    """Return standard deviations by the spreads of the posterior: ``sigma^2 = factor^2 spread^2 + offset^2``."""
+    result: FloatArray = np.sqrt((factor * spreads) ** 2 + offset**2)
+    return result
 
 
 def folds_of(frames: Sequence[FrameRows], n_folds: int = FOLDS) -> list[list[FrameRows]]:
@@ -125,7 +130,7 @@ def calibrate(residuals: FloatArray, spreads: FloatArray) -> Calibration | None:
             key=lambda result: float(result.fun),
         )
         factor, offset = np.sqrt(units * np.exp(best.x)).tolist()
-    sigma = np.sqrt((factor * spreads) ** 2 + offset**2)
+    sigma = calibrated(spreads, factor, offset)
     within = [float(np.mean(np.abs(residuals) <= count * sigma)) for count in (1, 2)]
     return Calibration(float(factor), float(offset), *within)
 
@@ -155,7 +160,7 @@ def leave_one_out(equations: Equations, scales: Mapping[str, float], solution: S
     errors = []
     for frame in equations.frames:
         weighted = frame.scaled(scales)
-        projected = (weighted[:, solution.used] * solution.scale) @ solution.root / solution.noise
+        projected = solution.project(weighted) / solution.noise
         residual = weighted @ np.append(solution.coefficients, -1.0)
         hat = projected @ projected.T
         left_out = np.linalg.lstsq(np.eye(len(hat)) - hat, residual, rcond=None)[0]

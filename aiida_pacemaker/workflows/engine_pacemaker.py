@@ -157,15 +157,14 @@ class PacemakerEngine(Engine):
     ) -> dict[str, Any]:
         """Return the inputs of the steps for a protocol."""
         job = {'options': dict(options)}
-        config = {'elements': elements, **sections['config']}
+        config = parse_config({'elements': elements, **sections['config']})
+        linear = config.used_evaluator == 'linear'
         train: dict[str, Any] = {
-            'code': codes['pacemaker'],
-            'config': orm.Dict(parse_config(config).to_dict()),
+            'code': codes['python' if linear else 'pacemaker'],
+            'config': orm.Dict(config.to_dict()),
             'metadata': job,
         }
-        if parse_config(config).used_evaluator == 'linear':
-            train['code'] = codes['python']
-        elif 'pace_yaml2yace' in codes:
+        if 'pace_yaml2yace' in codes and not linear:
             train['yace_code'] = codes['pace_yaml2yace']
         jobs: dict[str, dict[str, Any]] = {
             'train': train,

@@ -58,7 +58,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for name in ('drivers/fit_linear.py', 'drivers/tables.py', 'frames/handedness.py'):
+        for name in ('drivers/fit_linear.py', 'drivers/summary.py', 'drivers/tables.py', 'frames/handedness.py'):
             shutil.copy(PACKAGE / name, path)
         shutil.copytree(PACKAGE / 'linear', path / 'linear', ignore=shutil.ignore_patterns('__pycache__'))
 

@@ -88,8 +88,9 @@ def bond_of(r_cut: float, radbase: str) -> dict[str, Any]:
 def radial_basis_of(evaluator: str) -> str:
     """Return the radial functions of a fit where they are not given.
 
-    For linear fits Chebyshev polynomials of a distance that is scaled exponentially, by 5.25: the errors of held-out
-    frames are a tenth of those with spherical Bessel functions where these are fixed (`docs/topics/linear_fits.md`).
+    For linear fits Chebyshev polynomials of a distance that is scaled exponentially, by 5.25: where the radial
+    functions are fixed they resolve short bonds that spherical Bessel functions do not (``linear.basis: auto`` tries
+    both).
     A minimiser converges much slower with them, so other fits have spherical Bessel functions.
     """
     return 'ChebExpCos' if evaluator == 'linear' else 'SBessel'

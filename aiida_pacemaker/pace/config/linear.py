@@ -86,7 +86,7 @@ def linear_fit_of(config: TrainerConfig, atoms: Mapping[str, int] | None = None)
     return LinearFit(
         potential=sections['potential'],
         degree=known.max_deg,
-        first=max(section['pair_functions'], known.max_deg or 0) if by_degree else None,
+        first=known.pair_functions if by_degree else None,
         weighting=_weighting(known),
         prior=section['prior'],
         penalty=float(sections['fit']['loss'].get('L2_coeffs', 0.0)) if section['prior'] == 'pacemaker' else 0.0,
@@ -107,8 +107,7 @@ def functions_of(config: TrainerConfig, atoms: Mapping[str, int] | None = None) 
     known = for_data(config, atoms) if atoms is not None else config
     if known.used_evaluator != 'linear' or known.degree is None:
         return count_functions(known.sections()['potential'])
-    first = max(known.linear_section['pair_functions'], known.degree)
-    count = count_by_degree(len(known.elements), known.degree, known.order, first)
+    count = count_by_degree(len(known.elements), known.degree, known.order, known.pair_functions)
     return dict.fromkeys(sorted(known.elements), count)
 
 

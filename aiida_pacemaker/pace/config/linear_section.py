@@ -22,7 +22,7 @@ def _scale(value: Any) -> Any:
 class Linear(Section):
     """What counts how much in a linear fit, its prior, and what is done at short range.
 
-    The defaults are measured in ``docs/topics/linear_fits.md``.
+    What each of them means is told in ``docs/topics/linear_fits.md``.
     """
 
     basis: Literal['given', 'auto'] | None = Field(

@@ -180,6 +180,11 @@ class TrainerConfig(Section):
         return max(OPEN_DEGREE, self.order) if self.degree_is_open else self.max_deg
 
     @property
+    def pair_functions(self) -> int:
+        """Largest n of the functions of order 1 of a linear fit beside its degree."""
+        return max(int(self.linear_section['pair_functions']), self.degree or 0)
+
+    @property
     def fits_no_forces(self) -> bool:
         """Whether forces have no weight in the loss."""
         return bool(self.sections()['fit'].get('loss', {'kappa': 1}).get('kappa', 0) == 0)
@@ -271,7 +276,7 @@ class TrainerConfig(Section):
         """Return the largest n and l of each order for a total degree."""
         if self.used_evaluator != 'linear':
             return shape_of(degree, self.order)
-        return degree_shape_of(degree, max(self.linear_section['pair_functions'], degree), self.order)
+        return degree_shape_of(degree, self.pair_functions, self.order)
 
     def _check_elements(self) -> list[Problem]:
         problems = []
