@@ -46,8 +46,8 @@ def fit_of(inputs: Any) -> LinearFit:
     baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
     dataset = inputs['dataset']
     fit = linear_fit_of(config, survey_of(dataset, config.cutoff).atoms)
-    sections = {'potential': deepcopy(fit.potential), 'fit': {}}
-    use_baseline(sections, baseline)
+    # The functions of a given potential leave no choice.
+    candidates = [] if 'potential' in inputs else fit.candidates
     asked = None if config.linear is None else config.linear.repulsion
     if baseline.engine_repulsion and fit.repulsion is None:
         raise ConfigError(
@@ -65,11 +65,22 @@ def fit_of(inputs: Any) -> LinearFit:
         energies = inputs['reference_energies'].get_dict()
         weighting['reference'] = float(corrected_energies_of(dataset, baseline, energies).min())
     changes = {
-        'potential': sections['potential'],
+        'potential': _with_baseline(fit.potential, baseline),
+        'candidates': [{**one, 'potential': _with_baseline(one['potential'], baseline)} for one in candidates],
         'repulsion': fit.repulsion if baseline.engine_repulsion else None,
         'weighting': weighting,
     }
     return LinearFit(**{**vars(fit), **changes})
+
+
+def _with_baseline(potential: dict[str, Any], baseline: DeltaBaseline) -> dict[str, Any]:
+    """Return a section `potential` with what a baseline asks of the engine at short range.
+
+    :raises ConfigError: if they contradict each other.
+    """
+    sections: dict[str, Any] = {'potential': deepcopy(potential), 'fit': {}}
+    use_baseline(sections, baseline)
+    return dict(sections['potential'])
 
 
 def functions_from(potential: PacePotentialData, inputs: Any, repulsion: float | None) -> bytes:

@@ -352,3 +352,15 @@ def test_a_fit_has_the_cores_of_its_job(aiida_profile, resources, backend, worke
         'metadata': {'options': {'resources': resources}},
     }
     assert workers_of(inputs) == workers
+
+
+def test_each_basis_to_choose_from_has_the_inner_cutoffs_of_the_baseline(prepare, pace_codes_fake, linear_inputs):
+    """In the mode `both` ACE ends where the ZBL of the baseline does, whichever basis is chosen."""
+    inputs = linear_inputs(mode='both', config={'max_deg': None, 'r_cut': None, 'linear': {'basis': 'auto'}})
+    prepared = prepare(LINEAR, {'code': pace_codes_fake['python'], **inputs})
+    request = json.loads(prepared.files['fit_linear.json'])
+    assert len(request['candidates']) == 6
+    for one in request['candidates']:
+        inner = {key: bond['r_in'] for key, bond in one['potential']['bonds'].items() if 'r_in' in bond}
+        assert inner == {key: bond['r_in'] for key, bond in request['potential']['bonds'].items() if 'r_in' in bond}
+        assert inner
