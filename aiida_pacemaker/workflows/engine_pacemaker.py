@@ -14,9 +14,11 @@ from aiida_pacemaker.calculations.checks.inputs import on_one_computer, options_
 from aiida_pacemaker.calculations.checks.training import check_active_set, check_training
 from aiida_pacemaker.calculations.evaluate import validate_posterior
 from aiida_pacemaker.calculations.functions.potentials import baseline_of, reference_energies_of
+from aiida_pacemaker.calculations.functions.references import pin_energy_reference
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.option_errors import parse_options
+from aiida_pacemaker.pace.config.linear import follows_lowest_energy
 from aiida_pacemaker.pace.config.options import ActiveSetOptions, SelectOptions
 from aiida_pacemaker.pace.config.trainer_config import TrainerConfig, parse_config
 from aiida_pacemaker.workflows.engines import Engine, Step
@@ -45,6 +47,7 @@ class PacemakerEngine(Engine):
     active_set_type = PaceActiveSetData
     baseline_of = staticmethod(baseline_of)
     reference_energies_of = staticmethod(reference_energies_of)
+    pin_config = staticmethod(pin_energy_reference)
     codes: ClassVar[Mapping[str, bool]] = {
         'pacemaker': True,
         'pace_activeset': True,
@@ -143,6 +146,12 @@ class PacemakerEngine(Engine):
     def baseline_mode(self, inputs: Mapping[str, Any]) -> Mode:
         """Return the mode of the baseline where none is given: exact linear fits place the ZBL repulsion themselves."""
         return 'core' if self._fits_linearly(inputs) else 'delta'
+
+    def leaves_open(self, inputs: Mapping[str, Any]) -> bool:
+        """Return whether weights by energy are relative to the lowest energy of each dataset."""
+        if not self._fits_linearly(inputs):
+            return False
+        return follows_lowest_energy(parse_config(self.place_in(inputs, 'train')['config'].get_dict()))
 
     def check_active_set(self, training: Mapping[str, Any]) -> str | None:
         """Return a message if there are fewer atoms of an element than functions, else None."""

@@ -157,6 +157,9 @@ class Engine:
     #: from. In a class, `staticmethod(function)`.
     baseline_of: ClassVar[Any] = None
     reference_energies_of: ClassVar[Any] = None
+    #: Calculation function of `config`, `dataset`, `baseline` and `reference_energies` that returns the config of all
+    #: trainings of a loop, where :meth:`leaves_open` says that the one that was given leaves something to the data.
+    pin_config: ClassVar[Any] = None
     #: The codes that :meth:`builder_inputs` takes by these names, and whether it needs them.
     codes: ClassVar[Mapping[str, bool]] = {}
     #: Package and name of the file with the protocols, `mypackage.protocols:toy.yaml`; None if there are none.
@@ -196,6 +199,13 @@ class Engine:
         :param inputs: those of the loop.
         """
         return 'delta'
+
+    def leaves_open(self, inputs: Mapping[str, Any]) -> bool:
+        """Return whether the config leaves to the dataset what all generations are to have in common.
+
+        :param inputs: those of the loop.
+        """
+        return False
 
     def check_active_set(self, training: Mapping[str, Any]) -> str | None:
         """Return why no active set can be built for a potential that is not trained yet; None if one can.

@@ -32,6 +32,7 @@ RECORDED = {
     'initial_atoms': ('initial', 'atoms', None),
     'initial_baseline': ('initial', 'baseline', None),
     'initial_references': ('initial', 'references', None),
+    'initial_config': ('initial', 'config', None),
     'retry_frames': ('retry', 'frames', None),
     'retry_label': ('retry', 'label', None),
     'retry_merge': ('retry', 'merge', None),

@@ -195,8 +195,19 @@ def test_a_loop_that_fits_linearly(pace_codes, narrow, pool):
         assert not {'potential', 'max_epochs'} & set(training.inputs.pace)
         assert 'fit' in training.outputs
     assert trainings[1].outputs.fit['n_frames'] > trainings[0].outputs.fit['n_frames']
-    if trainings[1].outputs.metrics['energy_reference'] == trainings[0].outputs.metrics['energy_reference']:
-        assert trainings[1].outputs.fit['n_reused'] == trainings[0].outputs.fit['n_frames']
+    # The energy that weights are relative to is that of the first dataset, so that its equations are used again.
+    (lowest,) = {training.outputs.metrics['energy_reference'] for training in trainings}
+    config = trainings[0].inputs.pace.config
+    assert trainings[1].inputs.pace.config.uuid == config.uuid
+    assert config['linear']['energy_reference'] == lowest
+    assert config.creator.process_label == 'pin_energy_reference'
+    assert trainings[1].outputs.fit['n_reused'] == trainings[0].outputs.fit['n_frames']
+    # A run that goes on keeps it, unless it is relative to something else then.
+    going_on = PaceActiveLearningWorkChain.get_builder_from_run(node)
+    assert going_on.train.pace.config.uuid == config.uuid
+    energies = orm.Dict({'Mg': -1.0, 'O': -2.0})
+    other = PaceActiveLearningWorkChain.get_builder_from_run(node, reference_energies=energies)
+    assert 'linear' not in other.train.pace.config.get_dict()
 
 
 @pytest.mark.parametrize('fault', ['', 'kill_at_iteration:times=1', 'out_of_memory:times=1'])

@@ -14,7 +14,7 @@ from aiida_pacemaker.baseline.zbl import distance_of_concern
 from aiida_pacemaker.calculations.functions.calling import ERROR_REFUSED, loaded_dataset, run_function
 from aiida_pacemaker.calculations.functions.reference_atoms import isolated_atom_energies
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.surveys import shortest_of
+from aiida_pacemaker.data.surveys import corrected_energies_of, shortest_of
 from aiida_pacemaker.frames.isolated import isolated_atoms
 
 
@@ -32,6 +32,22 @@ def fit_reference_energies(dataset: PaceDatasetData, baseline: orm.Dict) -> orm.
             return ExitCode(ERROR_REFUSED, f'{dataset} has no labels, energies are needed')
         parts.append((*element_counts(frames), frames.energy - evaluate(parsed, frames).energy))
     return orm.Dict(fit_energies(parts))
+
+
+@calcfunction
+def pin_energy_reference(
+    config: orm.Dict, dataset: PaceDatasetData, baseline: orm.Dict, reference_energies: orm.Dict
+) -> orm.Dict:
+    """Return the config of a linear fit with the lowest energy of a dataset, in eV/atom, that weights are relative to.
+
+    Reference energies and baseline are subtracted. A frame with a lower energy that comes later would otherwise change
+    the weights of all others: errors of generations would be of different fits, and no equations of an earlier one
+    could be used again.
+    """
+    content = config.get_dict()
+    parsed = DeltaBaseline.model_validate(baseline.get_dict())
+    lowest = float(corrected_energies_of(dataset, parsed, reference_energies.get_dict()).min())
+    return orm.Dict({**content, 'linear': {**(content.get('linear') or {}), 'energy_reference': lowest}})
 
 
 @calcfunction

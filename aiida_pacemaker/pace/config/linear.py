@@ -135,6 +135,12 @@ def _candidates(config: TrainerConfig, known: TrainerConfig) -> Iterator[dict[st
         }
 
 
+def follows_lowest_energy(config: TrainerConfig) -> bool:
+    """Return whether the weights of a linear fit are relative to the lowest energy of its dataset."""
+    weighting = _weighting(config)
+    return weighting['kind'] == 'physical' and weighting['scale'] is not None and weighting['reference'] is None
+
+
 def _weighting(config: TrainerConfig) -> dict[str, Any]:
     section = config.linear_section
     if section['prior'] != 'pacemaker':

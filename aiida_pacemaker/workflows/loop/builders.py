@@ -14,7 +14,7 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.errors import ConfigError
 from aiida_pacemaker.option_errors import near_miss, parse_options
 from aiida_pacemaker.sources.given import code_of, nodes_of
-from aiida_pacemaker.workflows.engines import PACEMAKER, Engine, engine_called
+from aiida_pacemaker.workflows.engines import PACEMAKER, Engine, engine_called, engine_of
 from aiida_pacemaker.workflows.loop.history import LoopState, labels_from_unread_results, loop_of, state_of
 from aiida_pacemaker.workflows.loop.ports import given
 from aiida_pacemaker.workflows.loop.settings import LoopSettings
@@ -185,6 +185,9 @@ class LoopBuilders(ProtocolMixin):
             **inputs,
         }
         builder: ProcessBuilder = cls.builder_of(run)  # type: ignore[attr-defined]
+        if state.config is not None and not {'baseline', 'reference_energies'} & set(inputs):
+            place = engine_of(builder).place_in(builder, 'train')
+            place['config'] = state.config
         if state.dataset is not None:
             # It holds what the run was given.
             builder.initial = {}

@@ -61,6 +61,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             cls.merge_initial,
             if_(cls.should_label_atoms)(cls.run_atoms, cls.inspect_atoms),
             cls.pin_references,
+            cls.pin_config,
             if_(cls.should_retry)(
                 cls.begin_retry,
                 if_(cls.should_label)(cls.run_label, cls.inspect_label, cls.merge_retried),
@@ -182,6 +183,19 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             )
         return None
 
+    def pin_config(self) -> None:
+        """Fix what the config leaves to the dataset and all generations are to have in common."""
+        self.ctx.config = None
+        if self.engine.leaves_open(self.inputs):
+            self.ctx.config = self.call(
+                LoopStep.CONFIG,
+                self.engine.pin_config,
+                config=self.engine.place_in(self.inputs, 'train')['config'],
+                dataset=self.ctx.dataset,
+                baseline=self.ctx.baseline,
+                reference_energies=self.ctx.reference_energies,
+            )
+
     # A generation begins, if there is no reason to stop.
 
     def should_go_on(self) -> bool:
@@ -205,7 +219,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             baseline=self.ctx.baseline,
             reference_energies=self.ctx.reference_energies,
             max_epochs=orm.Int(settings.iterations(first=first)),
-            **given(test_dataset=self.ctx.test_dataset, potential=self.ctx.potential),
+            **given(test_dataset=self.ctx.test_dataset, potential=self.ctx.potential, config=self.ctx.config),
         )
         if problem := self.engine.check_active_set(self.engine.place_in({'train': inputs}, 'train')):
             self.attach()

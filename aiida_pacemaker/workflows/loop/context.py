@@ -47,6 +47,9 @@ class LoopContext(Protocol):
     baseline: orm.Dict
     #: Atomic reference energies (E0) in eV; from `pin_references` on they are not None.
     reference_energies: orm.Dict | None
+    #: Config of all trainings with what the first dataset fixes in it, None where the one that was given has it all;
+    #: from `pin_config` on.
+    config: orm.Dict | None
     #: Errors of what was labelled, with the gamma that it was chosen by; None before the first selection.
     calibration: orm.Dict | None
     #: Frames that were selected in this run and have no labels.

@@ -43,7 +43,7 @@ class LoopEnsemble(LoopSteps):
                 baseline=self.ctx.baseline,
                 reference_energies=self.ctx.reference_energies,
                 max_epochs=orm.Int(settings.iterations(first=potential is None)),
-                **given(potential=potential),
+                **given(potential=potential, config=self.ctx.config),
             )
             awaited.update(self.member_call(LoopStep.TRAIN, seed, self.engine.process('train'), inputs))
         return awaited

@@ -32,6 +32,7 @@ class LoopState:
     :param potential: the last potential.
     :param baseline: the baseline of all potentials.
     :param reference_energies: the energies that were pinned, in eV.
+    :param config: config of all trainings, with what was fixed by the first dataset; None if nothing was.
     :param report: one row per generation.
     :param calibration: the errors by which gamma was chosen, so far.
     :param unlabelled: frames that were selected and whose labels have failed.
@@ -46,6 +47,7 @@ class LoopState:
     potential: orm.Data | None
     baseline: orm.Dict | None
     reference_energies: orm.Dict | None
+    config: orm.Dict | None
     report: orm.Dict | None
     calibration: orm.Dict | None
     unlabelled: PaceDatasetData | None
@@ -103,6 +105,7 @@ def state_of(loop: orm.WorkChainNode | int | str) -> LoopState:
         potential=newest_or_given(LoopStep.TRAIN, output='potential', name='potential'),
         baseline=newest_or_given(LoopStep.BASELINE, output='result', name='baseline'),
         reference_energies=references if computed is None else computed,
+        config=newest(LoopStep.CONFIG, output='result'),
         report=newest_or_given(*_REPORTS, output='result', name='previous_report'),
         calibration=newest_or_given(LoopStep.CALIBRATION, output='result', name='calibration'),
         unlabelled=newest(LoopStep.UNLABELLED, output='dataset'),

@@ -35,6 +35,8 @@ class LoopStep(str, Enum):
     BASELINE = 'baseline'
     #: `reference_energies_of` a potential, or `fit_reference_energies`.
     REFERENCES = 'references'
+    #: `pin_config` of the engine: the config of all trainings, with what the first dataset fixes.
+    CONFIG = 'config'
     #: `exclude_datasets`: the frames of an earlier run that still have no labels.
     FRAMES = 'frames'
     #: `member_dataset`: the share of the dataset that a member of the ensemble is trained on.
