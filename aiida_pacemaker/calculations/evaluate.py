@@ -11,6 +11,7 @@ from aiida import orm
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
 from aiida.engine import CalcJobProcessSpec
+from aiida.orm import to_aiida_type
 
 from aiida_pacemaker import linear
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
@@ -29,6 +30,12 @@ def validate_evaluate(inputs: Any, _: Any) -> str | None:
         return None
     if not inputs['datasets']:
         return 'there is nothing to evaluate: give at least one of `datasets`'
+    if 'error_bars' in inputs:
+        if 'posterior' not in inputs:
+            return '`error_bars` follow from a `posterior`: give the output of the training, or leave them out'
+        unknown = sorted(set(inputs['error_bars'].get_list()) - set(inputs['datasets']))
+        if unknown:
+            return f'`error_bars` has {", ".join(unknown)}, and `datasets` has {", ".join(sorted(inputs["datasets"]))}'
     return check_elements(inputs['potential'], inputs['datasets'], inputs.get('active_set'))
 
 
@@ -85,6 +92,14 @@ class PaceEvaluateCalculation(PaceCalcJob):
             validator=validate_posterior,
             help='The output `posterior` of the exact linear fit of the potential: gives error bars.',
         )
+        spec.input(
+            'error_bars',
+            valid_type=orm.List,
+            serializer=to_aiida_type,
+            required=False,
+            help='Names of the datasets that get error bars, which take several times as long as all else; by default '
+            'all, if there is a `posterior`.',
+        )
         spec.inputs.validator = all_of(spec.inputs.validator, validate_evaluate)
         spec.output_namespace(
             'evaluations',
@@ -116,6 +131,13 @@ class PaceEvaluateCalculation(PaceCalcJob):
         )
 
     @staticmethod
+    def with_error_bars(inputs: Any) -> list[str]:
+        """Return the names of the datasets that get error bars."""
+        if 'posterior' not in inputs:
+            return []
+        return sorted(inputs['error_bars'].get_list() if 'error_bars' in inputs else inputs['datasets'])
+
+    @staticmethod
     def output_of(label: str) -> str:
         """Return the name of the file with the results for one dataset."""
         return f'evaluation_{label}.npz'
@@ -130,6 +152,7 @@ class PaceEvaluateCalculation(PaceCalcJob):
             'potential': self.POTENTIAL,
             'active_set': None,
             'posterior': self.POSTERIOR if 'posterior' in self.inputs else None,
+            'error_bars': self.with_error_bars(self.inputs),
             'datasets': {},
         }
         with self.stage(folder, info) as staging:

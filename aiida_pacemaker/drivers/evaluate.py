@@ -1,8 +1,9 @@
 """Evaluate a potential on sets of structures, with the Python that the engine is installed in.
 
 Reads `evaluate.json`: the files of the potential and, if gamma or error bars are wanted, of the active set and of the
-posterior of its fit, and for each set of structures its tables in order. Writes `evaluation_<label>.npz` per set,
-without pickles, and at the very end `evaluation.json`, so that its presence says that all the others are complete.
+posterior of its fit, which sets get error bars, and for each set of structures its tables in order. Writes
+`evaluation_<label>.npz` per set, without pickles, and at the very end `evaluation.json`, so that its presence says that
+all the others are complete.
 """
 
 import json
@@ -64,7 +65,7 @@ def main():
     error_bars = error_bars_of(request['potential'], request['posterior']) if request.get('posterior') else None
     counts = {}
     for label, tables in request['datasets'].items():
-        result = evaluate(calculator, tables, error_bars)
+        result = evaluate(calculator, tables, error_bars if label in request.get('error_bars', ()) else None)
         np.savez('evaluation_' + label + '.npz', **result)
         counts[label] = len(result['energy'])
         print(label, counts[label], 'structures', flush=True)

@@ -78,7 +78,7 @@ class PaceEvaluateParser(PaceParser):
             dataset.n_frames,
             dataset.n_atoms,
             with_gamma='active_set' in self.node.inputs,
-            with_sigma='posterior' in self.node.inputs,
+            with_sigma=label in PaceEvaluateCalculation.with_error_bars(self.node.inputs),
         )
 
 

@@ -38,7 +38,7 @@ class PacemakerEngine(Engine):
             hidden=('clean_workdir', 'pace.potential_mode', 'pace.initial_potentials'),
         ),
         'activeset': Step('pacemaker.activeset.base', JOB, hidden=('clean_workdir',)),
-        'evaluate': Step('pacemaker.evaluate.base', JOB, hidden=('clean_workdir',)),
+        'evaluate': Step('pacemaker.evaluate.base', JOB, hidden=('clean_workdir', 'pace.error_bars')),
         'select': Step(
             'pacemaker.select.base', JOB, without=('max_structures',), hidden=('clean_workdir', 'pace.python')
         ),
@@ -72,9 +72,8 @@ class PacemakerEngine(Engine):
         if step == 'train' and self._fits_linearly(inputs):
             # Solved for anew, at once.
             return {name: node for name, node in provided.items() if name not in ('potential', 'max_epochs')}
-        if step == 'evaluate' and validate_posterior(provided.get('posterior'), None) is not None:
-            # The fit has warned that its error bars are not calibrated.
-            return {name: node for name, node in provided.items() if name != 'posterior'}
+        if step == 'evaluate':
+            return self._evaluation(provided)
         if step == 'activeset':
             return self._active_set(provided, inputs)
         return self._selection(provided, inputs) if step == 'select' else provided
@@ -82,6 +81,15 @@ class PacemakerEngine(Engine):
     def _fits_linearly(self, inputs: Mapping[str, Any]) -> bool:
         job = self.place_in(inputs, 'train')
         return 'config' in job and parse_config(job['config'].get_dict()).used_evaluator == 'linear'
+
+    @staticmethod
+    def _evaluation(provided: dict[str, Any]) -> dict[str, Any]:
+        """Ask for calibrated error bars, but not of what was fitted: nothing follows from those."""
+        posterior, others = provided.pop('posterior', None), sorted(set(provided['datasets']) - {'train'})
+        # Without calibration the fit has warned.
+        if posterior is None or not others or validate_posterior(posterior, None) is not None:
+            return provided
+        return {**provided, 'posterior': posterior, 'error_bars': orm.List(others)}
 
     def _active_set(self, provided: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Take the data of the training where they are, if possible."""

@@ -96,6 +96,7 @@ def test_an_evaluation(prepare_job, dataset, others, recorded_active_set, record
         'potential': 'potential.yaml',
         'active_set': 'potential.asi',
         'posterior': None,
+        'error_bars': [],
         'datasets': {'old': old, 'new': new},
     }
     assert set(old) < set(new)

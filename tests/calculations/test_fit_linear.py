@@ -116,9 +116,28 @@ def test_an_evaluation_with_error_bars(run_job, pace_codes, fitted, test_dataset
     errors = node.outputs.errors['datasets']['test']
     assert errors['sigma']['max'] == pytest.approx(largest.max())
     assert 0.5 < errors['coverage']['within_2_sigma'] <= 1
-    plain = run_job('pacemaker.evaluate', code=pace_codes['python'], **inputs)
-    assert 'sigma_forces' not in plain.outputs.evaluations.test.get_arraynames()
-    assert np.array_equal(plain.outputs.evaluations.test.get_array('forces'), arrays.get_array('forces'))
+    # Of one of two sets only.
+    both = {**inputs, 'datasets': {'test': test_dataset, 'plain': test_dataset}, 'error_bars': ['test']}
+    chosen = run_job('pacemaker.evaluate', code=pace_codes['python'], posterior=outputs.posterior, **both)
+    assert np.array_equal(chosen.outputs.evaluations.test.get_array('sigma_max'), largest)
+    plain = chosen.outputs.evaluations.plain
+    assert not {'sigma_energy', 'sigma_forces', 'sigma_max'} & set(plain.get_arraynames())
+    assert 'coverage' not in chosen.outputs.errors['datasets']['plain']
+    assert np.array_equal(plain.get_array('forces'), arrays.get_array('forces'))
+
+
+@pytest.mark.parametrize(
+    ('names', 'with_posterior', 'message'),
+    [(['test'], False, 'give the output of the training'), (['tset'], True, 'has tset, and `datasets` has test')],
+)
+def test_error_bars_of_what_is_not_there_are_refused(pace_codes, fitted, test_dataset, names, with_posterior, message):
+    builder = CalculationFactory('pacemaker.evaluate').get_builder()
+    builder.code, builder.potential = pace_codes['python'], fitted.outputs.potential
+    builder.datasets, builder.error_bars = {'test': test_dataset}, names
+    if with_posterior:
+        builder.posterior = fitted.outputs.posterior
+    with pytest.raises(ValueError, match=message):
+        run_get_node(builder)
 
 
 def test_a_posterior_that_is_none_is_refused(pace_codes, fitted, test_dataset):

@@ -195,6 +195,10 @@ def test_a_loop_that_fits_linearly(pace_codes, narrow, pool):
         assert not {'potential', 'max_epochs'} & set(training.inputs.pace)
         assert 'fit' in training.outputs
     assert trainings[1].outputs.fit['n_frames'] > trainings[0].outputs.fit['n_frames']
+    evaluations = [one for one in node.called if one.process_label == 'PaceEvaluateBaseWorkChain']
+    for evaluation in evaluations:
+        with_error_bars = [name for name, found in evaluation.outputs.errors['datasets'].items() if 'sigma' in found]
+        assert with_error_bars == ['pool']
     # The energy that weights are relative to is that of the first dataset, so that its equations are used again.
     (lowest,) = {training.outputs.metrics['energy_reference'] for training in trainings}
     config = trainings[0].inputs.pace.config

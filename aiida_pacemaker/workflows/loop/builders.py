@@ -186,7 +186,7 @@ class LoopBuilders(ProtocolMixin):
         }
         builder: ProcessBuilder = cls.builder_of(run)  # type: ignore[attr-defined]
         if state.config is not None and not {'baseline', 'reference_energies'} & set(inputs):
-            place = engine_of(builder).place_in(builder, 'train')
+            place: Any = engine_of(builder).place_in(builder, 'train')
             place['config'] = state.config
         if state.dataset is not None:
             # It holds what the run was given.
