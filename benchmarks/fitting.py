@@ -14,10 +14,6 @@ size of a process is told in kilobytes.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,114 +28,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from linear_driver import ENERGIES, STRUCTURES, errors, fit, section, watched, write
 
-import aiida_pacemaker
-from aiida_pacemaker.baseline.reference_energies import reference_energy
-from aiida_pacemaker.baseline.targets import write_targets
-from aiida_pacemaker.frames.ase_io import from_atoms
-
-PACKAGE = Path(aiida_pacemaker.__file__).parent
-STRUCTURES = Path(__file__).parents[1] / 'examples' / 'mgo-lda.extxyz'
-#: Isolated atoms at the settings of the data, in eV: see README.md beside the structures.
-ENERGIES = {'Mg': -27.441497613508435, 'O': -426.11747912713093}
-TRAIN, TEST = 'train.pckl.gzip', 'test.pckl.gzip'
-#: Runs a command and writes its processor seconds and its largest resident size in kilobytes.
-WATCH = """
-import json, pathlib, resource, subprocess, sys
-status = subprocess.call(sys.argv[2:])
-usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-pathlib.Path(sys.argv[1]).write_text(json.dumps([usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
-sys.exit(status)
-"""
-
-
-def section(elements: Sequence[str], degree: int, order: int = 3) -> dict[str, Any]:
-    """Return the section `potential` of the engine's input."""
-    return {
-        'deltaSplineBins': 0.001,
-        'elements': list(elements),
-        'embeddings': {'ALL': {'npot': 'FinnisSinclairShiftedScaled', 'fs_parameters': [1, 1], 'ndensity': 1}},
-        'bonds': {
-            'ALL': {
-                'radbase': 'ChebExpCos',
-                'radparameters': [5.25],
-                'rcut': 5.5,
-                'dcut': 0.01,
-                'NameOfCutoffFunction': 'cos',
-            }
-        },
-        'functions': {
-            'ALL': {
-                'nradmax_by_orders': [max(degree, 8)] + [degree - k + 1 for k in range(2, order + 1)],
-                'lmax_by_orders': [0] + [(degree - k) // 2 for k in range(2, order + 1)],
-            }
-        },
-    }
-
-
-def write(folder: Path, name: str, images: Sequence[Atoms]) -> None:
-    """Write a table of structures with their labels."""
-    with (folder / name).open('wb') as handle:
-        write_targets(from_atoms(list(images), 'benchmark'), handle, None, stress=True)
-
-
-def watched(command: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Run a command; return its processor seconds and its largest resident size in MB."""
-    usage = folder / 'usage'
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
-    with (folder / 'output').open('w') as output:
-        subprocess.run(
-            [sys.executable, '-c', WATCH, str(usage), *command],
-            cwd=folder,
-            env=environment,
-            stdout=output,
-            stderr=output,
-            check=True,
-        )
-    seconds, kilobytes = json.loads(usage.read_text())
-    return seconds, kilobytes / 1024
-
-
-def fit(folder: Path, tables: Sequence[str], references: dict[str, float], **changes: Any) -> tuple[float, float]:
-    """Fit tables by the driver of linear fits; return processor seconds and MB."""
-    request = {
-        'degree': None,
-        'first': None,
-        'initial': None,
-        'weighting': {'kind': 'physical', 'ratio': 10.0, 'scale': 1.0, 'reference': None, 'virial': 0.5},
-        'prior': 'order_degree',
-        'penalty': 0.0,
-        'virial': False,
-        'repulsion': None,
-        'train': list(tables),
-        'test': [],
-        'equations': {},
-        'reference_energies': references,
-        'n_workers': 1,
-        'predict': False,
-        **changes,
-    }
-    for name in ('drivers/fit_linear.py', 'drivers/tables.py', 'frames/handedness.py'):
-        shutil.copy(PACKAGE / name, folder)
-    shutil.copytree(PACKAGE / 'linear', folder / 'linear', dirs_exist_ok=True)
-    (folder / 'fit_linear.json').write_text(json.dumps(request))
-    return watched([sys.executable, 'fit_linear.py'], folder)
-
-
-def errors(folder: Path, images: Sequence[Atoms]) -> tuple[float, float]:
-    """Return the errors of a potential in meV/atom and meV/angstrom."""
-    from pyace import PyACECalculator
-
-    calculator = PyACECalculator(str(folder / 'output_potential.yaml'))
-    frames = from_atoms(list(images), 'benchmark')
-    isolated = reference_energy(frames, ENERGIES)
-    energies, forces = [], []
-    for image, reference in zip(images, isolated, strict=True):
-        atoms = image.copy()
-        atoms.calc = calculator
-        energies.append((atoms.get_potential_energy() + reference - image.get_potential_energy()) / len(atoms))
-        forces.append((atoms.get_forces() - image.get_forces()).ravel())
-    return 1e3 * np.sqrt(np.mean(np.square(energies))), 1e3 * np.sqrt(np.mean(np.square(np.concatenate(forces))))
+TRAIN = 'train.pckl.gzip'
 
 
 def against_pacemaker(folder: Path, iterations: Sequence[int]) -> None:
@@ -154,8 +45,8 @@ def against_pacemaker(folder: Path, iterations: Sequence[int]) -> None:
     def show(name: str, seconds: float) -> float:
         row = (folder / 'metrics.txt').read_text().splitlines()
         loss = min(float(dict(zip(row[0].split(), line.split(), strict=True))['loss']) for line in row[1:])
-        energy, force = errors(folder, held_out)
-        print(f'{name:34}{seconds:9.1f}{loss:14.8f}{energy:10.1f}{force:14.0f}', flush=True)
+        found = errors(folder, held_out, ENERGIES)
+        print(f'{name:34}{seconds:9.1f}{loss:14.8f}{found.energy:10.1f}{found.forces:14.0f}', flush=True)
         return seconds
 
     weighting = {'kind': 'pacemaker', 'kappa': kappa, 'offsets': None, 'reference': None}

@@ -52,7 +52,7 @@ def fit_of(inputs: Any) -> LinearFit:
     if baseline.engine_repulsion and fit.repulsion is None:
         raise ConfigError(
             'linear.repulsion: found 0, but the baseline (mode core) leaves the repulsion to the fit; needed: a part '
-            'of the shortest distances, such as 0.9, or another mode of the baseline'
+            'of the shortest distances, such as 0.6, or another mode of the baseline'
         )
     if not baseline.engine_repulsion and asked:
         raise ConfigError(
@@ -204,7 +204,8 @@ class PaceLinearFitCalculation(TrainingJob):
             required=False,
             help='What the fit says of itself: numbers of functions, equations and frames (`n_reused` of them with '
             'equations of earlier jobs), noise, priors, errors of frames that were left out, `calibration` of error '
-            'bars, shortest distances, where the functions give way to ZBL (`repulsion`), times, versions, and '
+            'bars, shortest distances, where the functions give way to ZBL (`repulsion`), by how much the energy of '
+            'two atoms alone falls between there and the data (`dips`, eV and angstrom), times, versions, and '
             '`worst_frames` by their errors when left out.',
         )
         spec.output(

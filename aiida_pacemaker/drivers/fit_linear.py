@@ -24,8 +24,9 @@ from linear.collecting import Collector, leaves_out
 from linear.equations import Equations
 from linear.evidence import solve_evidence, solve_ridge
 from linear.hull import hull_energies
+from linear.repulsion import take_back_repulsion
 from linear.rows import Label
-from linear.saving import TOLERANCE, largest_difference, reasons_of, save, take_back_repulsion
+from linear.saving import TOLERANCE, largest_difference, reasons_of, save
 from linear.validation import calibrate, cross_validate, leave_one_out
 from linear.weighting import Pacemaker, Physical, formula_of, loss_of
 from summary import versions_with, write_summary
@@ -336,7 +337,7 @@ def main():
     nearest = pairs_of(basis, equations)
     repulsion = None if request['repulsion'] is None else (nearest, request['repulsion'])
     try:
-        radii = save(basis, solution.coefficients, POTENTIAL, repulsion)
+        radii, dips = save(basis, solution.coefficients, POTENTIAL, repulsion)
     except ValueError as problem:
         raise SystemExit(f'fit_linear: {problem}') from problem
     difference = check_files(basis, solution, request['train'])
@@ -381,6 +382,7 @@ def main():
         'energy_reference': weighting.reference,
         'shortest_distances': {'-'.join(pair): distance for pair, distance in sorted(nearest.items())},
         'repulsion': {'-'.join(pair): radius for pair, radius in sorted(radii.items())},
+        'dips': {'-'.join(pair): vars(dip) for pair, dip in sorted(dips.items())},
         'largest_difference': difference,
         'tried': tried,
         'cross_validation': validation,

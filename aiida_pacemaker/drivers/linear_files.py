@@ -43,6 +43,15 @@ class CrossValidation(BaseModel):
     rmse_virial: float | None = None
 
 
+class Dip(BaseModel):
+    """By how much, in eV, the energy of two atoms alone falls below the data, and down to which distance (angstrom)."""
+
+    model_config = ConfigDict(extra='ignore')
+
+    depth: float
+    distance: float
+
+
 class Summary(BaseModel):
     """What a linear fit says of itself, as far as it is looked at here; units are eV, angstrom and atoms."""
 
@@ -56,6 +65,8 @@ class Summary(BaseModel):
     energy_reference: float | dict[str, float]
     cross_validation: CrossValidation
     calibration: dict[str, dict[str, float] | None]
+    #: By pairs of elements; none in summaries of earlier versions.
+    dips: dict[Printable, Dip] = {}
     seconds: float
     versions: dict[Printable, Printable]
 

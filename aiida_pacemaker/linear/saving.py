@@ -1,98 +1,40 @@
-"""The potential of solved coefficients: its repulsion below the data, its files, and whether they are right."""
+"""The potential of solved coefficients: its files, and whether they are right."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pyace
-from ase.data import atomic_numbers, covalent_radii
 
 from .basis import Basis
 from .equations import FloatArray
+from .repulsion import Dip, Pair, place_repulsion
 from .rows import VOIGT, RowMaker
 from .weighting import Physical
 
-#: In angstrom: over this distance the functions give way to ZBL, as where the engine sets it itself.
-WIDTH = 0.2
-#: For pairs that the data do not have, of the sum of the covalent radii.
-UNSEEN = 0.7
-#: What the engine has where no density is cut off: `rho_core_cut`, `drho_core_cut`.
-NO_DENSITY_CUT = 100000.0, 250.0
 #: Largest difference that is rounding, of the sum of all magnitudes that are added up.
 TOLERANCE = 1e-10
 
 
-def take_back_repulsion(configuration: Any) -> None:
-    """Take the ZBL of a potential that is continued back: of :func:`set_repulsion`, or of the engine.
-
-    Where data come closer than those of the earlier fit it would act on them.
-
-    :param configuration: a `BBasisConfiguration`, which is changed.
-    """
-    for block in configuration.funcspecs_blocks:
-        if block.inner_cutoff_type == 'zbl':
-            block.inner_cutoff_type, block.r_in, block.delta_in = 'distance', 0.0, 0.0
-            block.core_rep_parameters = [0.0, 0.0]
-            if block.number_of_species == 1:
-                block.rho_cut, block.drho_cut = NO_DENSITY_CUT
-
-
-def pair_of(block: Any) -> tuple[str, str] | None:
-    """Return the pair of elements that a block of functions is of, in alphabetical order; None if it is of more."""
-    names = block.block_name.split()
-    return None if len(names) > 2 else (min(names[0], names[-1]), max(names[0], names[-1]))
-
-
-def set_repulsion(
-    configuration: Any, nearest: Mapping[tuple[str, str], float], part: float
-) -> dict[tuple[str, str], float]:
-    """Have the engine switch to ZBL below the data, pair by pair.
-
-    Inner cutoffs of another type that are below the data are replaced: the engine takes one type for all pairs.
-
-    :param configuration: a `BBasisConfiguration`, which is changed.
-    :param nearest: shortest distance in the data of each pair of elements, in angstrom.
-    :param part: where the functions end, of these distances.
-    :returns: where they end, in angstrom.
-    :raises ValueError: if an inner cutoff of another type acts on the data, which were fitted with it.
-    """
-    radii = {}
-    for block in configuration.funcspecs_blocks:
-        pair = pair_of(block)
-        if pair is None:
-            continue
-        first, second = pair
-        bond = sum(covalent_radii[atomic_numbers[name]] for name in (first, second))
-        radius = part * nearest[first, second] if (first, second) in nearest else UNSEEN * bond
-        if block.inner_cutoff_type != 'zbl' and block.r_in > nearest.get((first, second), np.inf):
-            raise ValueError(
-                f'the inner cutoff of {first}-{second} (type {block.inner_cutoff_type}, r_in {block.r_in:g}) acts on '
-                f'the data, which come as close as {nearest[first, second]:.3f} angstrom: a repulsion below the data '
-                'cannot be set beside it'
-            )
-        block.inner_cutoff_type, block.r_in, block.delta_in = 'zbl', radius, min(WIDTH, radius / 2)
-        # As the engine sets them itself; the first is a factor of ZBL, without which there is none.
-        block.core_rep_parameters = [1.0, 1.0]
-        radii[first, second] = float(radius)
-    return radii
-
-
-def save(basis: Basis, coefficients: FloatArray, name: str, repulsion: Any = None) -> dict[tuple[str, str], float]:
+def save(
+    basis: Basis, coefficients: FloatArray, name: str, repulsion: Any = None
+) -> tuple[dict[Pair, float], dict[Pair, Dip]]:
     """Write `name`.yaml and `name`.yace.
 
-    :param repulsion: shortest distances and part, as of :func:`set_repulsion`; None to leave the short range as it is.
-    :returns: where the functions end, if they do.
+    :param repulsion: shortest distances and part, as of :func:`.repulsion.place_repulsion`; None to leave the short
+        range as it is.
+    :returns: where the functions end, if they do, and the dips that remain.
     """
     basis.set_coefficients(coefficients)
     configuration = basis.functions.to_BBasisConfiguration()
-    radii = {} if repulsion is None else set_repulsion(configuration, *repulsion)
+    placed = ({}, {}) if repulsion is None else place_repulsion(configuration, *repulsion)
     # Each set of functions has tables of megabytes: none lives longer than it is needed.
     pyace.ACEBBasisSet(configuration).save(f'{name}.yaml')
     # From the file: what it rounds has to be the same in both.
     pyace.ACEBBasisSet(f'{name}.yaml').to_ACECTildeBasisSet().save_yaml(f'{name}.yace')
-    return radii
+    return placed
 
 
 def largest_difference(basis: Basis, coefficients: FloatArray, structures: Iterable[Any], name: str) -> FloatArray:

@@ -12,8 +12,8 @@ from ase.neighborlist import neighbor_list
 from .basis import Basis
 from .coefficients import Coefficients
 from .equations import FloatArray
+from .repulsion import pair_of, take_back_repulsion
 from .rows import RowMaker
-from .saving import pair_of, take_back_repulsion
 from .validation import calibrated
 from .weighting import Physical
 

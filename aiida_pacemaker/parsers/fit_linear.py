@@ -31,6 +31,8 @@ from aiida_pacemaker.parsers.training import TrainingParser
 
 #: A fit whose errors on frames that were left out are more than so many times those on what was fitted is warned of.
 WORSE = 2.0
+#: Depth from which two atoms that attract each other below the data are warned of, in eV.
+DIP = 0.1
 #: How many frames `fit` names as the worst.
 WORST = 10
 
@@ -177,6 +179,7 @@ class PaceLinearFitParser(TrainingParser):
             *self.reach(),
             *self.unseen(potential),
             *(validation_warnings(summary) if summary else ()),
+            *(dip_warnings(summary) if summary else ()),
         ]
         for warning in warnings:
             self.logger.warning(warning)
@@ -242,3 +245,13 @@ def validation_warnings(summary: Summary) -> list[str]:
             'too few.'
         )
     return warnings
+
+
+def dip_warnings(summary: Summary) -> list[str]:
+    """Return what there is to say of atoms that attract each other where they are closer than in the data."""
+    return [
+        f'Two atoms {pair} alone gain {dip.depth:.1f} eV while they approach to {dip.distance:.2f} Å, below the '
+        'shortest distance in the data: what comes that close may collapse. Add frames with such distances.'
+        for pair, dip in summary.dips.items()
+        if dip.depth >= DIP
+    ]

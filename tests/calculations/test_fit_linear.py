@@ -283,7 +283,7 @@ def test_names_of_equations_follow_from_all_that_they_do(prepare, pace_codes_fak
 
 
 @pytest.mark.parametrize(
-    ('mode', 'repulsion', 'r_in'), [('delta', None, False), ('core', 0.9, False), ('both', None, True)]
+    ('mode', 'repulsion', 'r_in'), [('delta', None, False), ('core', 0.6, False), ('both', None, True)]
 )
 def test_who_repels_at_short_range(prepare, pace_codes_fake, linear_inputs, mode, repulsion, r_in):
     prepared = prepare(LINEAR, {'code': pace_codes_fake['python'], **linear_inputs(mode=mode)})
@@ -299,7 +299,7 @@ def test_a_fit_that_repels_itself(run_job, pace_codes, linear_inputs, mode):
     assert node.is_finished_ok, node.exit_message
     fit = node.outputs.fit.get_dict()
     for pair, radius in fit['repulsion'].items():
-        assert radius == pytest.approx(0.9 * fit['shortest_distances'][pair])
+        assert radius <= 0.6 * fit['shortest_distances'][pair] * (1 + 1e-9)
     assert set(fit['repulsion']) == ({'Mg-Mg', 'Mg-O', 'O-O'} if mode == 'core' else set())
     if mode == 'core':
         # The cores are taken back, and set anew.

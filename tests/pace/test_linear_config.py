@@ -80,7 +80,7 @@ def test_short_form():
             'prior': 'order_degree',
             'pair_functions': 8,
             'functions_per_atom': 1.0,
-            'repulsion': 0.9,
+            'repulsion': 0.6,
         },
     }
 
@@ -123,7 +123,7 @@ def test_what_the_driver_takes():
         prior='order_degree',
         penalty=0.0,
         virial=True,
-        repulsion=0.9,
+        repulsion=0.6,
         n_workers=None,
         candidates=[],
     )

@@ -13,7 +13,7 @@ from recorded_cases import LINEAR, recorded
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.drivers.linear_files import FrameErrors, Summary
-from aiida_pacemaker.parsers.fit_linear import validation_warnings
+from aiida_pacemaker.parsers.fit_linear import dip_warnings, validation_warnings
 
 OUTPUTS = {'potential', 'metrics', 'stop_reason', 'learning_curves', 'fit', 'posterior', 'frame_errors'}
 
@@ -89,7 +89,7 @@ def test_a_fit_of_one_frame_is_warned_of(parse, train_inputs, fitted_frames):
 def summary_with(**changes):
     content = json.loads(recorded('fit_linear', 'default')['linear_fit.json'])
     for name, value in changes.items():
-        content[name] = {**content[name], **value} if isinstance(value, dict) else value
+        content[name] = {**content.get(name, {}), **value} if isinstance(value, dict) else value
     return content
 
 
@@ -217,3 +217,17 @@ def test_damaged_files_of_a_linear_fit(parse_fit, whole, name, kind):
 def test_no_other_file_of_a_linear_fit_matters(parse_fit, whole, kind):
     others = {name: damage(content, kind) for name, content in WHOLE.items() if name in ('stdout.txt', 'stderr.txt')}
     check(parse_fit(others), remembered(whole, 'fit', parse_fit), Ending('OK'))
+
+
+def test_atoms_that_attract_each_other_below_the_data_are_named():
+    def said(**depths):
+        dips = {pair: {'depth': depth, 'distance': 1.05} for pair, depth in depths.items()}
+        return dip_warnings(Summary.model_validate(summary_with(dips=dips)))
+
+    assert said() == said(A=0.05) == []
+    (warning,) = said(A=0.05, B=11.66)
+    assert 'Two atoms B alone gain 11.7 eV while they approach to 1.05 Å' in warning
+    # As the driver writes them.
+    recorded_dips = json.loads(recorded('fit_linear', 'core')['linear_fit.json'])['dips']
+    assert set(recorded_dips) == {'Mg-Mg', 'Mg-O', 'O-O'}
+    assert Summary.model_validate(summary_with(dips=recorded_dips)).dips['O-O'].depth == recorded_dips['O-O']['depth']

@@ -23,7 +23,7 @@ LINEAR: dict[str, Any] = {
     'prior': 'order_degree',
     'pair_functions': 8,
     'functions_per_atom': 1.0,
-    'repulsion': 0.9,
+    'repulsion': 0.6,
 }
 #: Outer cutoff in angstrom of linear fits, and the largest degree that is chosen by the data: some 700 functions for
 #: two elements. More have to be asked for.

@@ -70,6 +70,7 @@ class Linear(Section):
         None,
         ge=0,
         le=0.95,
-        description='where the functions give way to ZBL after the fit, as a part of the shortest distance of each '
-        'pair of elements in the data; 0: nowhere. Default: 0.9.',
+        description='where the functions give way to ZBL after the fit at most, as a part of the shortest distance of '
+        'each pair of elements in the data; further below where two atoms would have a false minimum else; 0: nowhere. '
+        'Default: 0.6.',
     )
