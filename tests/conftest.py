@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+
+# Before NumPy is loaded, and for all that tests start: the matrices are small, and threads of a linear algebra library
+# on busy cores took up to six times as long as none.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import ase.io
 import numpy as np
