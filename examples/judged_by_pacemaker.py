@@ -8,7 +8,7 @@ The functions are fitted exactly by the loss of Pacemaker (`linear.prior: pacema
 the solution with the same weights. It evaluates the potential as a whole, not function by function, and has its own
 weights and loss, so it is an independent judge: at its iteration 0 it says the loss of the potential, and then it
 searches for a lower one. Last come the errors on frames that were not fitted, beside those of the default fit of the
-same functions (weights in physical words, priors by the evidence), which does not minimise this loss and is not meant to.
+same functions (weights in physical words, priors by the evidence), which does not minimise this loss.
 """
 
 from __future__ import annotations

@@ -88,6 +88,17 @@ def test_judged_by_pacemaker(command):
     assert max(float(of_default[1]), float(of_pacemaker[1])) < 250.0
 
 
+def test_refine_linear_fit(command):
+    """The second density changes nothing at first; then errors that were not fitted go down."""
+    output = command('verdi', 'run', 'examples/refine_linear_fit.py')
+    (first, last) = map(float, re.search(r'both, refined: loss (\S+) to (\S+) in', output).groups())
+    assert last < 0.8 * first
+    exact, begin, refined = re.findall(r'(\S+) meV/atom +(\S+) meV/Å$', output, re.M)
+    assert begin == exact
+    assert float(refined[0]) < 1.1 * float(exact[0])
+    assert float(refined[1]) < 0.9 * float(exact[1])
+
+
 @pytest.mark.qe
 @pytest.mark.skipif(shutil.which('pw.x') is None, reason='DFT IS NOT TESTED: there is no `pw.x` in the search path')
 def test_mgo_from_scratch(command):
@@ -104,7 +115,7 @@ def test_mgo_from_scratch(command):
 #: Examples that are looked at more closely above.
 OTHERS = {
     *('mgo_active_learning.py', 'copper_from_five_frames.py', 'mgo_from_scratch.py'),
-    'judged_by_pacemaker.py',
+    *('judged_by_pacemaker.py', 'refine_linear_fit.py'),
 }
 
 
