@@ -119,7 +119,7 @@ def fit(folder: Path, tables: Sequence[str], references: dict[str, float], **cha
         'predict': False,
         **changes,
     }
-    for name in ('drivers/fit_linear.py', 'drivers/tables.py', 'frames/handedness.py'):
+    for name in ('drivers/fit_linear.py', 'drivers/summary.py', 'drivers/tables.py', 'frames/handedness.py'):
         shutil.copy(PACKAGE / name, folder)
     shutil.copytree(PACKAGE / 'linear', folder / 'linear', dirs_exist_ok=True)
     (folder / 'fit_linear.json').write_text(json.dumps(request))
