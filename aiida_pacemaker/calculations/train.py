@@ -13,7 +13,7 @@ from aiida.engine import CalcJobProcessSpec
 from aiida.orm import to_aiida_type
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
-from aiida_pacemaker.calculations.checks.initial_potentials import initial_potentials, mode_of
+from aiida_pacemaker.calculations.checks.initial_potentials import initial_potentials, keeps_core, mode_of
 from aiida_pacemaker.calculations.checks.inputs import all_of
 from aiida_pacemaker.calculations.monitors import validate_monitors, watched
 from aiida_pacemaker.calculations.training_job import TrainingJob, writes_weights
@@ -45,6 +45,7 @@ def input_of(inputs: Any, files: list[str], test_files: list[str]) -> str:
         initial=initial,
         max_epochs=inputs['max_epochs'].value if 'max_epochs' in inputs else None,
         baseline=baseline,
+        keep_core=keeps_core(inputs),
         callbacks=[STOP_CALLBACK] if watched(inputs.get('monitors', {})) else [],
     )
 
@@ -66,7 +67,7 @@ def initial_content(potential: PacePotentialData, inputs: Any) -> bytes:
     content = strip_fit_cycles(potential.get_b_basis().decode())
     sections = parse_config(inputs['config'].get_dict()).sections()
     baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
-    use_baseline(sections, baseline)
+    use_baseline(sections, baseline, keep_core=keeps_core(inputs))
     return initial_potential(content, baseline, sections['fit'].get('repulsion')).encode()
 
 

@@ -51,7 +51,7 @@ class Tried:
     :param n_functions: of all elements.
     :param rmse_energy: of frames that were left out, eV/atom.
     :param rmse_forces: of frames that were left out, eV/angstrom.
-    :param score: root of the mean square of weighted residuals of frames that were left out, eV/angstrom.
+    :param score: error of a typical frame that was left out, see `HeldOut.typical`, eV/angstrom.
     """
 
     candidate: int
@@ -122,15 +122,11 @@ def _tried(index: int, degree: int, equations: Equations, groups: Any, weighting
     held_out = cross_validate(equations, scales, groups, solution)
     if held_out is None:
         return Tried(index, degree, equations.n_columns, np.nan, np.nan, np.nan)
-    squares = sum(
-        scales[kind] ** 2 * float(np.sum(held_out.weights[kind] * held_out.residuals[kind] ** 2))
-        for kind in equations.counts
-    )
     return Tried(
         index,
         degree,
         equations.n_columns,
         held_out.rmse('energy'),
         held_out.rmse('forces'),
-        float(np.sqrt(squares / n_rows)),
+        held_out.typical(scales),
     )

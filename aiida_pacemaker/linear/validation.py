@@ -17,6 +17,8 @@ from .evidence import Solution, solve_fixed
 
 #: Number of parts of the cross-validation.
 FOLDS = 5
+#: In eV/angstrom: no label is more precise, and smaller errors are all the same.
+LEAST_ERROR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,41 @@ class HeldOut:
     :param residuals: by kind, in the order of the frames.
     :param spreads: by kind, by the posterior of the fit that has not seen them, not calibrated.
     :param weights: by kind.
+    :param frames: by kind, the number of the frame of each.
     """
 
     residuals: Mapping[str, FloatArray]
     spreads: Mapping[str, FloatArray]
     weights: Mapping[str, FloatArray]
+    frames: Mapping[str, npt.NDArray[np.intp]]
 
     def rmse(self, kind: str) -> float:
         """Return the root mean square of a kind; NaN if there is none."""
         values = self.residuals[kind]
         return float(np.sqrt(np.mean(values**2))) if len(values) else float('nan')
+
+    def typical(self, scales: Mapping[str, float]) -> float:
+        """Return the error of a typical frame: the geometric mean of the errors of frames, eV/angstrom.
+
+        The error of a frame is the root mean square of its residuals, those of energies and virials times their scales.
+        Frames count by their weights. A mean of squares would be that of a few frames that are alone of their kind,
+        where all others are near equilibrium: nothing foretells them, and which basis has the smaller error there is
+        chance.
+
+        :param scales: of the equations of each kind, without the weights of frames.
+        """
+        n_frames = 1 + max(int(one.max()) for one in self.frames.values() if len(one))
+        squares, weights, counts = np.zeros(n_frames), np.zeros(n_frames), np.zeros(n_frames)
+        for kind, places in self.frames.items():
+            squares += np.bincount(
+                places, scales[kind] ** 2 * self.weights[kind] * self.residuals[kind] ** 2, minlength=n_frames
+            )
+            weights += np.bincount(places, self.weights[kind], minlength=n_frames)
+            counts += np.bincount(places, minlength=n_frames)
+        used = weights > 0
+        errors = squares[used] / weights[used] + LEAST_ERROR**2
+        logarithms = np.average(np.log(errors), weights=weights[used] / counts[used])
+        return float(np.exp(0.5 * logarithms))
 
 
 @dataclass(frozen=True)
@@ -90,6 +117,8 @@ def cross_validate(
     residuals: dict[str, list[FloatArray]] = {kind: [np.zeros(0)] for kind in equations.counts}
     spreads: dict[str, list[FloatArray]] = {kind: [np.zeros(0)] for kind in equations.counts}
     weights: dict[str, list[FloatArray]] = {kind: [np.zeros(0)] for kind in equations.counts}
+    places: dict[str, list[npt.NDArray[np.intp]]] = {kind: [np.zeros(0, dtype=np.intp)] for kind in equations.counts}
+    n_frames = 0
     for part in parts:
         out = {id(frame) for frame in part}
         others = [frame for frame in equations.frames if id(frame) not in out]
@@ -100,10 +129,13 @@ def cross_validate(
                 residuals[kind].append(rows @ np.append(fitted.coefficients, -1.0))
                 spreads[kind].append(fitted.spread(rows))
                 weights[kind].append(frame.weights[kind])
+                places[kind].append(np.full(len(rows), n_frames, dtype=np.intp))
+            n_frames += 1
     return HeldOut(
         {kind: np.concatenate(values) for kind, values in residuals.items()},
         {kind: np.concatenate(values) for kind, values in spreads.items()},
         {kind: np.concatenate(values) for kind, values in weights.items()},
+        {kind: np.concatenate(values) for kind, values in places.items()},
     )
 
 

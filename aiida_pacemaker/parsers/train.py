@@ -22,6 +22,7 @@ from aiida_pacemaker.pace.output.logs import LogSummary, read_log
 from aiida_pacemaker.pace.output.metrics import MetricsTable
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 from aiida_pacemaker.pace.output.predictions import read_predictions
+from aiida_pacemaker.pace.penalty import warning_about_penalty
 from aiida_pacemaker.parsers.training import TrainingParser
 
 #: What every fit is to.
@@ -110,6 +111,7 @@ class PaceTrainParser(TrainingParser):
             *said,
             *self.unchecked(log.engine_version),
             *self.counts(potential, log),
+            *self.penalty(tables),
             *self.reach(),
             *self.unseen(potential),
         ]
@@ -243,6 +245,16 @@ class PaceTrainParser(TrainingParser):
             return []
         fitted = log.n_trainable or log.n_parameters or potential.n_functions
         return warnings_about_counts(potential, self.node.inputs.dataset, fitted)
+
+    def penalty(self, tables: dict[str, MetricsTable]) -> list[str]:
+        """Return a warning of a fit that has continued from a potential with a penalty larger than its errors."""
+        inputs = self.node.inputs
+        continued = 'potential_mode' not in inputs or inputs.potential_mode.value == 'continue'
+        if 'train' not in tables or 'potential' not in inputs or not continued:
+            return []
+        loss = parse_config(inputs.config.get_dict()).sections()['fit'].get('loss', {})
+        found = warning_about_penalty(inputs.potential.get_b_basis(), loss, float(tables['train']['loss'][0]))
+        return [] if found is None else [found]
 
     def dropped(self, log: LogSummary) -> ExitCode | None:
         """Return what there is to say of frames that the engine did not fit although it was to."""

@@ -9,9 +9,13 @@ from ase.calculators.emt import EMT
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.checks.training import check_training
+from aiida_pacemaker.calculations.functions.potentials import add_densities
+from aiida_pacemaker.calculations.train import initial_content, input_of
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.data.surveys import shortest_of
 from aiida_pacemaker.frames.ase_io import from_atoms
+from aiida_pacemaker.pace.config.short_range import zbl_cores
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 from aiida_pacemaker.testing.fake import basis
@@ -97,6 +101,75 @@ def test_several_potentials_are_of_different_elements_and_one_reference(complain
     assert '(`initial_potentials.silver`) was fitted on another baseline' in complaint(
         initial_potentials={'silver': other}
     )
+
+
+TWO = {'npot': 'FinnisSinclairShiftedScaled', 'fs_parameters': [1.0, 1.0, 1.0, 0.5], 'ndensity': 2}
+
+
+@pytest.mark.fault(
+    'a config of two densities beside a potential of one to start from',
+    engine='keeps the embedding of the potential without a word, continued or extended',
+    here='refused; `add_densities` makes a potential that is accepted',
+    ends='refused',
+)
+@pytest.mark.parametrize('mode', ['continue', 'extend'])
+def test_the_embedding_of_the_config_is_that_of_the_potential(complaint, potential, mode):
+    config = orm.Dict({'elements': ['Ag', 'Cu'], **SHORT, 'potential': {'embeddings': {'ALL': TWO}}})
+    one, given = potential('Ag', 'Cu'), {'potential_mode': orm.Str(mode)}
+    said = complaint(potential=one, config=config, **given)
+    assert 'FinnisSinclairShiftedScaled [1.0, 1.0, 1.0, 0.5] (2 densities) of Ag' in said
+    assert '(1 density), which the engine keeps without a word' in said
+    two = add_densities(one, orm.Dict(TWO))
+    assert complaint(potential=two, config=config, **given) is None
+    # A config that does not ask for an embedding takes that of the potential.
+    assert complaint(potential=two, **given) is None
+    linear = {**TWO, 'ndensity': 1, 'fs_parameters': [1.0, 1.0]}
+    config = orm.Dict({'elements': ['Ag', 'Cu'], **SHORT, 'potential': {'embeddings': {'ALL': linear}}})
+    assert complaint(potential=one, config=config, **given) is None
+    assert 'asks for the embedding' in complaint(potential=two, config=config, **given)
+
+
+def cored(content, part, nearest):
+    """Return a potential with ZBL cores that end at a part of the shortest distances."""
+    made = basis.parse(content.decode())
+    for block in made.blocks:
+        if len(block.species) <= 2:
+            pair = tuple(sorted((block.species[0], block.species[-1])))
+            block.settings |= {'inner_cutoff_type': 'zbl', 'r_in': part * nearest[pair], 'delta_in': 0.1}
+    return made.dump().encode()
+
+
+@pytest.mark.fault(
+    'a potential with a ZBL core below the data is continued',
+    engine='with repulsion auto, sets a core that ends at the shortest distances themselves',
+    here='the core stays as it is if it ends at 0.95 of the shortest distances at most',
+    ends='success',
+)
+@pytest.mark.parametrize(
+    ('part', 'repulsion', 'mode', 'kept'),
+    [
+        (0.9, None, 'continue', True),
+        (0.96, None, 'continue', False),
+        (0.9, 'auto', 'continue', False),
+        (0.9, None, 'extend', False),
+    ],
+)
+def test_a_core_below_the_data_is_kept(dataset, potential, part, repulsion, mode, kept):
+    core = DeltaBaseline.for_elements(['Ag', 'Cu'], mode='core')
+    content = cored(potential('Ag', 'Cu').get_b_basis(), part, shortest_of(dataset, 5.0))
+    config = {'elements': ['Ag', 'Cu'], **SHORT, **({'fit': {'repulsion': repulsion}} if repulsion else {})}
+    inputs = {
+        'dataset': dataset,
+        'config': orm.Dict(config),
+        'baseline': orm.Dict(core.model_dump(mode='json')),
+        'reference_energies': orm.Dict(REFERENCES),
+        'potential': PacePotentialData(content, baseline=core, reference_energies=REFERENCES),
+        'potential_mode': orm.Str(mode),
+    }
+    assert check_training(inputs) is None
+    asked = yaml.safe_load(input_of(inputs, ['train.pckl.gzip'], []))['fit'].get('repulsion')
+    cores = zbl_cores(initial_content(inputs['potential'], inputs))
+    assert (asked, cores) == ((None, zbl_cores(content)) if kept else ('auto', {}))
 
 
 @pytest.mark.engine

@@ -1,5 +1,6 @@
 """Potentials from elsewhere as nodes, and what is written of a potential read back."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ from click.testing import CliRunner
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.checks.training import check_training
-from aiida_pacemaker.calculations.functions.potentials import import_potential_file
+from aiida_pacemaker.calculations.functions.potentials import add_densities, import_potential_file
 from aiida_pacemaker.cli import main
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import RefusedError
+from aiida_pacemaker.pace.output.potentials import read_coefficients
 
 DEFAULT = Path(__file__).parents[1] / 'fixtures' / 'train' / 'default'
 PLAIN = DEFAULT / 'output_potential.yaml'
@@ -60,6 +62,43 @@ def test_training_goes_on_from_it_without_a_baseline(train_inputs, pace_codes_fa
     )
     nodes = {name: orm.Dict(value) if isinstance(value, dict) else value for name, value in inputs.items()}
     assert check_training({'code': pace_codes_fake['train'], **nodes}) is None
+
+
+EMBEDDING = {'npot': 'FinnisSinclairShiftedScaled', 'fs_parameters': [1.0, 1.0, 1.0, 0.5], 'ndensity': 2}
+
+
+def test_further_densities_are_those_of_the_same_potential(aiida_profile):
+    linear = import_potential_file(PLAIN, c_tilde=DEFAULT / 'output_potential.yace', baseline=NONE)
+    found = add_densities(linear, orm.Dict(EMBEDDING))
+    assert found.creator.inputs.potential.uuid == linear.uuid
+    assert found.baseline == linear.baseline
+    assert found.reference_energies == linear.reference_energies
+    assert found.n_functions_per_element == linear.n_functions_per_element
+    assert not found.has_c_tilde
+    assert read_coefficients(found.get_b_basis())[::2] == read_coefficients(linear.get_b_basis())
+
+
+@pytest.mark.parametrize(
+    ('given', 'reason'),
+    [
+        ({'npot': 'FinnisSinclair'}, r'`embedding`: npot: found FinnisSinclair, needed'),
+        ({'ndensity': 3}, r'found ndensity 3 and 4 fs_parameters, needed: two for each density'),
+        ({'rho_core_cut': 5.0}, 'rho_core_cut stay those of the potential; leave them out'),
+        ({'fs_parameter': [1, 1]}, 'did you mean'),
+    ],
+)
+def test_embeddings_that_are_refused(aiida_profile, given, reason):
+    linear = import_potential_file(PLAIN, baseline=NONE)
+    _, node = add_densities.run_get_node(linear, orm.Dict(EMBEDDING | given))
+    assert node.exit_status == 410
+    assert re.search(reason, node.exit_message), node.exit_message
+
+
+def test_potentials_that_are_not_linear_get_no_densities(aiida_profile):
+    twice = add_densities(import_potential_file(PLAIN, baseline=NONE), orm.Dict(EMBEDDING))
+    _, node = add_densities.run_get_node(twice, orm.Dict(EMBEDDING))
+    assert node.exit_status == 410
+    assert node.exit_message.startswith('the potential: it is not linear in one density (Mg has 2 densities; O has 2')
 
 
 def test_the_command(aiida_profile):

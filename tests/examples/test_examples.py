@@ -76,6 +76,29 @@ def test_copper_from_five_frames(command):
     assert float(other) == pytest.approx(float(modulus), rel=0.05)
 
 
+def test_judged_by_pacemaker(command):
+    """The loss is the same to nine digits, and nothing better is found; errors of both ways stand side by side."""
+    output = command('verdi', 'run', 'examples/judged_by_pacemaker.py')
+    exact, reported, lowest = (float(number) for number in re.findall(r'^The (?:low|loss).*: +(\S+)$', output, re.M))
+    assert reported == pytest.approx(exact, rel=1e-9)
+    assert lowest == pytest.approx(reported, rel=1e-9)
+    assert '`pacemaker` says the same loss and finds nothing better.' in output
+    (of_pacemaker, of_default) = re.findall(r'(\S+) meV/atom +(\S+) meV/Å$', output, re.M)
+    assert float(of_default[0]) < float(of_pacemaker[0]) < 40.0
+    assert max(float(of_default[1]), float(of_pacemaker[1])) < 250.0
+
+
+def test_refine_linear_fit(command):
+    """The second density changes nothing at first; then errors that were not fitted go down."""
+    output = command('verdi', 'run', 'examples/refine_linear_fit.py')
+    (first, last) = map(float, re.search(r'both, refined: loss (\S+) to (\S+) in', output).groups())
+    assert last < 0.8 * first
+    exact, begin, refined = re.findall(r'(\S+) meV/atom +(\S+) meV/Å$', output, re.M)
+    assert begin == exact
+    assert float(refined[0]) < 1.1 * float(exact[0])
+    assert float(refined[1]) < 0.9 * float(exact[1])
+
+
 @pytest.mark.qe
 @pytest.mark.skipif(shutil.which('pw.x') is None, reason='DFT IS NOT TESTED: there is no `pw.x` in the search path')
 def test_mgo_from_scratch(command):
@@ -90,7 +113,10 @@ def test_mgo_from_scratch(command):
 
 
 #: Examples that are looked at more closely above.
-OTHERS = {'mgo_active_learning.py', 'copper_from_five_frames.py', 'mgo_from_scratch.py'}
+OTHERS = {
+    *('mgo_active_learning.py', 'copper_from_five_frames.py', 'mgo_from_scratch.py'),
+    *('judged_by_pacemaker.py', 'refine_linear_fit.py'),
+}
 
 
 @pytest.mark.parametrize('name', sorted({path.name for path in EXAMPLES.glob('*.py')} - OTHERS))

@@ -16,7 +16,14 @@ from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.frames.ase_io import from_atoms
 from aiida_pacemaker.linear.evidence import solve_evidence, solve_fixed, solve_ridge
 from aiida_pacemaker.linear.saving import save
-from aiida_pacemaker.linear.validation import Calibration, calibrate, cross_validate, folds_of, leave_one_out
+from aiida_pacemaker.linear.validation import (
+    Calibration,
+    HeldOut,
+    calibrate,
+    cross_validate,
+    folds_of,
+    leave_one_out,
+)
 from aiida_pacemaker.linear.weighting import Pacemaker, Physical
 
 pytestmark = pytest.mark.engine
@@ -187,3 +194,30 @@ def test_calibration():
     found = calibrate(rng.normal(size=50), np.zeros(50))
     assert isinstance(found, Calibration)
     assert (found.factor, found.offset > 0.5) == (0.0, True)
+
+
+def test_a_frame_alone_of_its_kind_does_not_decide():
+    """A basis that is good for nine frames and bad for the tenth is preferred to one that is mediocre for all."""
+    scales = {'energy': 10.0, 'forces': 1.0}
+
+    def held_out(errors, weights=None):
+        """Return residuals of frames of two atoms, each of the same size."""
+        places = {'energy': np.arange(len(errors)), 'forces': np.repeat(np.arange(len(errors)), 6)}
+        by_frame = {'energy': np.asarray(errors) / 10, 'forces': np.asarray(errors)}
+        of_frame = np.ones(len(errors)) if weights is None else np.asarray(weights)
+        return HeldOut(
+            {kind: by_frame[kind][place] for kind, place in places.items()},
+            {kind: np.ones(len(place)) for kind, place in places.items()},
+            {kind: of_frame[place] for kind, place in places.items()},
+            places,
+        )
+
+    good, mediocre = held_out([0.02] * 9 + [2.0]), held_out([0.06] * 10)
+    assert good.rmse('forces') > mediocre.rmse('forces')
+    assert good.typical(scales) < mediocre.typical(scales) == pytest.approx(0.06, rel=1e-3)
+    # The unit is that of a force, whatever the weights; what has no weight does not count, and little counts little.
+    assert held_out([0.06] * 4, [0.5, 2.0, 1.0, 1.0]).typical(scales) == pytest.approx(0.06, rel=1e-3)
+    assert held_out([0.06, 5.0], [1.0, 0.0]).typical(scales) == pytest.approx(0.06, rel=1e-3)
+    assert held_out([0.06, 5.0], [1.0, 0.01]).typical(scales) < 0.07
+    # Errors below those of labels are all the same.
+    assert held_out([1e-9] * 3).typical(scales) == pytest.approx(1e-3)

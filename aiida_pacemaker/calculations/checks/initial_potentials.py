@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import combinations_with_replacement
 from typing import Any
 
 from aiida_pacemaker._aiida.storage import as_stored
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.potential import PacePotentialData
+from aiida_pacemaker.data.surveys import shortest_of
+from aiida_pacemaker.pace.config.potential_checks import resolve
 from aiida_pacemaker.pace.config.short_range import zbl_cores
+from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.pace.output.potentials import blocks_of_pairs
 
 MODES = ('continue', 'reset', 'extend')
+#: A core ends below the data where it does so at this part of the shortest distances, the largest `linear.repulsion`.
+BELOW_THE_DATA = 0.95
 
 
 def initial_potentials(inputs: Mapping[str, Any]) -> dict[str, PacePotentialData]:
@@ -27,6 +34,60 @@ def mode_of(inputs: Mapping[str, Any]) -> Any:
     if 'potential_mode' in inputs:
         return inputs['potential_mode'].value
     return 'extend' if inputs.get('initial_potentials') else 'continue'
+
+
+def keeps_core(inputs: Mapping[str, Any]) -> bool:
+    """Return whether a fit that continues from a potential leaves its ZBL core as it is (baseline of the mode `core`).
+
+    It does if the core of each pair ends well below the data, as that of an exact linear fit. Else the engine sets one
+    after the fit that ends at the shortest distances themselves, as it does where the config has `fit.repulsion`.
+    """
+    if any(name not in inputs for name in ('potential', 'dataset', 'config', 'baseline')):
+        return False
+    potential = inputs['potential']
+    baseline = DeltaBaseline.model_validate(inputs['baseline'].get_dict())
+    asked = parse_config(inputs['config'].get_dict()).sections()['fit'].get('repulsion')
+    if not baseline.engine_repulsion or mode_of(inputs) != 'continue' or asked is not None:
+        return False
+    cores = zbl_cores(potential.get_b_basis())
+    pairs = set(combinations_with_replacement(sorted(potential.elements), 2))
+    if set(cores) != pairs:
+        return False
+    nearest = shortest_of(inputs['dataset'], max(cores.values()) / BELOW_THE_DATA)
+    return all(r_in <= BELOW_THE_DATA * nearest.get(pair, float('inf')) for pair, r_in in cores.items())
+
+
+def check_embeddings(inputs: Mapping[str, Any]) -> str | None:
+    """Return where the config asks for another embedding than a potential to start from has.
+
+    The engine keeps that of the potential in all modes, and does not mention it.
+
+    :param inputs: inputs of the training job, with a config.
+    """
+    embeddings = (inputs['config'].get_dict().get('potential') or {}).get('embeddings') or {}
+    for name, potential in initial_potentials(inputs).items() if embeddings else ():
+        blocks = blocks_of_pairs(potential.get_b_basis())
+        for element in potential.elements:
+            asked, block = resolve(embeddings, (element,)), blocks[element, element]
+            had: list[Any] = [int(block['ndensityi']), str(block['npoti']), list(map(float, block['parameters']))]
+            wanted: list[Any] = [
+                asked.get('ndensity') or had[0],
+                asked.get('npot') or had[1],
+                list(map(float, asked.get('fs_parameters') or had[2])),
+            ]
+            if wanted != had:
+                return (
+                    f'the config asks for the embedding {_embedding(wanted)} of {element}, but the potential to start '
+                    f'from (`{name}`) has {_embedding(had)}, which the engine keeps without a word. A potential that '
+                    'is linear in one density gets more of them by `add_densities`; else leave '
+                    '`potential.embeddings` out, or start without the potential.'
+                )
+    return None
+
+
+def _embedding(values: Any) -> str:
+    count, name, parameters = values
+    return f'{name} {parameters} ({count} {"density" if count == 1 else "densities"})'
 
 
 def check_initial_potentials(inputs: Mapping[str, Any]) -> str | None:

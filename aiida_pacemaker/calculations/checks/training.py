@@ -12,8 +12,10 @@ from ase.data import chemical_symbols
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.checks.baseline import check_size
 from aiida_pacemaker.calculations.checks.initial_potentials import (
+    check_embeddings,
     check_initial_potentials,
     initial_potentials,
+    keeps_core,
     mode_of,
 )
 from aiida_pacemaker.calculations.checks.memory import check_training_memory
@@ -97,7 +99,7 @@ def _check_short_range(inputs: Any) -> str | None:
     """Look for repulsions that would come twice, and for baselines that leave nothing to ACE."""
     baseline, sections = _baseline(inputs), _config(inputs).sections()
     try:
-        use_baseline(sections, baseline)
+        use_baseline(sections, baseline, keep_core=keeps_core(inputs))
     except ConfigError as exception:
         return str(exception)
     for potential in initial_potentials(inputs).values():
@@ -310,6 +312,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], str | None]], ...] = (
     (('dataset', 'baseline'), _check_pairs),
     (('config', 'baseline'), _check_short_range),
     (('dataset', 'baseline', 'reference_energies'), check_initial_potentials),
+    (('config',), check_embeddings),
     (('dataset', 'test_dataset'), _check_test_set),
     (('dataset', 'config'), _check_weights),
     (('code', 'config'), _check_evaluator),

@@ -1,4 +1,4 @@
-"""Calculation functions on potentials: import of one from elsewhere, and what one was fitted with."""
+"""Calculation functions on potentials: import, further densities, and what one was fitted with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from aiida.engine import ExitCode, calcfunction
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.functions.calling import ERROR_REFUSED
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.errors import RefusedError
+from aiida_pacemaker.errors import ConfigError, PotentialFileError, RefusedError
+from aiida_pacemaker.option_errors import parse_options
+from aiida_pacemaker.pace import densities
+from aiida_pacemaker.pace.config.potential_section import Embedding
 from aiida_pacemaker.pace.imported_potentials import origin_of, read_companion
 from aiida_pacemaker.pace.output.potentials import MAX_BYTES
 
@@ -44,6 +47,25 @@ def import_potential(
             baseline=found,
             reference_energies=energies,
         )
+    except ValueError as exception:
+        return ExitCode(ERROR_REFUSED, str(exception))
+
+
+@calcfunction
+def add_densities(potential: PacePotentialData, embedding: orm.Dict) -> PacePotentialData | ExitCode:
+    """Return a potential of an exact linear fit with further densities, which are zero: where a refinement begins.
+
+    Energies, forces, functions, ZBL core, baseline and reference energies are the same. A training that continues from
+    it (`potential_mode` `continue`) fits the coefficients of all densities. The training makes its `.yace`.
+
+    :param potential: linear in one density.
+    :param embedding: as in `potential.embeddings` of the config: `npot`, and `fs_parameters`, prefactor and exponent of
+        each density, such as `[1, 1, 1, 0.5]`; the first exponent is 1, the others are between 0 and 1.
+    """
+    try:
+        parsed = parse_options(Embedding, embedding.get_dict(), '`embedding`')
+        content = _with_densities(potential, parsed)
+        return PacePotentialData(content, baseline=potential.baseline, reference_energies=potential.reference_energies)
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
 
@@ -106,6 +128,28 @@ def import_potential_file(
         raise RefusedError(f'{path}: {node.exit_message} (process {node.pk})')
     imported: PacePotentialData = potential
     return imported
+
+
+def _with_densities(potential: PacePotentialData, embedding: Embedding) -> bytes:
+    """Return the B-basis of a potential with the densities of an embedding.
+
+    :raises ValueError: if the embedding is none for it, or the potential is not linear.
+    """
+    further = sorted(set(embedding.model_dump(exclude_none=True)) - {'npot', 'fs_parameters', 'ndensity'})
+    if further:
+        raise ConfigError(f'`embedding`: {", ".join(further)} stay those of the potential; leave them out')
+    parameters = embedding.fs_parameters
+    if embedding.ndensity is not None and 2 * embedding.ndensity != len(parameters or ()):
+        raise ConfigError(
+            f'`embedding`: found ndensity {embedding.ndensity} and {len(parameters or ())} fs_parameters, needed: two '
+            'for each density'
+        )
+    try:
+        return densities.add_densities(potential.get_b_basis(), embedding.npot, parameters)
+    except PotentialFileError as exception:
+        raise PotentialFileError(f'the potential: {exception}') from exception
+    except ConfigError as exception:
+        raise ConfigError(f'`embedding`: {exception}') from exception
 
 
 def _node(path: Path, content: bytes) -> orm.SinglefileData:

@@ -28,7 +28,8 @@ class Linear(Section):
     basis: Literal['given', 'auto'] | None = Field(
         None,
         description='auto: radial functions (SBessel, ChebExpCos), cutoff (4.5, 5.5, 6.5 angstrom) and degree, where '
-        'they are not given, are those with the smallest error in a cross-validation. Default: given.',
+        'they are not given, are those with the smallest error of a typical frame in a cross-validation. '
+        'Default: given.',
     )
     energy_ratio: float | None = Field(
         None,

@@ -59,6 +59,7 @@ def render_input(
     initial: InitialPotential | None = None,
     max_epochs: int | None = None,
     baseline: DeltaBaseline | None = None,
+    keep_core: bool = False,
     callbacks: Sequence[str] = (),
 ) -> str:
     """Return the text of ``input.yaml``, the same for the same arguments.
@@ -71,6 +72,7 @@ def render_input(
     :param initial: the potential to begin from, if any.
     :param max_epochs: iterations of this run, in place of those of the configuration.
     :param baseline: what is subtracted from the labels, which says what the engine does at short range.
+    :param keep_core: whether the ZBL core of the potential to begin from stays as it is, see `use_baseline`.
     :param callbacks: Python functions, as `module.function`, that the engine calls after each iteration.
     :raises ConfigError: if a file name could lead out of the working folder or is not one the engine can read, a
         reference energy is missing, if configuration and initial potential contradict each other, or if the fit is an
@@ -98,7 +100,7 @@ def render_input(
             raise ConfigError(f'max_epochs: found {max_epochs}, needed: at least 1')
         fit['maxiter'] = max_epochs
     if baseline is not None:
-        use_baseline(sections, baseline)
+        use_baseline(sections, baseline, keep_core=keep_core)
     if callbacks:
         fit['callbacks'] = list(callbacks)
     sections['data'] |= {'filename': list(data_files)}

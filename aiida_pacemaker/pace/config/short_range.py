@@ -25,17 +25,19 @@ _LINE = re.compile(rf'^(\s+(?:- )?)({"|".join(NO_CORE)}):.*$')
 _BLOCK = re.compile(r'^\s*- speciesblock:\s*(.*?)\s*$')
 
 
-def use_baseline(sections: dict[str, Any], baseline: DeltaBaseline) -> None:
+def use_baseline(sections: dict[str, Any], baseline: DeltaBaseline, *, keep_core: bool = False) -> None:
     """Write into the sections of an input what a baseline asks of the engine at short range.
 
     :param sections: of the engine's input; ``fit`` and ``potential`` are changed.
     :param baseline: what is subtracted from the labels.
+    :param keep_core: whether the fit continues from a potential whose ZBL core stays as it is, in the mode `core`; else
+        the engine sets it after the fit.
     :raises ConfigError: if atoms that collide would repel each other twice, or if nothing would be left to ACE.
     """
     potential, fit = sections['potential'], sections['fit']
     if baseline.repels:
         _refuse_second_repulsion(potential, fit, baseline)
-    if baseline.engine_repulsion:
+    if baseline.engine_repulsion and not keep_core:
         fit['repulsion'] = 'auto'
     for key, names in overwritten_by_auto(potential).items() if fit.get('repulsion') == 'auto' else ():
         raise ConfigError(

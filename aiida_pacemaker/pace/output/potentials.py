@@ -179,6 +179,23 @@ def blocks_of_pairs(content: str | bytes) -> dict[tuple[str, str], Mapping[str, 
     return found
 
 
+def read_coefficients(content: str | bytes) -> list[float]:
+    """Return the coefficients of all basis functions of a B-basis potential, function by function.
+
+    :param content: the content of the file.
+    :raises PotentialFileError: if it is not such a potential.
+    """
+    blocks = _load_mapping(content).get('species')
+    if not isinstance(blocks, list):
+        raise PotentialFileError('it has no list `species`: this is not a potential in the B-basis of the engine')
+    return [
+        _number(value, 'a coefficient')
+        for block in blocks
+        for function in block.get('nbody', [])
+        for value in _get(function, 'c', 'a function')
+    ]
+
+
 def read_ctilde(content: str | bytes) -> CTildeSummary:
     """Summarise a C-tilde-basis potential, as ``pace_yaml2yace`` makes it for LAMMPS.
 
