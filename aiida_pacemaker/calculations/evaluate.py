@@ -15,7 +15,7 @@ from aiida.engine import CalcJobProcessSpec
 from aiida_pacemaker import linear
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of
-from aiida_pacemaker.calculations.select import check_elements
+from aiida_pacemaker.calculations.selection_job import check_elements
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
