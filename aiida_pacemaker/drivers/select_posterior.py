@@ -32,7 +32,8 @@ class Candidates:
 
     def __init__(self, tables):
         self.tables = tables
-        self.held = None, []
+        self.number = None
+        self.structures = ()
         self.ends = np.cumsum([len(self.table(number)) for number in range(len(tables))])
 
     def __len__(self):
@@ -40,11 +41,11 @@ class Candidates:
 
     def table(self, number):
         """Return the structures of a table."""
-        if self.held[0] != number:
+        if self.number != number:
             table = self.tables[number]
             columns = read_table(table) if isinstance(table, str) else gather(**table)
-            self.held = number, list(columns['ase_atoms'])
-        return self.held[1]
+            self.number, self.structures = number, tuple(columns['ase_atoms'])
+        return self.structures
 
     def __getitem__(self, position):
         number = int(np.searchsorted(self.ends, position, side='right'))
