@@ -448,7 +448,7 @@ def draw(axis: Any, rows: list[dict[str, Any]], system: str, error: str, per: st
         axis.plot(places, [geometric(row[error] for row in one) for one in kept], 'o-', color=colour, label=strategy)
         low, high = zip(*(np.quantile([row[error] for row in one], [0.25, 0.75]) for one in kept), strict=True)
         axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
-    axis.set_yscale('log')
+    axis.set_yscale('log', subs=[2, 5])
     axis.yaxis.set_major_formatter('{x:g}')
     axis.yaxis.set_minor_formatter('{x:g}')
     axis.tick_params(which='both', labelsize='small')
