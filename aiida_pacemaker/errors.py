@@ -148,6 +148,10 @@ class EvaluationFileError(FileError):
     """A file does not hold the results that it should."""
 
 
+class SelectionFileError(FileError):
+    """A file does not hold a choice of candidates."""
+
+
 class LinearFitFileError(FileError):
     """A file does not hold what a linear fit leaves behind."""
 

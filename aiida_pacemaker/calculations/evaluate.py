@@ -16,7 +16,7 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker import linear
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of
-from aiida_pacemaker.calculations.select import check_elements
+from aiida_pacemaker.calculations.selection_job import check_elements
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData

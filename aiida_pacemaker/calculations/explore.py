@@ -19,7 +19,7 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker.baseline import ace_on_baseline, pair_terms
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of, options_of, validator_for
-from aiida_pacemaker.calculations.select import check_elements
+from aiida_pacemaker.calculations.selection_job import check_elements
 from aiida_pacemaker.calculations.unseen import unseen_of
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import SHARD_BYTES, PaceDatasetData

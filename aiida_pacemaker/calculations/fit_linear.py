@@ -216,7 +216,9 @@ class PaceLinearFitCalculation(TrainingJob):
             'the data determine, their `scale` (U,), and `root` (U, R): the covariance of the coefficients that are '
             'used is that of `scale * (root @ n)` for standard normal `n`. `calibration` (2, 2) has factor and offset '
             'of the error bars of energies and of forces, `sigma^2 = factor^2 spread^2 + offset^2`; NaN where there '
-            'were too few frames. An input of `pacemaker.evaluate`.',
+            'were too few frames. `precisions` (3,): the inverse noise of an energy per atom (1/eV), a force component '
+            '(angstrom/eV) and a virial per atom (1/eV) of weight 1. An input of `pacemaker.evaluate` and of '
+            '`pacemaker.select.posterior`.',
         )
         spec.output(
             'frame_errors',

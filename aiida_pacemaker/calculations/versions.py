@@ -3,4 +3,4 @@
 #: Raised whenever equal inputs give another result: the baseline is code, and so are the tables that the engine reads,
 #: the drivers and the parsers. AiiDA leaves the version of the package out of what it compares of two jobs, and would
 #: take the old result from its cache; so would a job that finds an old table on its computer.
-CACHE_VERSION = 2
+CACHE_VERSION = 3

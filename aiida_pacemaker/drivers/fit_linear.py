@@ -358,6 +358,7 @@ def main():
         scale=solution.scale,
         coefficients=solution.coefficients,
         calibration=calibration_of(calibration),
+        precisions=np.array([scales[kind] / solution.noise for kind in ('energy', 'forces', 'virial')]),
     )
     times['validation'] = time.time() - start - sum(times.values())
     if request['predict']:

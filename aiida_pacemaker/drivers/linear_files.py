@@ -18,6 +18,8 @@ from aiida_pacemaker.frames.table import FloatArray, IntArray
 
 #: Arrays of a posterior.
 POSTERIOR = ('coefficients', 'used', 'scale', 'root', 'calibration')
+#: One more, which fits of earlier versions do not have: the inverse noise of rows of weight 1.
+PRECISIONS = 'precisions'
 #: Bytes of an archive beyond its arrays, at most.
 _HEADERS = 1 << 16
 #: Characters of a summary, at most: most of them are the shortest distances of pairs of elements.
@@ -95,7 +97,8 @@ def read_posterior(path: Path, n_functions: int) -> dict[str, Any]:
 
     :param path: the `.npz` file.
     :param n_functions: number of coefficients K.
-    :returns: `coefficients` (K,), `used` (U,), `scale` (U,), `root` (U, at most U) and `calibration` (2, 2).
+    :returns: `coefficients` (K,), `used` (U,), `scale` (U,), `root` (U, at most U) and `calibration` (2, 2); where it
+        is there, `precisions` (3,).
     :raises LinearFitFileError: if it is damaged, or not about so many coefficients.
     """
     needed = 8 * n_functions * (n_functions + 3)
@@ -104,7 +107,8 @@ def read_posterior(path: Path, n_functions: int) -> dict[str, Any]:
         if size > needed + _HEADERS:
             raise ArchiveError(f'it has {size} bytes, {n_functions} coefficients need {needed}')
         with open_archive(path) as archive:
-            arrays = {name: _numbers(archive, name) for name in POSTERIOR}
+            names = (*POSTERIOR, PRECISIONS) if PRECISIONS in archive.names else POSTERIOR
+            arrays = {name: _numbers(archive, name) for name in names}
     except (OSError, ArchiveError) as exception:
         raise LinearFitFileError(f'{path.name} is damaged: {exception}') from exception
     used, root = arrays['used'], arrays['root']
@@ -118,6 +122,7 @@ def read_posterior(path: Path, n_functions: int) -> dict[str, Any]:
         and root.shape[1] <= len(used)
         and arrays['calibration'].shape == (2, 2)
         and not (arrays['calibration'] < 0).any()
+        and (PRECISIONS not in arrays or (arrays[PRECISIONS].shape == (3,) and (arrays[PRECISIONS] >= 0).all()))
     )
     if not shapes_fit or (len(used) and (used[0] < 0 or used[-1] >= n_functions or (np.diff(used) <= 0).any())):
         raise LinearFitFileError(f'{path.name}: the arrays are not those of {n_functions} coefficients')

@@ -52,11 +52,7 @@ class ErrorBars:
         # The functions themselves: below the data, where ZBL takes their place, they would have no spread at all.
         take_back_repulsion(configuration)
         basis = Basis.of_configuration(configuration)
-        found = np.array(basis.functions.basis_coeffs)
-        if found.shape != posterior.coefficients.shape or not np.allclose(
-            found, posterior.coefficients, rtol=ROUNDED, atol=ROUNDED * float(np.abs(found).max(initial=0.0))
-        ):
-            raise ValueError('the posterior is not that of the potential: their coefficients differ')
+        check_coefficients(basis, posterior)
         self._posterior = posterior
         self._rows = RowMaker(basis, Physical())
 
@@ -78,6 +74,18 @@ class ErrorBars:
             sigma[np.unique(neighbor_list('i', atoms, self._cores))] = np.inf
         # Not calibrated where there were too few frames.
         return energy if np.isfinite(energy) else np.inf, sigma
+
+
+def check_coefficients(basis: Basis, posterior: Posterior) -> None:
+    """Check that a posterior is that of the potential whose functions these are.
+
+    :raises ValueError: if it is not.
+    """
+    found = np.array(basis.functions.basis_coeffs)
+    if found.shape != posterior.coefficients.shape or not np.allclose(
+        found, posterior.coefficients, rtol=ROUNDED, atol=ROUNDED * float(np.abs(found).max(initial=0.0))
+    ):
+        raise ValueError('the posterior is not that of the potential: their coefficients differ')
 
 
 def cores_of(configuration: Any) -> dict[tuple[str, str], float]:

@@ -47,14 +47,26 @@ class PaceSelectParser(PaceParser):
             invalid = self.exit_codes.ERROR_SELECTION_INVALID.format(reason=str(exception))
             return self.verdict(self.diagnose(), self.unusable(invalid))
 
-        rows, n_unseen = self.with_unseen(rows, candidates)
-        log = asdict(self.summarise(read_selection_log, self.job.STDERR, SelectionLog()))
-        counts = {'n_candidates': n_candidates, 'n_selected': len(rows), 'n_unseen': n_unseen}
-        self.out('output_parameters', orm.Dict({**log, **counts}))
-        self.out('indices', _indices(rows, candidates))
-        if len(rows):
-            self.out('selected', select_frames(rows, candidates))
+        self.attach(rows, candidates, asdict(self.summarise(read_selection_log, self.job.STDERR, SelectionLog())))
         return self.verdict()
+
+    def attach(self, rows: IntArray, candidates: dict[str, PaceDatasetData], found: dict[str, Any]) -> None:
+        """Attach what was selected.
+
+        :param rows: what the program selected, in the order of rank.
+        :param found: what else there is to say of it.
+        """
+        chosen, n_unseen = self.with_unseen(rows, candidates)
+        n_candidates = sum(dataset.n_frames for dataset in candidates.values())
+        counts = {'n_candidates': n_candidates, 'n_selected': len(chosen), 'n_unseen': n_unseen}
+        if 'gains' in found:
+            # Those that come for interactions without data have none.
+            gains = dict(zip(rows.tolist(), found['gains'], strict=True))
+            found = {**found, 'gains': [gains.get(row) for row in chosen.tolist()]}
+        self.out('output_parameters', orm.Dict({**found, **counts}))
+        self.out('indices', _indices(chosen, candidates))
+        if len(chosen):
+            self.out('selected', select_frames(chosen, candidates))
 
     def with_unseen(self, rows: IntArray, candidates: dict[str, PaceDatasetData]) -> tuple[IntArray, int]:
         """Return the selected rows with those for what the data never had, and how many have any of it.

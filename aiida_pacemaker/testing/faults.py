@@ -26,9 +26,9 @@ exit_status                 all               exit status ``status`` (3) without
 
 The first three, a cut potential and those of all programs also happen to linear fits (the program ``fit_linear``), at
 their only step. Two options work with every fault: ``program`` restricts it to one program (``pacemaker``,
-``fit_linear``, ``pace_activeset``, ``pace_select``, ``pace_yaml2yace``), and ``times`` to the first so many runs, which
-are counted by files in the folder ``PACE_FAKE_STATE``. Of several faults, with semicolons between them, a run has the
-first that is not used up.
+``fit_linear``, ``pace_activeset``, ``pace_select``, ``select_posterior``, ``pace_yaml2yace``), and ``times`` to the
+first so many runs, which are counted by files in the folder ``PACE_FAKE_STATE``. Of several faults, with semicolons
+between them, a run has the first that is not used up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _FIT = ('pacemaker',)
 #: Iterations are those of `pacemaker`. A linear fit has one step, at which what is to happen at any of them does.
 _FITS = ('pacemaker', 'fit_linear')
 _ACTIVE_SET = ('pace_activeset',)
-_ALL = ('pacemaker', 'fit_linear', 'pace_activeset', 'pace_select', 'pace_yaml2yace')
+_ALL = ('pacemaker', 'fit_linear', 'pace_activeset', 'pace_select', 'select_posterior', 'pace_yaml2yace')
 
 #: In place of an iteration: before the program has done anything.
 BEGIN = -1

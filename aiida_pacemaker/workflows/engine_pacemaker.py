@@ -104,18 +104,20 @@ class PacemakerEngine(Engine):
         python = self.place_in(inputs, 'evaluate')['code']
         left, options = provided.pop('max_structures').value, options_of(SelectOptions, job)
         options = options.model_copy(update={'max_structures': min(left, options.max_structures or left)})
-        if on_one_computer(python, job['code'].computer):
-            provided['python'] = python
-        return {**provided, 'options': orm.Dict(options.model_dump(mode='json', exclude_none=True))}
+        if options.method == 'maxvol':
+            provided.pop('posterior', None)
+            if on_one_computer(python, job['code'].computer):
+                provided['python'] = python
+            content = options.model_dump(mode='json', exclude_none=True, exclude={'method'})
+        else:
+            content = options.model_dump(mode='json', exclude_unset=True)
+        return {**provided, 'options': orm.Dict(content)}
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> str | None:
         """Return why the first training, or the active set of its potential, would be refused."""
         known = self._first_training(inputs)
-        if self._fits_linearly(inputs) and (names := _iterations_in(inputs)):
-            return (
-                f'settings: {", ".join(names)} would be the iterations of an exact linear fit, which has none: leave '
-                'it out, or set evaluator: pyace (or tensorpot) in the config for fits by iterations'
-            )
+        if problem := self._check_kind_of_fit(inputs):
+            return problem
         if 'baseline' not in known and 'config' in known:
             # That of the potential that is continued, or one with a repulsion, whatever the data are.
             elements = parse_config(known['config'].get_dict()).elements
@@ -136,6 +138,21 @@ class PacemakerEngine(Engine):
             return f'the training would be refused: {problem}'
         if problem := check_active_set(known):
             return f'the active set would be refused: {problem}'
+        return None
+
+    def _check_kind_of_fit(self, inputs: Mapping[str, Any]) -> str | None:
+        """Return what the inputs ask for that the fits of the loop do not have."""
+        linear, names = self._fits_linearly(inputs), _iterations_in(inputs)
+        if linear and names:
+            return (
+                f'settings: {", ".join(names)} would be the iterations of an exact linear fit, which has none: leave '
+                'it out, or set evaluator: pyace (or tensorpot) in the config for fits by iterations'
+            )
+        if not linear and _selects_by_posterior(self.place_in(inputs, 'select')):
+            return (
+                'select: the method posterior needs the posterior of an exact linear fit, which other evaluators do '
+                'not have: set `evaluator: linear` in the config, or `method: maxvol` in the options of `select`'
+            )
         return None
 
     def _first_training(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +210,14 @@ class PacemakerEngine(Engine):
             if sections[name]:
                 parse_options(self.protocol_models[name], sections[name], f'the options of {name}')
                 jobs[name]['options'] = orm.Dict(sections[name])
+        if _selects_by_posterior(jobs['select']):
+            jobs['select']['code'] = codes['python']
         return {name: {JOB: inputs} for name, inputs in jobs.items()}
+
+
+def _selects_by_posterior(job: Mapping[str, Any]) -> bool:
+    """Return whether candidates are chosen by the posterior, by the inputs of the selection."""
+    return options_of(SelectOptions, job).method == 'posterior'
 
 
 def _iterations_in(inputs: Mapping[str, Any]) -> list[str]:

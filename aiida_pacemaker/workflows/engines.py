@@ -90,16 +90,18 @@ EVALUATION = Role(
     },
 )
 #: Chooses no more than `max_structures` (`Int`) of a namespace `candidates` of `PaceDatasetData`; `pool` is what they
-#: were taken from. `selected` is a `PaceDatasetData`, not there if none is worth a label; `output_parameters` is a
-#: `Dict` with `n_selected`.
+#: were taken from, and `posterior` an output of the training. `selected` is a `PaceDatasetData`, not there if none is
+#: worth a label; `output_parameters` is a `Dict` with `n_selected`.
 SELECTION = Role(
     'selection',
     'select',
     ('potential', 'active_set', 'candidates', 'max_structures'),
-    ('pool',),
+    ('pool', 'posterior'),
+    sometimes=('posterior',),
     outputs=('selected', 'output_parameters'),
     types={
         'candidates': PaceDatasetData,
+        'posterior': orm.ArrayData,
         'max_structures': orm.Int,
         'pool': PaceDatasetData,
         'selected': PaceDatasetData,

@@ -13,6 +13,8 @@ import aiida_pacemaker
 from aiida_pacemaker.calculations.base import STATUS, PaceCalcJob
 from aiida_pacemaker.pace.output.failure_kinds import ENVIRONMENT, PROGRAMS, Failure
 from aiida_pacemaker.workflows.base.explore import PaceExploreBaseWorkChain
+from aiida_pacemaker.workflows.base.select import JOBS as JOBS_BY_METHOD
+from aiida_pacemaker.workflows.base.select import PaceSelectBaseWorkChain
 from aiida_pacemaker.workflows.base.train import JOBS as JOBS_BY_EVALUATOR
 from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 from aiida_pacemaker.workflows.label_ase import AseLabelWorkChain
@@ -29,6 +31,7 @@ CHAINS = processes('aiida.workflows', WorkflowFactory, BaseRestartWorkChain)
 #: The jobs of each chain: one, or one of several.
 JOBS_OF = {chain: [chain._process_class] for chain in CHAINS}
 JOBS_OF[PaceTrainBaseWorkChain] += JOBS_BY_EVALUATOR.values()
+JOBS_OF[PaceSelectBaseWorkChain] = list(JOBS_BY_METHOD.values())
 #: What is not tried again: handlers that are content with what a job has left, and those that give up.
 CONTENT = {'handle_unrecoverable', 'handle_interrupted of PaceExploreBaseWorkChain'}
 #: Exit codes that a chain answers because of the outputs that come with them.

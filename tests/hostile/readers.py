@@ -21,6 +21,7 @@ from mutation import Mutator
 from aiida_pacemaker.drivers.evaluation_files import read_evaluation
 from aiida_pacemaker.drivers.exploration_files import Ending, read_endings, read_run
 from aiida_pacemaker.drivers.label_files import read_labels
+from aiida_pacemaker.drivers.selection_files import read_choice
 from aiida_pacemaker.errors import (
     ActiveSetFileError,
     EvaluationFileError,
@@ -28,6 +29,7 @@ from aiida_pacemaker.errors import (
     LogError,
     MetricsFileError,
     PotentialFileError,
+    SelectionFileError,
     ShardError,
     UnreadablePickleError,
 )
@@ -200,6 +202,18 @@ def evaluations() -> list[bytes]:
     return [npz(**arrays, gamma=np.ones(len(frames.numbers)))]
 
 
+def use_choice(path: Path) -> None:
+    """Read a choice of six candidates, each of which has to be one of them."""
+    positions, gains = read_choice(path, 6)
+    assert len(set(positions.tolist())) == len(positions) == len(gains) <= 6
+    assert not len(positions) or 0 <= positions.min() <= positions.max() < 6
+
+
+def choice() -> bytes:
+    """Return what the driver of selections by the posterior writes."""
+    return npz(positions=np.array([4, 0, 1], dtype=np.int64), gains=np.array([0.5, 0.2, 0.1]))
+
+
 def explorations() -> list[bytes]:
     """Return what a run of the driver of explorations writes."""
     frames = mgo()
@@ -297,6 +311,7 @@ def all_readers() -> tuple[Reader, ...]:
         Reader('strip_fit_cycles', text(strip_fit_cycles), (), potentials),
         Reader('read_active_set', use_active_set, ActiveSetFileError, active_sets),
         Reader('read_evaluation', from_path(use_evaluation), EvaluationFileError, evaluations()),
+        Reader('read_choice', from_path(use_choice), SelectionFileError, [choice()]),
         Reader('read_run', from_path(use_exploration), ExplorationFileError, explorations()),
         Reader('read_endings', use_endings, (), endings()),
         Reader(

@@ -13,7 +13,7 @@ from aiida.plugins import CalculationFactory, ParserFactory
 from ase import Atoms
 from guard import EXECUTION, examine
 from mutation import Mutator
-from readers import FIXTURES, all_readers, corpora, endings, explorations, labels, mgo, npz
+from readers import FIXTURES, all_readers, choice, corpora, endings, explorations, labels, mgo, npz
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.active_set import PaceActiveSetData
@@ -27,8 +27,8 @@ GOOD = ('default', 'linear')
 MEGABYTE = 1024**2
 #: Files that come back for parsing only.
 TEMPORARY = (
-    *('selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'evaluation_some.npz', 'run_000000.npz'),
-    *('run_000000.trace', 'run_000000.kept', 'run_000000.edge', 'run_000000.log'),
+    *('selected.pkl.gz', 'selection.npz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip', 'evaluation_some.npz'),
+    *('run_000000.npz', 'run_000000.trace', 'run_000000.kept', 'run_000000.edge', 'run_000000.log'),
     *('posterior.npz', 'frame_errors.npz', 'train_predictions.npz', 'test_predictions.npz'),
 )
 
@@ -60,6 +60,12 @@ def of_exploring():
     return [{**whole, 'exit_status': b'0\n'}]
 
 
+def of_selecting():
+    summary = b'{"n_candidates": 6, "seconds": 1.5, "versions": {"pyace": "0.4.0rc1"}}'
+    whole = {'selection.json': summary, 'selection.npz': choice()}
+    return [{**whole, 'exit_status': b'0\n'}, {'selection.npz': choice(), 'stderr.txt': b'Killed\n'}]
+
+
 def of_lammps():
     recorded = FIXTURES / 'lammps' / 'nvt'
     runs = [
@@ -80,6 +86,7 @@ FOLDERS = {
     'pacemaker.train.linear': folders('fit_linear'),
     'pacemaker.activeset': folders('activeset', ASI),
     'pacemaker.select': folders('select'),
+    'pacemaker.select.posterior': of_selecting(),
     'pacemaker.evaluate': of_evaluation(),
     'pacemaker.explore': of_exploring(),
     'pacemaker.explore.lammps': of_lammps(),
@@ -113,6 +120,11 @@ def inputs(aiida_profile):
         },
         'pacemaker.activeset': {'potential': potential},
         'pacemaker.select': {'potential': potential, 'candidates__pool': dataset},
+        'pacemaker.select.posterior': {
+            'potential': potential,
+            'candidates__pool': dataset,
+            'options': orm.Dict({'method': 'posterior'}),
+        },
         'pacemaker.evaluate': {'potential': potential, 'active_set': active_set, 'datasets__some': dataset},
         'pacemaker.explore': {
             **{
@@ -293,6 +305,11 @@ BOMBS = {
     'pacemaker.select': {
         'zeros': {'selected.pkl.gz': gzip.compress(bytes(100 * MEGABYTE))},
         'lists': {'selected.pkl.gz': gzip.compress(b'\x80\x04' + b']' * 19_000_000 + b'.')},
+    },
+    'pacemaker.select.posterior': {
+        'nested summary': {'selection.json': NESTED.encode()},
+        'texts': {'selection.json': b'{"seconds": "\\u0000", "versions": {"\\u0000": "\\ud800\\u001b[2J"}}'},
+        'large file': {'selection.npz': bytes(50 * MEGABYTE)},
     },
     'pacemaker.evaluate': {
         'nested summary': {'evaluation.json': NESTED.encode()},

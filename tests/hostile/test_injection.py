@@ -26,6 +26,7 @@ from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.checks.inputs import validator_for
 from aiida_pacemaker.calculations.label_ase import AseCalculator
 from aiida_pacemaker.data.active_set import PaceActiveSetData
+from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import ConfigError, UnreadableFileError
@@ -236,6 +237,13 @@ def inputs(nodes, aiida_code_installed):
         'pacemaker.train.linear': {**parts, **training, 'config': {**CONFIG, 'evaluator': 'linear'}},
         'pacemaker.activeset': {**parts, 'potential': nodes['potential'], 'dataset': nodes['dataset']},
         'pacemaker.select': {**parts, 'potential': nodes['potential'], 'candidates': {'pool': nodes['dataset']}},
+        'pacemaker.select.posterior': {
+            **parts,
+            'potential': nodes['potential'],
+            'posterior': posterior(),
+            'candidates': {'pool': nodes['dataset']},
+            'options': {'method': 'posterior'},
+        },
         'pacemaker.evaluate': {
             **parts,
             'potential': nodes['potential'],
@@ -250,13 +258,20 @@ def inputs(nodes, aiida_code_installed):
     }
 
 
+def posterior():
+    """Return what is known of one coefficient."""
+    arrays = {name: np.ones(1) for name in ('coefficients', 'scale')}
+    arrays |= {'used': np.zeros(1, dtype=np.int64), 'root': np.ones((1, 1))}
+    return array_data({**arrays, 'calibration': np.ones((2, 2)), 'precisions': np.ones(3)})
+
+
 def make(entry_point, inputs):
     return instantiate_process(get_manager().get_runner(), CalculationFactory(entry_point), **inputs)
 
 
 JOBS = (
     *('pacemaker.train', 'pacemaker.train.linear', 'pacemaker.activeset', 'pacemaker.select', 'pacemaker.evaluate'),
-    'pacemaker.label.ase',
+    *('pacemaker.select.posterior', 'pacemaker.label.ase'),
 )
 
 

@@ -25,7 +25,7 @@ pytest.register_assert_rewrite('damages')
 
 #: Files that come back for parsing only.
 TEMPORARY = {
-    *('selected.pkl.gz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip'),
+    *('selected.pkl.gz', 'selection.npz', 'train_pred.pckl.gzip', 'test_pred.pckl.gzip'),
     *('posterior.npz', 'frame_errors.npz', 'train_predictions.npz', 'test_predictions.npz'),
 }
 

@@ -9,14 +9,24 @@ from aiida import orm
 
 #: The jobs that run in the Python of the engine: one code serves them all.
 SAME_PYTHON = frozenset(
-    ['pacemaker.train.linear', 'pacemaker.evaluate', 'pacemaker.explore', 'pacemaker.label.ase'],
+    [
+        'pacemaker.train.linear',
+        'pacemaker.evaluate',
+        'pacemaker.explore',
+        'pacemaker.label.ase',
+        'pacemaker.select.posterior',
+    ],
 )
-#: What to do where the code for one kind of fit was given to the other.
+#: What to do where the code for one kind of fit, or of selection, was given to the other.
 OTHER_FIT = {
     'pacemaker.train': 'the evaluator of the config is one of `pacemaker`: give its code (`default_calc_job_plugin: '
     'pacemaker.train`), or set `evaluator: linear`, which is run by the Python of the engine',
     'pacemaker.train.linear': 'a linear fit is run by the Python of the engine: give its code (that of '
     '`pacemaker.evaluate`), or set another evaluator than `linear` for a fit by `pacemaker`',
+    'pacemaker.select': 'the method of the options is maxvol, by `pace_select`: give its code, or set `method: '
+    'posterior`, which is run by the Python of the engine',
+    'pacemaker.select.posterior': 'a selection by the posterior is run by the Python of the engine: give its code '
+    '(that of `pacemaker.evaluate`), or set `method: maxvol` for a selection by `pace_select`',
 }
 #: What to do about a code that is not to be called with MPI.
 MAKE_ANOTHER = 'make a code with `with_mpi: false`'
@@ -90,7 +100,7 @@ def check_program(inputs: Mapping[str, Any], plugin: str) -> str | None:
             continue
         its_own = code.default_calc_job_plugin
         if its_own is not None and its_own.startswith('pacemaker.') and its_own not in fitting:
-            of_other = plugin in OTHER_FIT and its_own in (SAME_PYTHON | {'pacemaker.train'})
+            of_other = plugin in OTHER_FIT and its_own in (SAME_PYTHON | {'pacemaker.train', 'pacemaker.select'})
             advice = OTHER_FIT[plugin] if of_other else 'have codes been swapped? Give the right one'
             return (
                 f'`{name}`: {code.full_label} is a code for `{its_own}`, not for `{plugin}`: {advice}, or a code with '

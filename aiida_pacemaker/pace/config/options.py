@@ -1,10 +1,10 @@
-"""What can be asked of `pace_activeset` and `pace_select`, and the arguments that ask for it."""
+"""What can be asked of active sets and selections, and the arguments that ask the programs of the engine for it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 #: Both programs evaluate their memory limit as Python, so nothing but a number and a unit may reach them.
 MemoryLimit = Annotated[str, Field(pattern=r'^[1-9][0-9]{0,6}(MB|GB)$')]
@@ -64,15 +64,28 @@ class ActiveSetOptions(MaxVolOptions):
 
 
 class SelectOptions(MaxVolOptions):
-    """Options of `pace_select`."""
+    """Options of a selection, by `pace_select` or by the posterior of an exact linear fit."""
 
+    method: Literal['maxvol', 'posterior'] = Field(
+        default='maxvol',
+        description='maxvol: the frames that enlarge the active set most, by `pace_select`; posterior: those whose '
+        'labels take most from the variance of all candidates, by the posterior of an exact linear fit.',
+    )
     max_structures: int | None = Field(
         default=None, ge=1, description='Largest number of structures to select; without it all that enter the set.'
     )
     refinements: int = Field(default=2, ge=1, description='Number of passes over the batches.')
 
+    @model_validator(mode='after')
+    def _known_to_the_method(self) -> SelectOptions:
+        if self.method == 'posterior':
+            others = sorted(self.model_fields_set - {'method', 'max_structures'})
+            if others:
+                raise ValueError(f'{", ".join(others)}: of MaxVol alone, and the method is posterior: leave it out')
+        return self
+
     def arguments(self) -> list[str]:
-        """Return the command-line arguments."""
+        """Return the command-line arguments of `pace_select`."""
         arguments = [*super().arguments(), '-r', str(self.refinements)]
         if self.memory_limit is not None:
             arguments += ['-mem', self.memory_limit]

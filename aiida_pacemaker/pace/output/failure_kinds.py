@@ -248,6 +248,7 @@ PROGRAMS: Mapping[str, frozenset[Failure]] = {
     },
     'fit_linear.py': _ENGINE | _TABLES | {Failure.ERROR_POTENTIAL_NOT_LINEAR, Failure.ERROR_FUNCTIONS_ZERO},
     'evaluate.py': _ENGINE | _TABLES,
+    'select_posterior.py': _ENGINE | _TABLES,
     'explore.py': _ENGINE,
     'lmp': ENVIRONMENT,
     'python': _PYTHON

@@ -98,6 +98,7 @@ def write_error_bars(potential: Potential, train: Labelled, problem: Problem, va
         root=1e-3 * np.eye(count),
         # Not calibrated, so that nobody asks a stand-in for error bars.
         calibration=np.full((2, 2), np.nan),
+        precisions=np.array([100.0, 10.0, 0.0]),
     )
     energy, forces = problem.predict(values)
     squares = np.mean((forces - train.forces) ** 2, axis=1)

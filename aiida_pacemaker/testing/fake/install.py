@@ -11,10 +11,13 @@ from pathlib import Path
 PROGRAMS = ('pacemaker', 'pace_activeset', 'pace_select', 'pace_yaml2yace')
 
 _PROGRAM = '#!/bin/sh\nexec {python} -m aiida_pacemaker.testing.fake.{program} "$@"\n'
-#: The driver of linear fits asks more of the engine than its stand-in has: there is another one in its place.
+#: The drivers that work with the equations of linear fits ask more of the engine than its stand-in has: there are
+#: others in their place.
 _PYTHON = (
     '#!/bin/sh\nPYTHONPATH={stub}${{PYTHONPATH:+:$PYTHONPATH}}\nexport PYTHONPATH\n'
-    '[ "$1" = fit_linear.py ] && exec {python} -m aiida_pacemaker.testing.fake.fit_linear\nexec {python} "$@"\n'
+    '[ "$1" = fit_linear.py ] && exec {python} -m aiida_pacemaker.testing.fake.fit_linear\n'
+    '[ "$1" = select_posterior.py ] && exec {python} -m aiida_pacemaker.testing.fake.select_posterior\n'
+    'exec {python} "$@"\n'
 )
 
 

@@ -24,6 +24,7 @@ from aiida_pacemaker.workflows.base.functions import (
     stitch_metrics,
     strengthen_regularisation,
 )
+from aiida_pacemaker.workflows.base.jobs import own_inputs
 from aiida_pacemaker.workflows.base.restart import PaceRestartWorkChain
 
 #: The job of each evaluator that `pacemaker` does not have.
@@ -48,17 +49,6 @@ def job_of(inputs: Mapping[str, Any]) -> type[TrainingJob]:
     return JOBS.get(parse_config(inputs['config'].get_dict()).used_evaluator, PaceTrainCalculation)
 
 
-def own_inputs(job: type[TrainingJob], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs of a job out of those of a training, whose parser may be that of the other job by default."""
-    own = {name: value for name, value in inputs.items() if name in job.spec().inputs}
-    if 'metadata' in own:
-        options = dict(own['metadata'].get('options', {}))
-        if options.get('parser_name') in (PaceTrainCalculation.PARSER, *(one.PARSER for one in JOBS.values())):
-            options['parser_name'] = job.PARSER
-        own['metadata'] = {**own['metadata'], 'options': options}
-    return own
-
-
 def check_linear(inputs: Mapping[str, Any]) -> str | None:
     """Return which input of a training a linear fit cannot use."""
     for name, reason in NOT_LINEAR.items():
@@ -78,7 +68,7 @@ def validate_job(inputs: Any, port: Any) -> str | None:
     if job is PaceLinearFitCalculation and (problem := check_linear(inputs)):
         return problem
     validator: Any = job.spec().inputs.validator
-    refusal: str | None = validator(own_inputs(job, inputs), port)
+    refusal: str | None = validator(own_inputs(job, inputs, (PaceTrainCalculation, *JOBS.values())), port)
     return refusal
 
 
@@ -144,7 +134,7 @@ class PaceTrainBaseWorkChain(PaceRestartWorkChain):
     def job_inputs(self) -> AttributeDict:
         """Return the inputs of the first job."""
         inputs = self.exposed_inputs(job_class_of(type(self)), 'pace')
-        return AttributeDict(own_inputs(self.process_class, inputs))
+        return AttributeDict(own_inputs(self.process_class, inputs, (PaceTrainCalculation, *JOBS.values())))
 
     def setup(self) -> None:
         """Prepare the inputs of the first leg."""

@@ -355,6 +355,7 @@ class PaceActiveLearningWorkChain(LoopPorts, LoopBuilders, LoopExploring, LoopLa
             candidates={'pool': self.ctx.candidates},
             pool=self.ctx.pool,
             max_structures=orm.Int(left),
+            **given(posterior=self.ctx.posterior),
         )
         return self.launch(LoopStep.SELECT, self.engine.process('select'), inputs)
 
