@@ -4,7 +4,8 @@ Reads `select.json`: the potential, its posterior, the tables of candidates, and
 `selection.npz`, the positions of the chosen ones among all candidates and what each is worth, and at the very end
 `selection.json`, so that its presence says that the other is complete.
 
-Rows are made again when they are needed, so that those of one structure are in memory at a time, and one table.
+Of the rows, those of the first candidates are kept, up to a number of bytes; the others are made again when they are
+needed, so that of these one structure is in memory at a time, and one table.
 """
 
 import json
@@ -15,13 +16,17 @@ import pyace
 from gather import gather
 from handedness import right_handed
 from linear.basis import Basis
+from linear.repulsion import take_back_repulsion
 from linear.rows import RowMaker
-from linear.saving import take_back_repulsion
 from linear.selecting import choose, factor_of
 from linear.uncertainty import Posterior, check_coefficients
 from linear.weighting import Physical
 from summary import versions_with, write_summary
 from tables import read_table
+
+
+#: Bytes of rows that are kept.
+KEPT = 256 * 1024**2
 
 
 class Candidates:
@@ -59,11 +64,19 @@ def rows_with(maker, precisions, candidates):
     Their energies are not known: the weight is 1, that of the lowest energy. Virials count where the fit has them.
     """
     worth = dict(zip(('energy', 'forces', 'virial'), precisions))
+    kept, left = {}, KEPT
 
     def rows_of(position):
+        nonlocal left
+        if position in kept:
+            return kept[position]
         atoms = candidates[position]
         terms = maker.terms_of(atoms, virial=worth['virial'] > 0 and bool(atoms.pbc.all()))
-        return np.concatenate([worth[kind] * rows for kind, rows in terms.rows.items()])
+        found = np.concatenate([worth[kind] * rows for kind, rows in terms.rows.items()])
+        if found.nbytes <= left:
+            kept[position] = found
+            left -= found.nbytes
+        return found
 
     return rows_of
 

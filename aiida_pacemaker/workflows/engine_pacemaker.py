@@ -206,10 +206,14 @@ class PacemakerEngine(Engine):
             'select': {'code': codes['pace_select'], 'metadata': job},
             'evaluate': {'code': codes['python'], 'metadata': job},
         }
-        for name in ('activeset', 'select'):
-            if sections[name]:
-                parse_options(self.protocol_models[name], sections[name], f'the options of {name}')
-                jobs[name]['options'] = orm.Dict(sections[name])
+        chosen = {name: dict(sections[name]) for name in ('activeset', 'select')}
+        if linear and not set(chosen['select']) - {'max_structures'}:
+            # What is better where there is a choice: see `docs/topics/selection.md`.
+            chosen['select']['method'] = 'posterior'
+        for name, content in chosen.items():
+            if content:
+                parse_options(self.protocol_models[name], content, f'the options of {name}')
+                jobs[name]['options'] = orm.Dict(content)
         if _selects_by_posterior(jobs['select']):
             jobs['select']['code'] = codes['python']
         return {name: {JOB: inputs} for name, inputs in jobs.items()}

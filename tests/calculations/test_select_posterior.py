@@ -16,8 +16,8 @@ from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.drivers.linear_files import POSTERIOR, PRECISIONS
 from aiida_pacemaker.frames.ase_io import to_atoms
 from aiida_pacemaker.linear.basis import Basis
+from aiida_pacemaker.linear.repulsion import take_back_repulsion
 from aiida_pacemaker.linear.rows import RowMaker
-from aiida_pacemaker.linear.saving import take_back_repulsion
 from aiida_pacemaker.linear.uncertainty import Posterior
 from aiida_pacemaker.linear.weighting import Physical
 

@@ -80,11 +80,28 @@ def test_an_input_that_the_loop_does_not_have(build, narrow):
 
 def test_codes_by_label_and_pk(build, pace_codes_fake):
     code, other = pace_codes_fake['python'], pace_codes_fake['select']
-    builder = build(python=code.full_label, pace_select=other.pk)
+    builder = build(python=code.full_label, pace_select=other.pk, overrides={'select': {'method': 'maxvol'}})
     # The fit is an exact linear one, which the Python of the engine runs.
     assert (builder.train['pace']['code'].uuid, builder.select['pace']['code'].uuid) == (code.uuid, other.uuid)
     with pytest.raises(ValueError, match=r"there is no code 'nosuch@localhost': `verdi code list` has"):
         build(pacemaker='nosuch@localhost')
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'method'),
+    [
+        ({}, 'posterior'),
+        ({'select': {'max_structures': 3}}, 'posterior'),
+        ({'select': {'method': 'maxvol'}}, 'maxvol'),
+        ({'select': {'refinements': 3}}, 'maxvol'),
+        ({'config': {'evaluator': 'pyace'}}, 'maxvol'),
+    ],
+)
+def test_exact_linear_fits_select_by_their_posterior(build, pace_codes_fake, overrides, method):
+    select = build(overrides=overrides).select['pace']
+    options = select['options'].get_dict() if 'options' in select else {}
+    assert options.get('method', 'maxvol') == method
+    assert select['code'].uuid == pace_codes_fake['python' if method == 'posterior' else 'select'].uuid
 
 
 def test_an_option_that_jobs_do_not_have(build):

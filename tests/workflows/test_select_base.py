@@ -123,7 +123,7 @@ def test_a_loop_without_linear_fits_has_no_posterior(pace_codes_fake, narrow, po
 
 
 def test_a_loop_by_maxvol_gives_no_posterior(pace_codes_fake, narrow, pool, loop_inputs):
-    given = loop_inputs(pace_codes_fake, {})
+    given = loop_inputs(pace_codes_fake, {'method': 'maxvol'})
     settings = orm.Dict({'max_generations': 2, 'gamma_threshold': 1.0, 'frames_per_generation': 3})
     _, node = run_get_node(PaceActiveLearningWorkChain, dataset=narrow, pool=pool, settings=settings, **given)
     assert node.is_finished_ok, node.exit_message
