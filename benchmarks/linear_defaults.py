@@ -18,6 +18,8 @@ import ase.io
 import numpy as np
 from linear_driver import ENERGIES, STRUCTURES, WEIGHTING, Errors, errors, fit, section, write
 
+from aiida_pacemaker.pace.config.expansion import LINEAR
+
 #: Functions of this total degree: 126 of an element, for 236 atoms of each in the mean.
 DEGREE = 6
 ELEMENTS = ('Mg', 'O')
@@ -30,7 +32,7 @@ def request(
     cutoff: float = 5.5,
     pair_functions: int = 8,
     prior: str = 'order_degree',
-    repulsion: float | None = 0.9,
+    repulsion: float | None = LINEAR['repulsion'],
     **weighting: Any,
 ) -> dict[str, Any]:
     """Return what is asked of the driver, with the defaults of a config."""
@@ -64,7 +66,7 @@ def variants() -> Iterator[tuple[str, dict[str, Any]]]:
     for virial in (0.0, 0.1, 0.2, 1.0, 3.0):
         yield f'virial_ratio {virial:g}', request(virial=virial)
     yield 'prior order', request(prior='order')
-    for repulsion in (None, 0.6, 0.7, 0.8, 0.85, 0.95):
+    for repulsion in (None, 0.4, 0.8, 0.9, 0.95):
         yield f'repulsion {repulsion or 0:g}', request(repulsion=repulsion)
 
 

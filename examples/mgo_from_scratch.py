@@ -129,6 +129,8 @@ def main() -> None:
         label={'entry_point': 'pacemaker.label.quantumespresso', 'inputs': labeller},
         protocol='fast',
         overrides={
+            # Ten cells near equilibrium do not tell more functions of the distance apart.
+            'config': {'linear': {'pair_functions': 6}},
             'settings': {
                 'isolated_atoms': True,
                 # The last generation trains and explores, and labels nothing more.

@@ -53,7 +53,11 @@ class PaceActiveSetData(orm.SinglefileData):
         blocks = read_active_set(content)
         singular = sorted(element for element, block in blocks.items() if not math.isfinite(block.condition_number))
         if singular:
-            raise ValueError(f'the matrix of {", ".join(singular)} is singular, so it measures nothing')
+            raise ValueError(
+                f'the matrix of {", ".join(singular)} is singular, so it measures nothing: the structures do not tell '
+                'the functions apart. Use fewer (`max_deg`, in linear fits also `linear.pair_functions`), or add '
+                'structures that differ more'
+            )
         super().__init__(io.BytesIO(content), filename=self.FILENAMES[kind], **kwargs)
         self.base.attributes.set_many(
             {
