@@ -24,7 +24,6 @@ from linear.weighting import Physical
 from summary import versions_with, write_summary
 from tables import read_table
 
-
 #: Bytes of rows that are kept.
 KEPT = 256 * 1024**2
 
