@@ -12,6 +12,7 @@ import pytest
 from aiida import orm
 from aiida.common import LinkType
 from aiida.engine import ExitCode
+from aiida.orm.nodes.caching import NodeCaching
 from aiida.plugins import CalculationFactory, ParserFactory
 from recorded_cases import FIXTURES
 
@@ -52,8 +53,10 @@ Files = Mapping[str, bytes | str]
 
 
 @pytest.fixture
-def parse(aiida_profile, aiida_localhost, tmp_path) -> Callable[..., Parsed]:
+def parse(aiida_profile, aiida_localhost, tmp_path, monkeypatch) -> Callable[..., Parsed]:
     """Return a function that parses the files of a finished job."""
+    # Hashes for the cache, which nothing here asks for, take half of the time of storing.
+    monkeypatch.setattr(NodeCaching, 'rehash', lambda self: None)
 
     def run(entry_point: str, files: Files, inputs: Mapping[str, Any], verdict: ExitCode | None = None) -> Parsed:
         process = CalculationFactory(entry_point)
