@@ -94,7 +94,7 @@ def test_codes_by_label_and_pk(build, pace_codes_fake):
         ({'select': {'max_structures': 3}}, 'posterior'),
         ({'select': {'method': 'maxvol'}}, 'maxvol'),
         ({'select': {'refinements': 3}}, 'maxvol'),
-        ({'config': {'evaluator': 'pyace'}}, 'maxvol'),
+        ({'config': {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3}}, 'maxvol'),
     ],
 )
 def test_exact_linear_fits_select_by_their_posterior(build, pace_codes_fake, overrides, method):
