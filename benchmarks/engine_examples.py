@@ -4,7 +4,7 @@
 (``git clone --depth 1 https://github.com/ICAMS/python-ace``), with Cu-I, Cu-II, Ethanol and HEA. Nothing of it comes
 with this package. Their pickles are read by the reader that runs nothing of what is in them, with the energies that
 their inputs fit (`energy_corrected`). Of each, some frames are drawn by a seed, and some of these are kept aside, but
-for those with atoms so close that a potential has nothing but its repulsion there.
+for those that come much closer than what is fitted.
 
 First it fits with spherical Bessel functions (`SBessel`) and with Chebyshev polynomials of a scaled distance
 (`ChebExpCos`), with the default cutoff and degree, and with a basis that is chosen by cross-validation
@@ -39,13 +39,15 @@ from aiida_pacemaker.baseline.targets import write_targets
 from aiida_pacemaker.frames.label_keys import LabelKeys
 from aiida_pacemaker.frames.pickles.reading import read_dataset
 from aiida_pacemaker.frames.table import Frames
-from aiida_pacemaker.pace.config.expansion import LINEAR, bond_of
+from aiida_pacemaker.pace.config.expansion import bond_of
 from aiida_pacemaker.pace.config.linear import LinearFit, linear_fit_of
 
 TRAIN, TEST = 'train.pckl.gzip', 'test.pckl.gzip'
 #: Of both, where it is not chosen: the default of linear fits, in angstrom.
 CUTOFF = 5.5
 PENALTY = 1e-8
+#: Frames that come closer than this part of the shortest distances that are fitted are left out of those kept aside.
+CLOSER = 0.9
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,19 @@ def read(folder: Path, name: str, seed: int) -> tuple[Frames, Frames]:
     ends = example.n_train, example.n_train + example.n_test
     train, test = frames.select(np.sort(order[: ends[0]])), frames.select(np.sort(order[ends[0] : ends[1]]))
     nearest = shortest_distances(train, CUTOFF)
-    inside = [in_core(test.select(np.array([index])), nearest) for index in range(len(test))]
+    inside = [much_closer(test.select(np.array([index])), nearest) for index in range(len(test))]
     if any(inside):
         print(
-            f'{name}: {sum(inside)} of {len(test)} frames that were kept aside have atoms within the repulsion of a fit'
+            f'{name}: {sum(inside)} of {len(test)} frames that were kept aside come much closer than what is fitted: '
+            'left out'
         )
     return train, test.select(~np.array(inside))
 
 
-def in_core(frames: Frames, nearest: Mapping[tuple[str, str], float]) -> bool:
-    """Return whether atoms come so close that a fit with these shortest distances has nothing but ZBL there."""
+def much_closer(frames: Frames, nearest: Mapping[tuple[str, str], float]) -> bool:
+    """Return whether atoms come much closer than these shortest distances."""
     found = shortest_distances(frames, CUTOFF)
-    return any(distance < LINEAR['repulsion'] * nearest.get(pair, CUTOFF) for pair, distance in found.items())
+    return any(distance < CLOSER * nearest.get(pair, CUTOFF) for pair, distance in found.items())
 
 
 def write(folder: Path, train: Frames, test: Frames) -> None:

@@ -63,7 +63,8 @@ def rows_with(maker, precisions, candidates):
     Their energies are not known: the weight is 1, that of the lowest energy. Virials count where the fit has them.
     """
     worth = dict(zip(('energy', 'forces', 'virial'), precisions))
-    kept, left = {}, KEPT
+    kept: dict[int, np.ndarray] = {}
+    left = KEPT
 
     def rows_of(position):
         nonlocal left
