@@ -1,4 +1,4 @@
-"""Exact linear fits as their job makes them, without AiiDA: for benchmarks, which import this file.
+"""Exact linear fits as their job makes them, without a profile of AiiDA: for benchmarks, which import this file.
 
 A fit is a process of its own, as on a computer: the driver, what lies beside it, and the tables of structures.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,19 +14,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from aiida.common.folders import Folder
 from ase import Atoms
 
-import aiida_pacemaker
 from aiida_pacemaker.baseline.reference_energies import reference_energy
 from aiida_pacemaker.baseline.targets import write_targets
+from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
 from aiida_pacemaker.frames.ase_io import from_atoms
 
-PACKAGE = Path(aiida_pacemaker.__file__).parent
 STRUCTURES = Path(__file__).parents[1] / 'examples' / 'mgo-lda.extxyz'
 #: Isolated atoms at the settings of the data, in eV: see README.md beside the structures.
 ENERGIES = {'Mg': -27.441497613508435, 'O': -426.11747912713093}
-#: What the job puts beside each other.
-FILES = ('drivers/fit_linear.py', 'drivers/tables.py', 'drivers/summary.py', 'frames/handedness.py')
 #: The weights that a config has by default.
 WEIGHTING = {'kind': 'physical', 'ratio': 10.0, 'scale': 1.0, 'reference': None, 'virial': 0.5}
 #: Runs a command and writes its processor seconds and its largest resident size in kilobytes.
@@ -113,9 +110,7 @@ def fit(folder: Path, tables: Sequence[str], references: Mapping[str, float], **
         'predict': False,
         **changes,
     }
-    for name in FILES:
-        shutil.copy(PACKAGE / name, folder)
-    shutil.copytree(PACKAGE / 'linear', folder / 'linear', dirs_exist_ok=True)
+    PaceLinearFitCalculation.insert_program(Folder(str(folder)))
     (folder / 'fit_linear.json').write_text(json.dumps(request))
     return watched([sys.executable, 'fit_linear.py'], folder)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker import linear
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of
+from aiida_pacemaker.calculations.posteriors import archive_of, missing_arrays
 from aiida_pacemaker.calculations.selection_job import check_elements
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -39,21 +39,12 @@ def validate_evaluate(inputs: Any, _: Any) -> str | None:
     return check_elements(inputs['potential'], inputs['datasets'], inputs.get('active_set'))
 
 
-def archive_of(posterior: orm.ArrayData) -> bytes:
-    """Return the arrays of a posterior as an archive, the same for the same arrays."""
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {name: posterior.get_array(name) for name in POSTERIOR}
-    np.savez(content, **arrays)
-    return content.getvalue()
-
-
 def validate_posterior(node: orm.ArrayData | None, _: Any) -> str | None:
     """Check that the posterior has error bars of forces."""
     if node is None:
         return None
-    missing = sorted(set(POSTERIOR) - set(node.get_arraynames()))
-    if missing:
-        return f'`posterior` has no {", ".join(missing)}: give the output `posterior` of the training of the potential'
+    if missing := missing_arrays(node, POSTERIOR):
+        return f'{missing} training of the potential'
     if not np.isfinite(node.get_array('calibration')[1]).all():
         return 'the error bars of the fit are not calibrated, for it had too few frames: leave `posterior` out'
     return None
@@ -161,7 +152,7 @@ class PaceEvaluateCalculation(PaceCalcJob):
                 staging.active_set(self.inputs.active_set, self.ACTIVE_SET)
                 request['active_set'] = self.ACTIVE_SET
             if 'posterior' in self.inputs:
-                staging.content(archive_of(self.inputs.posterior), self.POSTERIOR)
+                staging.content(archive_of(self.inputs.posterior, POSTERIOR), self.POSTERIOR)
                 self.insert_package(folder, linear)
             for label, dataset in sorted(self.inputs.datasets.items()):
                 request['datasets'][label] = staging.partial_labels(dataset, potential.baseline)

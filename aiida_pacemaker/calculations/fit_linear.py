@@ -21,10 +21,10 @@ from aiida_pacemaker.calculations.monitors import of_iterations
 from aiida_pacemaker.calculations.staging import equations_files, training_files
 from aiida_pacemaker.calculations.training_job import TrainingJob, writes_weights
 from aiida_pacemaker.data.potential import PacePotentialData
-from aiida_pacemaker.data.surveys import corrected_energies_of, survey_of
+from aiida_pacemaker.data.surveys import lowest_energy_of, survey_of
 from aiida_pacemaker.errors import ConfigError, PotentialFileError
 from aiida_pacemaker.frames import handedness
-from aiida_pacemaker.pace.config.linear import LinearFit, linear_fit_of
+from aiida_pacemaker.pace.config.linear import LinearFit, follows_lowest_energy, linear_fit_of
 from aiida_pacemaker.pace.config.short_range import initial_potential, use_baseline
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
@@ -61,9 +61,8 @@ def fit_of(inputs: Any) -> LinearFit:
             "DeltaBaseline.for_elements(elements, mode='core')"
         )
     weighting = dict(fit.weighting)
-    if weighting['reference'] is None and weighting.get('scale') is not None:
-        energies = inputs['reference_energies'].get_dict()
-        weighting['reference'] = float(corrected_energies_of(dataset, baseline, energies).min())
+    if follows_lowest_energy(config):
+        weighting['reference'] = lowest_energy_of(dataset, baseline, inputs['reference_energies'].get_dict())
     changes = {
         'potential': _with_baseline(fit.potential, baseline),
         'candidates': [{**one, 'potential': _with_baseline(one['potential'], baseline)} for one in candidates],
@@ -271,6 +270,13 @@ class PaceLinearFitCalculation(TrainingJob):
             return f'the potential whose functions are fitted: {exception}'
         return None
 
+    @classmethod
+    def insert_program(cls, folder: Folder) -> None:
+        """Put the driver into a folder, with all that it imports of this package."""
+        cls.insert_drivers(folder, cls.DRIVER, 'summary.py', 'tables.py')
+        cls.insert_modules(folder, [handedness])
+        cls.insert_package(folder, linear)
+
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the inputs of the driver."""
         inputs = self.inputs
@@ -322,9 +328,7 @@ class PaceLinearFitCalculation(TrainingJob):
             'n_workers': workers_of(inputs),
             'predict': inputs.predict.value,
         }
-        self.insert_drivers(folder, self.DRIVER, 'summary.py', 'tables.py')
-        self.insert_modules(folder, [handedness])
-        self.insert_package(folder, linear)
+        self.insert_program(folder)
         with folder.open(self.REQUEST, 'w') as handle:
             json.dump(request, handle, indent=1)
         return info

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any, ClassVar
 
-import numpy as np
 from aiida import orm
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
@@ -15,6 +13,7 @@ from aiida.engine import CalcJobProcessSpec
 from aiida_pacemaker import linear
 from aiida_pacemaker.calculations.checks.inputs import options_of
 from aiida_pacemaker.calculations.fit_linear import ONE_THREAD
+from aiida_pacemaker.calculations.posteriors import archive_of, missing_arrays
 from aiida_pacemaker.calculations.selection_job import SelectionJob
 from aiida_pacemaker.calculations.staging import Staging
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -22,17 +21,16 @@ from aiida_pacemaker.drivers.linear_files import POSTERIOR, PRECISIONS
 from aiida_pacemaker.frames import handedness
 from aiida_pacemaker.pace.config.options import SelectOptions
 
+#: What is needed of a posterior.
+ARRAYS = (*POSTERIOR, PRECISIONS)
+
 
 def validate_worth(node: orm.ArrayData | None, _: Any) -> str | None:
     """Check that the posterior says what labels would be worth."""
     if node is None:
         return None
-    missing = sorted({*POSTERIOR, PRECISIONS} - set(node.get_arraynames()))
-    if missing:
-        return (
-            f'`posterior` has no {", ".join(missing)}: give the output `posterior` of the exact linear fit of the '
-            'potential; fits of earlier versions have to be run again'
-        )
+    if missing := missing_arrays(node, ARRAYS):
+        return f'{missing} exact linear fit of the potential; fits of earlier versions have to be run again'
     return None
 
 
@@ -72,13 +70,10 @@ class PaceSelectPosteriorCalculation(SelectionJob):
         )
         info.prepend_text = f'{info.prepend_text}\n{ONE_THREAD}'
         info.retrieve_temporary_list.append(self.SELECTED)
-        content = io.BytesIO()
-        arrays: dict[str, Any] = {name: self.inputs.posterior.get_array(name) for name in (*POSTERIOR, PRECISIONS)}
-        np.savez(content, **arrays)
         tables: list[Any] = []
         with self.stage(folder, info) as staging:
             staging.potential(self.inputs.potential, self.POTENTIAL)
-            staging.content(content.getvalue(), self.POSTERIOR)
+            staging.content(archive_of(self.inputs.posterior, ARRAYS), self.POSTERIOR)
             for _, dataset in sorted(self.inputs.candidates.items()):
                 tables += self.tables_of(dataset, staging)
         request = {

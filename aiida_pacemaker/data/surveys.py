@@ -86,6 +86,11 @@ def corrected_energies_of(
     return np.concatenate([_corrected(Shard(shard['name'], dataset), parameters) for shard in dataset.shards])
 
 
+def lowest_energy_of(dataset: PaceDatasetData, baseline: DeltaBaseline, energies: Mapping[str, float]) -> float:
+    """Return the lowest of :func:`corrected_energies_of`, which weights of a linear fit are relative to."""
+    return float(corrected_energies_of(dataset, baseline, energies).min())
+
+
 @lru_cache(maxsize=REMEMBERED)
 def _survey(shard: Shard, cutoff: float) -> Survey:
     return survey(shard.dataset.get_shard(shard.name), cutoff)

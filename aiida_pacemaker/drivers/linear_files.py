@@ -13,15 +13,13 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from aiida_pacemaker.errors import ArchiveError, LinearFitFileError, printable
-from aiida_pacemaker.frames.archives import Archive, open_archive, read_arrays
+from aiida_pacemaker.frames.archives import Archive, open_sized, read_arrays
 from aiida_pacemaker.frames.table import FloatArray, IntArray
 
 #: Arrays of a posterior.
 POSTERIOR = ('coefficients', 'used', 'scale', 'root', 'calibration')
 #: One more, which fits of earlier versions do not have: the inverse noise of rows of weight 1.
 PRECISIONS = 'precisions'
-#: Bytes of an archive beyond its arrays, at most.
-_HEADERS = 1 << 16
 #: Characters of a summary, at most: most of them are the shortest distances of pairs of elements.
 _LONGEST = 4 * 1024**2
 
@@ -103,10 +101,7 @@ def read_posterior(path: Path, n_functions: int) -> dict[str, Any]:
     """
     needed = 8 * n_functions * (n_functions + 3)
     try:
-        size = path.stat().st_size
-        if size > needed + _HEADERS:
-            raise ArchiveError(f'it has {size} bytes, {n_functions} coefficients need {needed}')
-        with open_archive(path) as archive:
+        with open_sized(path, needed, f'{n_functions} coefficients need {needed}') as archive:
             names = (*POSTERIOR, PRECISIONS) if PRECISIONS in archive.names else POSTERIOR
             arrays = {name: _numbers(archive, name) for name in names}
     except (OSError, ArchiveError) as exception:

@@ -15,11 +15,9 @@ import numpy as np
 import pyace
 from gather import gather
 from handedness import right_handed
-from linear.basis import Basis
-from linear.repulsion import take_back_repulsion
 from linear.rows import RowMaker
 from linear.selecting import choose, factor_of
-from linear.uncertainty import Posterior, check_coefficients
+from linear.uncertainty import Posterior, fitted_basis
 from linear.weighting import Physical
 from summary import versions_with, write_summary
 from tables import read_table
@@ -89,11 +87,7 @@ def main():
     posterior = Posterior.load(request['posterior'])
     with np.load(request['posterior'], allow_pickle=False) as content:
         precisions = content['precisions'].tolist()
-    configuration = pyace.BBasisConfiguration(request['potential'])
-    # The functions themselves: below the data, where ZBL takes their place, they would say nothing.
-    take_back_repulsion(configuration)
-    basis = Basis.of_configuration(configuration)
-    check_coefficients(basis, posterior)
+    basis = fitted_basis(pyace.BBasisConfiguration(request['potential']), posterior)
     candidates = Candidates(request['candidates'])
     rows_of = rows_with(RowMaker(basis, Physical()), precisions, candidates)
     print(f'{len(candidates)} candidates, {basis.n_functions} functions', flush=True)

@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from aiida_pacemaker.errors import ArchiveError, SelectionFileError
-from aiida_pacemaker.frames.archives import open_archive
+from aiida_pacemaker.frames.archives import open_sized
 from aiida_pacemaker.frames.table import FloatArray, IntArray
-
-#: Bytes of an archive beyond its arrays, at most.
-_HEADERS = 1 << 16
 
 
 def read_choice(path: Path, n_candidates: int) -> tuple[IntArray, FloatArray]:
@@ -22,12 +19,9 @@ def read_choice(path: Path, n_candidates: int) -> tuple[IntArray, FloatArray]:
     :returns: positions (S,), and gains (S,): the part of the variance of all candidates that each takes away.
     :raises SelectionFileError: if the file is damaged, or if it is not a choice of so many candidates.
     """
-    needed = 16 * n_candidates + _HEADERS
+    needed = 16 * n_candidates
     try:
-        size = path.stat().st_size
-        if size > needed:
-            raise ArchiveError(f'it has {size} bytes, a choice of {n_candidates} has no more than {needed}')
-        with open_archive(path) as archive:
+        with open_sized(path, needed, f'a choice of {n_candidates} needs no more than {needed}') as archive:
             positions, gains = archive.read('positions').copy(), archive.read('gains').copy()
     except (OSError, ArchiveError) as exception:
         raise SelectionFileError(f'{path.name} is damaged: {exception}') from exception

@@ -108,6 +108,24 @@ def open_archive(source: Source) -> Iterator[Archive]:
     yield opened
 
 
+@contextmanager
+def open_sized(path: Path, needed: int, needs: str) -> Iterator[Archive]:
+    """Open an archive that is no larger than its arrays can be.
+
+    The size is looked at first, because the list of what is in an archive can be as large as the archive.
+
+    :param needed: bytes of all arrays, at most.
+    :param needs: what needs them, for the message.
+    :raises ArchiveError: if it is larger, or damaged.
+    :raises OSError: if it cannot be read.
+    """
+    size = path.stat().st_size
+    if size > needed + _HEADERS:
+        raise ArchiveError(f'it has {size} bytes, {needs}')
+    with open_archive(path) as archive:
+        yield archive
+
+
 def read_arrays(
     path: Path, expected: Mapping[str, tuple[type[Any] | np.dtype[Any], tuple[int, ...]]], error: type[FileError]
 ) -> dict[str, Array]:

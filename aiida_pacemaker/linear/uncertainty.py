@@ -49,12 +49,8 @@ class ErrorBars:
     def __init__(self, potential: str, posterior: Posterior) -> None:
         configuration = pyace.BBasisConfiguration(potential)
         self._cores = cores_of(configuration)
-        # The functions themselves: below the data, where ZBL takes their place, they would have no spread at all.
-        take_back_repulsion(configuration)
-        basis = Basis.of_configuration(configuration)
-        check_coefficients(basis, posterior)
         self._posterior = posterior
-        self._rows = RowMaker(basis, Physical())
+        self._rows = RowMaker(fitted_basis(configuration, posterior), Physical())
 
     def of(self, atoms: Any) -> tuple[float, FloatArray]:
         """Return the standard deviation of the energy in eV, and of a force component of each atom in eV/angstrom.
@@ -76,16 +72,22 @@ class ErrorBars:
         return energy if np.isfinite(energy) else np.inf, sigma
 
 
-def check_coefficients(basis: Basis, posterior: Posterior) -> None:
-    """Check that a posterior is that of the potential whose functions these are.
+def fitted_basis(configuration: Any, posterior: Posterior) -> Basis:
+    """Return the functions that were fitted: below the data too, where ZBL takes their place.
 
-    :raises ValueError: if it is not.
+    There they would have no spread at all, and labels would say nothing.
+
+    :param configuration: the `BBasisConfiguration` of the potential, whose repulsion is taken back.
+    :raises ValueError: if the posterior is not that of the potential.
     """
+    take_back_repulsion(configuration)
+    basis = Basis.of_configuration(configuration)
     found = np.array(basis.functions.basis_coeffs)
     if found.shape != posterior.coefficients.shape or not np.allclose(
         found, posterior.coefficients, rtol=ROUNDED, atol=ROUNDED * float(np.abs(found).max(initial=0.0))
     ):
         raise ValueError('the posterior is not that of the potential: their coefficients differ')
+    return basis
 
 
 def cores_of(configuration: Any) -> dict[tuple[str, str], float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from aiida.common.folders import Folder as AiidaFolder
 from ase import Atoms
 from linear_cases import section
 
-import aiida_pacemaker
 from aiida_pacemaker.baseline.targets import write_targets
+from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
 from aiida_pacemaker.frames.ase_io import from_atoms
 
-PACKAGE = Path(aiida_pacemaker.__file__).parent
 PHYSICAL = {'kind': 'physical', 'ratio': 10.0, 'scale': 1.0, 'reference': None, 'virial': 0.5}
 
 
@@ -58,9 +57,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        for name in ('drivers/fit_linear.py', 'drivers/summary.py', 'drivers/tables.py', 'frames/handedness.py'):
-            shutil.copy(PACKAGE / name, path)
-        shutil.copytree(PACKAGE / 'linear', path / 'linear', ignore=shutil.ignore_patterns('__pycache__'))
+        PaceLinearFitCalculation.insert_program(AiidaFolder(str(path)))
 
     def write(self, name: str, images: Sequence[Atoms], **options: Any) -> str:
         """Write a table of structures; the options are those of `write_targets`."""

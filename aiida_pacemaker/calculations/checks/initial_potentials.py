@@ -11,14 +11,13 @@ from aiida_pacemaker._aiida.storage import as_stored
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.data.surveys import shortest_of
+from aiida_pacemaker.pace.config.linear_section import LARGEST_REPULSION
 from aiida_pacemaker.pace.config.potential_checks import resolve
 from aiida_pacemaker.pace.config.short_range import zbl_cores
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import blocks_of_pairs
 
 MODES = ('continue', 'reset', 'extend')
-#: A core ends below the data where it does so at this part of the shortest distances, the largest `linear.repulsion`.
-BELOW_THE_DATA = 0.95
 
 
 def initial_potentials(inputs: Mapping[str, Any]) -> dict[str, PacePotentialData]:
@@ -53,8 +52,8 @@ def keeps_core(inputs: Mapping[str, Any]) -> bool:
     pairs = set(combinations_with_replacement(sorted(potential.elements), 2))
     if set(cores) != pairs:
         return False
-    nearest = shortest_of(inputs['dataset'], max(cores.values()) / BELOW_THE_DATA)
-    return all(r_in <= BELOW_THE_DATA * nearest.get(pair, float('inf')) for pair, r_in in cores.items())
+    nearest = shortest_of(inputs['dataset'], max(cores.values()) / LARGEST_REPULSION)
+    return all(r_in <= LARGEST_REPULSION * nearest.get(pair, float('inf')) for pair, r_in in cores.items())
 
 
 def check_embeddings(inputs: Mapping[str, Any]) -> str | None:

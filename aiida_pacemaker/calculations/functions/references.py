@@ -14,7 +14,7 @@ from aiida_pacemaker.baseline.zbl import distance_of_concern
 from aiida_pacemaker.calculations.functions.calling import ERROR_REFUSED, loaded_dataset, run_function
 from aiida_pacemaker.calculations.functions.reference_atoms import isolated_atom_energies
 from aiida_pacemaker.data.dataset import PaceDatasetData
-from aiida_pacemaker.data.surveys import corrected_energies_of, shortest_of
+from aiida_pacemaker.data.surveys import lowest_energy_of, shortest_of
 from aiida_pacemaker.frames.isolated import isolated_atoms
 
 
@@ -46,7 +46,7 @@ def pin_energy_reference(
     """
     content = config.get_dict()
     parsed = DeltaBaseline.model_validate(baseline.get_dict())
-    lowest = float(corrected_energies_of(dataset, parsed, reference_energies.get_dict()).min())
+    lowest = lowest_energy_of(dataset, parsed, reference_energies.get_dict())
     return orm.Dict({**content, 'linear': {**(content.get('linear') or {}), 'energy_reference': lowest}})
 
 

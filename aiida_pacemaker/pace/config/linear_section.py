@@ -12,6 +12,10 @@ from aiida_pacemaker.pace.config.sections import Section
 EQUAL = 'equal'
 
 
+#: Largest `repulsion`: at the shortest distances themselves, structures like the fitted ones are in the core.
+LARGEST_REPULSION = 0.95
+
+
 def _scale(value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value != EQUAL and not (is_number and value > 0):
@@ -70,7 +74,7 @@ class Linear(Section):
     repulsion: float | None = Field(
         None,
         ge=0,
-        le=0.95,
+        le=LARGEST_REPULSION,
         description='where the functions give way to ZBL after the fit at most, as a part of the shortest distance of '
         'each pair of elements in the data; further below where two atoms would have a false minimum else; 0: nowhere. '
         'Default: 0.6.',
