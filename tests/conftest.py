@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import ase.io
+import light_aiida
 import numpy as np
 import pytest
 from aiida import orm
@@ -40,6 +42,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    light_aiida.lighten()
     path = config.getoption('--record-services')
     # With pytest-xdist, the results of all workers come to the process that they work for.
     if path is not None and not hasattr(config, 'workerinput'):
@@ -68,6 +71,25 @@ def aiida_profile(aiida_config, aiida_profile_factory, config_sqlite_dos):
         # A daemon that is asked to stop is waited for; two seconds are too few while other tests run beside it.
         aiida_config.set_option('daemon.timeout', 30, scope=profile.name)
         yield profile
+
+
+@pytest.fixture
+def aiida_computer(aiida_computer):
+    """Return AiiDA's factory of computers, with a pause between two looks at the jobs."""
+    return functools.partial(aiida_computer, minimum_job_poll_interval=light_aiida.JOB_POLL_INTERVAL)
+
+
+@pytest.fixture
+def aiida_computer_local(aiida_computer_local):
+    """Return AiiDA's factory of computers; their commands start no login shell, which would read the profile."""
+
+    def build(label=None, configure=True):
+        computer = aiida_computer_local(label=label, configure=configure)
+        if configure:
+            computer.configure(use_login_shell=False)
+        return computer
+
+    return build
 
 
 @pytest.fixture(scope='session')
