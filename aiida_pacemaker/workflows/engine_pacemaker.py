@@ -153,6 +153,11 @@ class PacemakerEngine(Engine):
                 'select: the method posterior needs the posterior of an exact linear fit, which other evaluators do '
                 'not have: set `evaluator: linear` in the config, or `method: maxvol` in the options of `select`'
             )
+        if not linear and _settings_in(inputs).get('target_sigma_forces') is not None:
+            return (
+                'settings: target_sigma_forces needs the error bars of exact linear fits, which other evaluators do '
+                'not have: set `evaluator: linear` in the config, or leave it out'
+            )
         return None
 
     def _first_training(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,5 +231,9 @@ def _selects_by_posterior(job: Mapping[str, Any]) -> bool:
 
 def _iterations_in(inputs: Mapping[str, Any]) -> list[str]:
     """Return the settings of a loop that give a number of iterations."""
-    settings = inputs['settings'].get_dict() if 'settings' in inputs else {}
+    settings = _settings_in(inputs)
     return [name for name in ('first_iterations', 'later_iterations') if settings.get(name) is not None]
+
+
+def _settings_in(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return inputs['settings'].get_dict() if 'settings' in inputs else {}

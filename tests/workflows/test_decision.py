@@ -93,6 +93,13 @@ def explored(**reasons):
             {'gamma_quantile': 'p99', 'gamma_threshold': 6.0},
             StopReason.GAMMA_CONVERGED,
         ),
+        (
+            {'explored': explored(finished=4), 'sigma_max': 0.04},
+            {'target_sigma_forces': 0.05},
+            StopReason.UNCERTAINTY_CONVERGED,
+        ),
+        ({'explored': explored(finished=3, atoms_too_close=1), 'sigma_max': 0.04}, {'target_sigma_forces': 0.05}, None),
+        ({'explored': explored(finished=3), 'sigma_max': 0.04}, {'target_sigma_forces': 0.05}, None),
     ],
 )
 def test_exploration_converges_only_when_it_has_come_to_its_end(changes, settings, reason):

@@ -40,12 +40,11 @@ SETTINGS = {
 OPTIONS = {'temperature': 600.0, 'n_steps': 60, 'timestep': 2.0, 'check_every': 5, 'spacing': 5}
 
 
-@pytest.fixture
-def known(aiida_profile):
+def labelled(count):
     """Return labelled frames of copper with small displacements, which are at the level of theory of the labeller."""
     images = []
-    for seed in range(8):
-        atoms = bulk('Cu', cubic=True, a=3.58 + 0.01 * seed)
+    for seed in range(count):
+        atoms = bulk('Cu', cubic=True, a=3.58 + 0.01 * (seed % 8))
         atoms.rattle(0.05, seed=seed)
         atoms.calc = EMT()
         atoms.get_stress()
@@ -54,30 +53,36 @@ def known(aiida_profile):
 
 
 @pytest.fixture
+def known(aiida_profile):
+    """Return eight such frames."""
+    return labelled(8)
+
+
+@pytest.fixture
 def build(pace_codes_fake, known):
     """Return a function that returns the inputs of a loop that explores."""
 
-    def make(settings=None, options=None, **inputs):
+    def make(settings=None, options=None, config=None, codes=pace_codes_fake, **inputs):
         return PaceActiveLearningWorkChain.get_builder_from_protocol(
-            pacemaker=pace_codes_fake['train'],
-            pace_activeset=pace_codes_fake['activeset'],
-            pace_select=pace_codes_fake['select'],
-            python=pace_codes_fake['python'],
+            pacemaker=codes['train'],
+            pace_activeset=codes['activeset'],
+            pace_select=codes['select'],
+            python=codes['python'],
             protocol='fast',
-            overrides={'config': CONFIG, 'settings': {**SETTINGS, **(settings or {})}},
+            overrides={'config': config or CONFIG, 'settings': {**SETTINGS, **(settings or {})}},
             **{
                 'dataset': known,
                 'explore': {
                     'entry_point': 'pacemaker.explore.md',
                     'inputs': {
-                        'job': {'pace': {'code': pace_codes_fake['python']}},
+                        'job': {'pace': {'code': codes['python']}},
                         'options': orm.Dict({**OPTIONS, **(options or {})}),
                     },
                 },
                 'label': {
                     'entry_point': 'pacemaker.label.ase',
                     'inputs': {
-                        'code': pace_codes_fake['python'],
+                        'code': codes['python'],
                         'calculator': orm.Dict({'calculator': 'ase.calculators.emt:EMT'}),
                     },
                 },
@@ -343,3 +348,25 @@ def test_each_default_stands_in_one_place():
         given = content(protocol)['settings']
         assert {name for name, value in given.items() if value == defaults[name]} == set()
     assert ExploreOptions().gamma_low == defaults['gamma_threshold']
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_it_ends_where_the_error_bars_of_what_was_explored_are_small(build, pace_codes):
+    """Nothing is labelled, though gamma is above its threshold: the error bars say how wrong the forces may be."""
+    node = run_get_node(
+        build(
+            {'first_iterations': None, 'later_iterations': None, 'gamma_threshold': 0.1, 'target_sigma_forces': 0.5},
+            {'gamma_high': 100.0},
+            config={'elements': ['Cu'], 'r_cut': 4.5, 'max_deg': 4, 'max_order': 2, 'linear': {'pair_functions': 4}},
+            codes=pace_codes,
+            dataset=labelled(24),
+        )
+    ).node
+    assert node.is_finished_ok, node.exit_message
+    assert node.outputs.stop_reason.value == 'UNCERTAINTY_CONVERGED'
+    (row,) = rows(node)
+    assert row['explored']['reasons'] == {'finished': SETTINGS['seed_frames']}
+    assert row['gamma_max'] > 0.1
+    assert 0 < row['sigma_max'] < 0.5
+    assert row['n_selected'] == 0

@@ -120,6 +120,10 @@ def test_a_loop_without_linear_fits_has_no_posterior(pace_codes_fake, narrow, po
     given = loop_inputs(pace_codes_fake, {'method': 'posterior'}, evaluator='pyace')
     with pytest.raises(ValueError, match='the method posterior needs the posterior of an exact linear fit'):
         run_get_node(PaceActiveLearningWorkChain, dataset=narrow, pool=pool, **given)
+    given = loop_inputs(pace_codes_fake, {'method': 'maxvol'}, evaluator='pyace')
+    settings = orm.Dict({'target_sigma_forces': 0.05})
+    with pytest.raises(ValueError, match='target_sigma_forces needs the error bars of exact linear fits'):
+        run_get_node(PaceActiveLearningWorkChain, dataset=narrow, pool=pool, settings=settings, **given)
 
 
 def test_a_loop_by_maxvol_gives_no_posterior(pace_codes_fake, narrow, pool, loop_inputs):

@@ -17,7 +17,9 @@ class StopReason(Enum):
     POOL_EXHAUSTED = 'Every candidate of the pool is in the dataset.'
     NOTHING_SELECTED = 'No candidate would enlarge the active set.'
     NOTHING_NEW = 'All labelled frames were in the dataset already, as after a relaxation.'
-    UNCERTAINTY_CONVERGED = 'The error bars of the forces are below the target on the whole pool.'
+    UNCERTAINTY_CONVERGED = (
+        'The error bars of the forces are below the target on the whole pool, or on all that was explored.'
+    )
     PLATEAU = 'The errors on the test set no longer improve.'
     BUDGET_SPENT = 'The budget of labels is spent.'
     CORE_HOURS_SPENT = 'The budget of core hours is spent.'
@@ -73,16 +75,24 @@ def _gamma_converged(row: GenerationRow, settings: LoopSettings) -> bool:
     known = gamma is not None and bool(gamma < settings.gamma_threshold)
     if explored is None:
         return known or row['n_candidates'] == 0
-    # A run that was broken off, or lost with its job, has not seen what it was sent to see.
-    return known and explored['reasons'] == {Reason.FINISHED.value: explored['n_planned']}
+    return known and _explored_whole(row)
 
 
 def _uncertainty_converged(row: GenerationRow, settings: LoopSettings) -> bool:
-    """Return whether the error bars of the pool are small enough."""
-    if settings.target_sigma_forces is None or row['explored'] is not None or row.get('n_unseen'):
+    """Return whether the error bars of the pool, or of what was explored, are small enough."""
+    if settings.target_sigma_forces is None or row.get('n_unseen') or not _explored_whole(row):
         return False
     sigma = row.get(SIGMA_KEYS[settings.gamma_quantile])
     return sigma is not None and bool(sigma < settings.target_sigma_forces)
+
+
+def _explored_whole(row: GenerationRow) -> bool:
+    """Return whether all explorations, if there are any, have come to their end.
+
+    One that was broken off, or lost with its job, has not seen what it was sent to see.
+    """
+    explored = row['explored']
+    return explored is None or explored['reasons'] == {Reason.FINISHED.value: explored['n_planned']}
 
 
 def _target_reached(row: GenerationRow, settings: LoopSettings) -> bool:

@@ -55,7 +55,12 @@ class LoopExploring(LoopSteps):
         return None
 
     def grades_of_candidates(self) -> orm.ArrayData | None:
-        """Return energies, forces and gamma of the candidates by the explorer; None where they have to be evaluated."""
+        """Return energies, forces and gamma of the candidates by the explorer; None where they have to be evaluated.
+
+        Explorers know no error bars: where the loop may end by those, the candidates are evaluated.
+        """
+        if self.ctx.settings.target_sigma_forces is not None and self.ctx.posterior is not None:
+            return None
         grades = self.ctx.explore.outputs.grades if 'grades' in self.ctx.explore.outputs else None
         if self.ctx.pool is None or grades is None:
             return None

@@ -89,8 +89,8 @@ class GenerationRow(_Labelled):
     gamma_max: float | None
     #: Frames of the pool, or of all that was explored, with interactions that the data never had: gamma is infinite.
     gamma_n_unseen: int
-    #: Median of the largest error bar (standard deviation) of the forces of each frame of the pool in eV/angstrom; None
-    #: where it is infinite, or where there are none.
+    #: Median of the largest error bar (standard deviation) of the forces of each frame of the pool, or of those that
+    #: explorations have kept, in eV/angstrom; None where it is infinite, or where there are none.
     sigma_median: float | None
     #: Its 90 % quantile.
     sigma_p90: float | None

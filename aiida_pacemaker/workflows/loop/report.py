@@ -65,8 +65,8 @@ def report_fit(
     fit, evaluated = metrics.get_dict(), errors.get_dict()['datasets']
     train, test = evaluated['train'], evaluated.get('test', {})
     gamma = _grades(evaluated, exploration)
-    # Of frames that an explorer has come across there are no error bars.
-    sigma = evaluated.get('pool', {}).get('sigma', {}) if exploration is None else {}
+    # Of what an explorer has come across, those that it has kept have error bars, if they were evaluated.
+    sigma = evaluated.get('pool', {}).get('sigma', {})
     row: GenerationRow = {
         'run': content['run'],
         'generation': generation.value,
