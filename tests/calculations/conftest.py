@@ -14,6 +14,7 @@ from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
+from small_fits import COARSE
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, ZBLBaseline
 from aiida_pacemaker.calculations import base
@@ -118,6 +119,7 @@ def train_inputs(dataset, lj_baseline, reference_energies) -> Callable[..., dict
             'max_deg': 3,
             'max_order': 2,
             'max_epochs': 3,
+            'potential': COARSE,
         }
         inputs = {
             'dataset': dataset,

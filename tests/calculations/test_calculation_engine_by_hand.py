@@ -12,6 +12,7 @@ import yaml
 from aiida import orm
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from small_fits import COARSE
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.functions.merging import merge_frames
@@ -29,7 +30,7 @@ cutoff: 4.5 # for neighbour list construction
 seed: 42
 metadata: {comment: Example}
 potential:
-  deltaSplineBins: 0.001
+  deltaSplineBins: 0.01
   elements: [ Cu, Ag ]
   embeddings: {ALL: {npot: 'FinnisSinclairShiftedScaled', fs_parameters: [1, 1, 1, 0.5], ndensity: 2}}
   bonds: {ALL: {radbase: ChebExpCos, radparameters: [5.25], rcut: 4.5, dcut: 0.01, NameOfCutoffFunction: cos}}
@@ -158,7 +159,7 @@ def test_potentials_are_extended_to_elements_that_they_do_not_have(
     run_job, pace_codes, by_hand, table, tmp_path, several
 ):
     """Their own functions stay as they were, those of a third element and of what joins all of them are fitted."""
-    short = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2}
+    short = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2, 'potential': COARSE}
     baseline = DeltaBaseline.for_elements(['Ag', 'Au', 'Cu'])
     initial = {}
     for element in ('Ag', 'Cu') if several else ('Cu',):

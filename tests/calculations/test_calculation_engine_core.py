@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from small_fits import COARSE
 
 from aiida_pacemaker.baseline.distances import shortest_distances
 from aiida_pacemaker.baseline.model import DeltaBaseline
@@ -30,7 +31,7 @@ def cells(lattice_constant: float, seed: int):
 @pytest.mark.slow
 def test_a_core_follows_the_data_of_three_generations(run_job, pace_codes):
     baseline = DeltaBaseline.for_elements(['Cu'], mode='core').model_dump(mode='json')
-    short = {'elements': ['Cu'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+    short = {'elements': ['Cu'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2, 'potential': COARSE}
     images, potential = [], {}
     for generation, (lattice_constant, mode) in enumerate([(3.6, None), (3.3, 'continue'), (3.0, 'extend')]):
         images += cells(lattice_constant, generation)

@@ -6,6 +6,7 @@ import yaml
 from aiida import orm
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from small_fits import COARSE
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.checks.training import check_training
@@ -20,7 +21,7 @@ from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.pace.output.potentials import strip_fit_cycles
 from aiida_pacemaker.testing.fake import basis
 
-SHORT = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2}
+SHORT = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 2, 'max_order': 2, 'max_epochs': 2, 'potential': COARSE}
 BASELINE = DeltaBaseline.for_elements(['Ag', 'Cu'])
 REFERENCES = {'Ag': 0.5, 'Cu': 0.25}
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import pytest
 from aiida import orm
+from small_fits import COARSE
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
 
 #: A fit that takes the real engine a few seconds.
-CONFIG = {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {
+    'elements': ['Mg', 'O'],
+    'evaluator': 'pyace',
+    'r_cut': 4.5,
+    'max_deg': 3,
+    'max_order': 2,
+    'potential': COARSE,
+}
 
 
 @pytest.fixture

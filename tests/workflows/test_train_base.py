@@ -7,6 +7,7 @@ import pytest
 from aiida import orm
 from aiida.cmdline.utils.common import get_workchain_report
 from aiida.engine import run_get_node
+from small_fits import COARSE
 
 from aiida_pacemaker.calculations.monitors import progress_of
 from aiida_pacemaker.pace.config.trainer_config import parse_config
@@ -14,7 +15,7 @@ from aiida_pacemaker.workflows.base.functions import remaining_cycles, remaining
 from aiida_pacemaker.workflows.base.train import PaceTrainBaseWorkChain
 from aiida_pacemaker.workflows.loop.chain import PaceActiveLearningWorkChain
 
-CONFIG = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2, 'potential': COARSE}
 CODES = PaceTrainBaseWorkChain.exit_codes
 #: Three fits in a row.
 NOISE = {'fit_cycles': 3, 'noise_relative_sigma': 0.1}

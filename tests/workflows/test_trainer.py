@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from aiida import orm
+from small_fits import COARSE
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.functions.potentials import import_potential_file
@@ -13,7 +14,14 @@ from aiida_pacemaker.errors import TrainerError
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.trainer import PacemakerTrainer
 
-CONFIG = {'elements': ['Mg', 'O'], 'evaluator': 'pyace', 'r_cut': 4.5, 'max_deg': 3, 'max_order': 2}
+CONFIG = {
+    'elements': ['Mg', 'O'],
+    'evaluator': 'pyace',
+    'r_cut': 4.5,
+    'max_deg': 3,
+    'max_order': 2,
+    'potential': COARSE,
+}
 
 
 @pytest.fixture
