@@ -291,6 +291,7 @@ def test_a_reader_that_runs_away_is_stopped(reader, monkeypatch):
     cube = b'a\nb\n 100000000000 0 0 0\n 9 1 0 0\n 9 0 1 0\n 9 0 0 1\n 1 1 0 0 0\n'
     with pytest.raises(UnreadableFileError, match='MemoryError'):
         reader.read(io.BytesIO(cube), source_key='key', name='a.cube')
+    monkeypatch.undo()
     # It is as if nothing had been.
     assert len(reader.read(io.BytesIO(FRAMES[0].encode()), source_key='key', name='a.extxyz').frames) == 1
 

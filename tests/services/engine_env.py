@@ -33,8 +33,9 @@ def other_environment() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             # One that was left half made is made again.
-            _call([sys.executable, '-m', 'venv', '--clear', folder])
-            _call([folder / 'bin' / 'pip', 'install', '--quiet', '--disable-pip-version-check', *REQUIREMENTS])
+            _call([sys.executable, '-m', 'venv', '--clear', '--without-pip', folder])
+            pip = [sys.executable, '-m', 'pip', '--python', folder / 'bin' / 'python', '--disable-pip-version-check']
+            _call([*pip, 'install', '--quiet', *REQUIREMENTS])
             done.touch()
     return folder / 'bin'
 
