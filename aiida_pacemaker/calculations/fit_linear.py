@@ -205,7 +205,9 @@ class PaceLinearFitCalculation(TrainingJob):
             'equations of earlier jobs), noise, priors, errors of frames that were left out, `calibration` of error '
             'bars, shortest distances, where the functions give way to ZBL (`repulsion`), by how much the energy of '
             'two atoms alone falls between there and the data (`dips`, eV and angstrom), times, versions, and '
-            '`worst_frames` by their errors when left out.',
+            '`worst_frames` by their errors when left out. `contributions` says what the `levels` of theory and the '
+            'ten `sources` that determine most contribute: frames, parameters that they determine, and errors of '
+            'their frames when left out (eV/atom, eV/angstrom).',
         )
         spec.output(
             'posterior',

@@ -34,6 +34,7 @@ from aiida_pacemaker.frames.shards import (
     read_hashes,
     read_shard,
     read_source_counts,
+    read_sources,
     shard_name,
     split_into_shards,
     write_shard,
@@ -320,6 +321,10 @@ class PaceDatasetData(StoringHook, orm.Data):
         for part in self._from_shards(read_source_counts):
             counts.update(part)
         return dict(counts)
+
+    def get_sources(self) -> list[str]:
+        """Return the source key of each frame, in order, without reading the rest."""
+        return [key for part in self._from_shards(read_sources) for key in part]
 
     def _from_shards(self, function: Callable[[IO[bytes]], Part]) -> list[Part]:
         """Return the result of a reading function for each shard, in order."""

@@ -155,13 +155,29 @@ def read_source_counts(source: Source) -> dict[str, int]:
     :param source: the bytes of the shard, or a seekable binary file.
     :raises ShardError: if it is not a shard.
     """
+    keys, positions = _read_sources(source)
+    return {keys[position]: count for position, count in sorted(Counter(positions).items())}
+
+
+def read_sources(source: Source) -> list[str]:
+    """Return the source key of each frame of a shard, in order, and read nothing else.
+
+    :param source: the bytes of the shard, or a seekable binary file.
+    :raises ShardError: if it is not a shard.
+    """
+    keys, positions = _read_sources(source)
+    return [keys[position] for position in positions]
+
+
+def _read_sources(source: Source) -> tuple[tuple[str, ...], list[int]]:
+    """Return the source keys of a shard, and the position of that of each frame among them."""
     with _open(source) as archive:
         _check_members(archive)
         keys = _source_keys(_read_member(archive, 'source_keys'))
-        counts = Counter(_read_member(archive, 'source').tolist())
-    if counts and not 0 <= min(counts) <= max(counts) < len(keys):
+        positions = _read_member(archive, 'source').tolist()
+    if positions and not 0 <= min(positions) <= max(positions) < len(keys):
         raise ShardError('the shard is damaged: `source` points outside `source_keys`')
-    return {keys[position]: count for position, count in sorted(counts.items())}
+    return keys, positions
 
 
 def split_into_shards(frames: Frames, max_bytes: int) -> Iterator[Frames]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from aiida import orm
 from aiida.engine import ExitCode
 
+from aiida_pacemaker.analysis.contributions import contributions
 from aiida_pacemaker.calculations.checks.training import warnings_about_counts
 from aiida_pacemaker.calculations.fit_linear import PaceLinearFitCalculation
 from aiida_pacemaker.calculations.staging import KEPT, note_kept
 from aiida_pacemaker.data.arrays import array_data
+from aiida_pacemaker.data.dataset import PaceDatasetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.drivers.linear_files import (
+    FrameErrors,
     Summary,
     read_frame_errors,
     read_linear_predictions,
@@ -33,8 +37,10 @@ from aiida_pacemaker.parsers.training import TrainingParser
 WORSE = 2.0
 #: Depth from which two atoms that attract each other below the data are warned of, in eV.
 DIP = 0.1
-#: How many frames `fit` names as the worst.
+#: How many frames `fit` names as the worst, and how many sources as those that determine most.
 WORST = 10
+#: The level of theory of sources of which it is not known.
+UNKNOWN = 'unknown'
 
 
 @dataclass
@@ -146,6 +152,7 @@ class PaceLinearFitParser(TrainingParser):
         errors = read_frame_errors(path, read.summary.cross_validation.n_frames, hashes)
         self.out('frame_errors', array_data(vars(errors)))
         read.content['worst_frames'] = errors.worst(WORST)
+        read.content['contributions'] = contributions_to(errors, self.node.inputs.dataset)
 
     def attach_predictions(self, folder: str | None) -> ExitCode | None:
         """Attach what the fit predicts, in the order of the datasets, and return what there is to say of what lacks."""
@@ -210,6 +217,23 @@ class PaceLinearFitParser(TrainingParser):
         name = PaceLinearFitCalculation.C_TILDE
         reason = f'{name} is {"damaged" if name in self.names else "not there"}'
         return self.exit_codes.ERROR_CTILDE_MISSING.format(reason=reason)
+
+
+def contributions_to(errors: FrameErrors, dataset: PaceDatasetData) -> dict[str, Any]:
+    """Return what the sources and the levels of theory of a dataset contribute to its fit, as plain data."""
+    sources = np.array(dataset.get_sources(), dtype=object)[errors.frame].tolist()
+    theories, of_source = dataset.levels, dataset.level_of_source
+    columns = errors.energy, errors.forces, errors.leverage
+    by_source = contributions(sources, *columns)
+    by_level = contributions([of_source.get(key, UNKNOWN) for key in sources], *columns)
+    return {
+        'n_sources': len(by_source),
+        'sources': [{'source': key, **vars(found)} for key, found in islice(by_source.items(), WORST)],
+        'levels': [
+            {'level': theories[level].code if level in theories else level, 'fingerprint': level, **vars(found)}
+            for level, found in by_level.items()
+        ],
+    }
 
 
 def fits_stress(summary: Summary) -> bool:

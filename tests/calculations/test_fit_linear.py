@@ -98,6 +98,10 @@ def test_error_bars(fitted, dataset):
     assert worst['forces'] == pytest.approx(errors.get_array('forces').max())
     assert errors.get_array('forces')[worst['frame']] == pytest.approx(worst['forces'])
     assert fit['calibration']['forces']['factor'] > 0
+    contributed = fit['contributions']
+    assert {source['source'] for source in contributed['sources']} <= set(dataset.source_uuids)
+    determined = sum(level['parameters'] for level in contributed['levels'])
+    assert determined == pytest.approx(errors.get_array('leverage').sum())
 
 
 def test_an_evaluation_with_error_bars(run_job, pace_codes, fitted, test_dataset):

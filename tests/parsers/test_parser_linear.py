@@ -69,7 +69,12 @@ def test_a_finished_linear_fit(parse_fit, baseline):
     assert metrics['energy_reference'] == pytest.approx(summary['energy_reference'], rel=1e-12)
     assert metrics['cross_validation']['rmse_forces'] == pytest.approx(summary['cross_validation']['rmse_forces'])
     fit = outputs['fit'].get_dict()
-    worst = fit.pop('worst_frames')
+    worst, contributed = fit.pop('worst_frames'), fit.pop('contributions')
+    (source,), (level,) = contributed['sources'], contributed['levels']
+    assert source['n_frames'] == level['n_frames'] == summary['cross_validation']['n_frames']
+    assert (contributed['n_sources'], level['level']) == (1, 'unknown')
+    assert source['parameters'] == pytest.approx(level['parameters'])
+    assert 0 < source['parameters'] <= 1.01 * summary['effective_parameters']
     assert fit['coefficients_sha256'] == summary['coefficients_sha256']
     errors = outputs['frame_errors'].get_array('forces')
     assert [one['forces'] for one in worst] == pytest.approx(sorted(errors, reverse=True)[:10])
