@@ -69,17 +69,17 @@ def check(parsed: Any, whole: Any, ending: Ending) -> None:
     assert set(found) <= set(expected) | set(ending.other)
 
 
-def contents(outputs: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hashes of the contents of outputs by their names, in namespaces with a dot."""
-    hashes = {}
+def contents(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contents of outputs by their names, in namespaces with a dot: attributes, and checksums of files."""
+    found: dict[str, Any] = {}
     for name, node in outputs.items():
         if isinstance(node, dict):
-            hashes |= {f'{name}.{label}': value for label, value in contents(node).items()}
+            found |= {f'{name}.{label}': value for label, value in contents(node).items()}
             continue
-        if hasattr(node, 'get_dict'):
-            json.dumps(node.get_dict(), allow_nan=False)
-        hashes[name] = node.base.caching.compute_hash(ignore_errors=False)
-    return hashes
+        # Numbers that are not finite would not be equal to themselves, nor could they be stored.
+        attributes = json.dumps(node.base.attributes.all, allow_nan=False, sort_keys=True)
+        found[name] = node.node_type, attributes, node.base.repository.serialize()
+    return found
 
 
 def remembered(results: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
