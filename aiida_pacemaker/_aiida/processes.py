@@ -25,7 +25,20 @@ from plumpy import run_until_complete
 Result = TypeVar('Result')
 
 
-class InterruptibleWorkChain(WorkChain):
+class _LightProcess(Process):
+    """Process that asks the database for its outputs where it has some."""
+
+    def update_outputs(self) -> None:
+        """Attach the outputs that are new, a step that AiiDA takes at each change of the state of a process.
+
+        Before the first output, all that it does is to ask for those that are there: of the processor time that AiiDA
+        takes for a loop, a tenth.
+        """
+        if self.outputs:
+            super().update_outputs()
+
+
+class InterruptibleWorkChain(_LightProcess, WorkChain):
     """Work chain that is told when it is made, and when it goes on from a checkpoint.
 
     Both are methods of plumpy that every process has; AiiDA documents neither.
@@ -52,7 +65,7 @@ class InterruptibleWorkChain(WorkChain):
         return [awaitable.pk for awaitable in self._awaitables]
 
 
-class RestartWorkChain(BaseRestartWorkChain):
+class RestartWorkChain(_LightProcess, BaseRestartWorkChain):
     """Restart chain of AiiDA whose outputs can be attached at any end, and again after an interruption."""
 
     def attach_outputs(self, node: orm.CalcJobNode) -> Any:
@@ -71,7 +84,7 @@ class RestartWorkChain(BaseRestartWorkChain):
         return outputs
 
 
-class FolderKeepingCalcJob(CalcJob):
+class FolderKeepingCalcJob(_LightProcess, CalcJob):
     """Job whose folder is an output whatever happened to the worker on the way."""
 
     def parse(self, *arguments: Any, **options: Any) -> ExitCode:

@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 from aiida.engine import Process
 from aiida.manage.manager import Manager
+from aiida.orm.nodes.links import NodeLinks
 from aiida.orm.utils import serialize
+from aiida.orm.utils.links import validate_link
 
 #: Seconds between two looks at a process that another waits for, and at the jobs of a scheduler. AiiDA looks without a
 #: pause in a test profile, which takes the processor from what is waited for.
@@ -30,13 +32,24 @@ class _Dumper(serialize.AiiDADumper, yaml.CDumper):
 def lighten() -> None:
     """Make AiiDA lighter in this process."""
     # SQLAlchemy makes many objects that live long: each collection looks at all of them.
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(50_000, 10, 10)
     serialize.AiiDADumper = _Dumper  # type: ignore[misc]
 
     create_runner = Manager.create_runner
     Manager.create_runner = (  # type: ignore[method-assign]
         lambda self, *args, **kwargs: create_runner(self, *args, **{'poll_interval': POLL_INTERVAL, **kwargs})
     )
+
+    # A node that is not stored has no links, and is part of no cycle: the database is not asked for one.
+    validate_incoming = NodeLinks.validate_incoming
+
+    def validate(self: Any, source: Any, link_type: Any, link_label: str) -> None:
+        if self._node.is_stored and source.is_stored:
+            validate_incoming(self, source, link_type, link_label)
+        else:
+            validate_link(source, self._node, link_type, link_label, backend=self._node.backend)
+
+    NodeLinks.validate_incoming = validate  # type: ignore[method-assign]
 
     # At each change of its state, a process asks the database for the links to its outputs, though it has none yet.
     update_outputs = Process.update_outputs
