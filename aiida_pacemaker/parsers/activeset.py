@@ -23,7 +23,7 @@ class PaceActiveSetParser(PaceParser):
 
     def parse(self, **kwargs: Any) -> ExitCode:
         """Parse the retrieved files."""
-        inputs = self.node.inputs
+        inputs = self.inputs
         kind = options_of(ActiveSetOptions, inputs).kind
         content = self.read_bytes(PaceActiveSetCalculation.ACTIVE_SET[kind])
         # The program logs to its standard error.
@@ -57,7 +57,7 @@ class PaceActiveSetParser(PaceParser):
         if unseen is None:
             return [UNKNOWN]
         dataset = data_of(self.node)
-        in_data = {} if dataset is None else unseen_by([dataset], self.node.inputs.potential).blocks
+        in_data = {} if dataset is None else unseen_by([dataset], self.inputs.potential).blocks
         left_out = Unseen(unseen.cutoffs, {block: n for block, n in unseen.blocks.items() if block not in in_data})
         if dataset is None or not left_out:
             return [unseen.warning] if unseen else []

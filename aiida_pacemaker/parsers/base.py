@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from aiida.common import AttributeDict, LinkType
 from aiida.engine import ExitCode
 from aiida.parsers import Parser
 from aiida.repository.common import FileType
@@ -38,6 +39,11 @@ class PaceParser(Parser):
         """The class of the calculation job."""
         process_class: Any = self.node.process_class
         return process_class
+
+    @cached_property
+    def inputs(self) -> AttributeDict:
+        """The inputs of the job, namespaces nested; every access to `node.inputs` is a query."""
+        return AttributeDict(self.node.base.links.get_incoming(link_type=LinkType.INPUT_CALC).nested())
 
     @cached_property
     def repository(self) -> Any:

@@ -36,14 +36,14 @@ class PaceEvaluateParser(PaceParser):
         errors: dict[str, Any] = {'datasets': {}}
         problem = None
         unseen = self.unseen(errors)
-        for label, dataset in sorted(self.node.inputs.datasets.items()):
+        for label, dataset in sorted(self.inputs.datasets.items()):
             try:
                 arrays = self.read(folder, label, dataset)
             except EvaluationFileError as exception:
                 invalid = self.exit_codes.ERROR_EVALUATION_INVALID.format(reason=f'{label}: {exception}')
                 problem = self.unusable(invalid, folder)
                 continue
-            evaluation, errors['datasets'][label] = complete(arrays, dataset, self.node.inputs.potential, unseen)
+            evaluation, errors['datasets'][label] = complete(arrays, dataset, self.inputs.potential, unseen)
             self.out(f'evaluations.{label}', evaluation)
         try:
             summary = json.loads(self.read_text(PaceEvaluateCalculation.SUMMARY))
@@ -58,7 +58,7 @@ class PaceEvaluateParser(PaceParser):
 
         :param errors: where their names and warnings are put.
         """
-        inputs = self.node.inputs
+        inputs = self.inputs
         if 'active_set' not in inputs:
             return None
         unseen = unseen_of(inputs.active_set, inputs.potential)
@@ -77,8 +77,8 @@ class PaceEvaluateParser(PaceParser):
             path,
             dataset.n_frames,
             dataset.n_atoms,
-            with_gamma='active_set' in self.node.inputs,
-            with_sigma=label in PaceEvaluateCalculation.with_error_bars(self.node.inputs),
+            with_gamma='active_set' in self.inputs,
+            with_sigma=label in PaceEvaluateCalculation.with_error_bars(self.inputs),
         )
 
 

@@ -33,7 +33,7 @@ class ExplorationParser(PaceParser):
         :param runs: those that came to their end.
         :param more: further entries of the report.
         """
-        inputs = self.node.inputs
+        inputs = self.inputs
         options = options_of(ExploreOptions, inputs)
         if unseen_of(inputs.active_set, inputs.potential) is None:
             self.logger.warning(UNKNOWN)
@@ -64,7 +64,7 @@ class PaceExploreParser(ExplorationParser):
     def parse(self, **kwargs: Any) -> ExitCode:
         """Parse the retrieved files."""
         folder = kwargs.get('retrieved_temporary_folder')
-        inputs = self.node.inputs
+        inputs = self.inputs
         if PaceExploreCalculation.RUNS not in self.names:
             return self.verdict(self.diagnose(), self.silent())
         options = options_of(ExploreOptions, inputs)

@@ -28,7 +28,7 @@ class PaceExploreLammpsParser(ExplorationParser):
         """Parse the retrieved files."""
         retrieved = kwargs.get('retrieved_temporary_folder')
         folder = None if retrieved is None else Path(retrieved)
-        inputs = self.node.inputs
+        inputs = self.inputs
         options = options_of(ExploreOptions, inputs)
         starts = starting_frames(inputs.initial_structures, options, int(inputs.random_seed.value))
         names = [PaceExploreLammpsCalculation.name_of(number) for number in range(len(starts))]
@@ -54,8 +54,8 @@ class PaceExploreLammpsParser(ExplorationParser):
         A run without an end has failed if another came after it, or the job to its end; else it was stopped with the
         job.
         """
-        potential = self.node.inputs.potential
-        elements, unseen = potential.elements, unseen_of(self.node.inputs.active_set, potential)
+        potential = self.inputs.potential
+        elements, unseen = potential.elements, unseen_of(self.inputs.active_set, potential)
         runs, problems = [], []
         for number in range(len(names)):
             start = starts.select([number])

@@ -83,7 +83,7 @@ class PaceLinearFitParser(TrainingParser):
             reason = f'{PaceLinearFitCalculation.METRICS["train"]}: {problem}'
             unreadable = self.exit_codes.ERROR_METRICS_INVALID.format(reason=reason)
         lacking = self.attach_error_bars(folder, read)
-        unpredicted = self.attach_predictions(folder) if self.node.inputs.predict.value else None
+        unpredicted = self.attach_predictions(folder) if self.inputs.predict.value else None
         if potential is not None:
             self.out('potential', potential)
         if summary is not None:
@@ -148,19 +148,19 @@ class PaceLinearFitParser(TrainingParser):
         path = self.temporary(folder, name)
         if path is None or read.summary is None:
             raise LinearFitFileError(f'{name} is not there')
-        hashes = hex_hashes(self.node.inputs.dataset.get_hashes())
+        hashes = hex_hashes(self.inputs.dataset.get_hashes())
         errors = read_frame_errors(path, read.summary.cross_validation.n_frames, hashes)
         self.out('frame_errors', array_data(vars(errors)))
         read.content['worst_frames'] = errors.worst(WORST)
-        read.content['contributions'] = contributions_to(errors, self.node.inputs.dataset)
+        read.content['contributions'] = contributions_to(errors, self.inputs.dataset)
 
     def attach_predictions(self, folder: str | None) -> ExitCode | None:
         """Attach what the fit predicts, in the order of the datasets, and return what there is to say of what lacks."""
         arrays, reasons = orm.ArrayData(), []
         for label, port in (('train', 'dataset'), ('test', 'test_dataset')):
-            if port not in self.node.inputs:
+            if port not in self.inputs:
                 continue
-            dataset, name = self.node.inputs[port], PaceLinearFitCalculation.PREDICTIONS[label]
+            dataset, name = self.inputs[port], PaceLinearFitCalculation.PREDICTIONS[label]
             path = self.temporary(folder, name)
             try:
                 if path is None:
@@ -205,10 +205,10 @@ class PaceLinearFitParser(TrainingParser):
 
     def counts(self, potential: PacePotentialData | None, summary: Summary | None) -> list[str]:
         """Return warnings of a fit that has few data for its functions."""
-        if potential is None or summary is None or 'dataset' not in self.node.inputs:
+        if potential is None or summary is None or 'dataset' not in self.inputs:
             return []
         n_equations = sum(summary.n_equations.values())
-        return warnings_about_counts(potential, self.node.inputs.dataset, potential.n_functions, n_equations)
+        return warnings_about_counts(potential, self.inputs.dataset, potential.n_functions, n_equations)
 
     def conversion(self, potential: PacePotentialData | None) -> ExitCode | None:
         """Return what there is to say of a `.yace` that is not there."""

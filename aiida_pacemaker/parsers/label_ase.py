@@ -26,7 +26,7 @@ class AseLabelParser(PaceParser):
         if AseLabelCalculation.LABELS not in self.names:
             return self.verdict(self.diagnose(), self.silent())
         whole = AseLabelCalculation.SUMMARY in self.names
-        frames = self.node.inputs.dataset.get_frames()
+        frames = self.inputs.dataset.get_frames()
         with self.repository.open(AseLabelCalculation.LABELS, 'rb') as handle:
             labels = read_labels(handle, frames)
         frames = frames.with_labels(labels.energy, labels.forces, labels.stress)
@@ -50,7 +50,7 @@ class AseLabelParser(PaceParser):
 
     def theory(self, versions: dict[str, str]) -> LevelOfTheory:
         """Return the level of theory of the labels: the calculator, with the versions of its package and of ASE."""
-        made = AseCalculator.model_validate(self.node.inputs.calculator.get_dict())
+        made = AseCalculator.model_validate(self.inputs.calculator.get_dict())
         packages = dict.fromkeys((made.calculator.partition(':')[0].partition('.')[0], 'ase'))
         named = [f'{package} {versions[package]}' for package in packages if package in versions]
         return LevelOfTheory(

@@ -37,7 +37,7 @@ class PaceSelectParser(PaceParser):
         path = self.temporary(folder, PaceSelectCalculation.SELECTED)
         if path is None:
             return self.verdict(self.diagnose(), self.silent(folder))
-        candidates = dict(sorted(self.node.inputs.candidates.items()))
+        candidates = dict(sorted(self.inputs.candidates.items()))
         n_candidates = sum(dataset.n_frames for dataset in candidates.values())
         try:
             rows = read_selection(path, max_size=self.table_size(candidates.values()))
@@ -73,7 +73,7 @@ class PaceSelectParser(PaceParser):
 
         :param rows: what the engine selected, in the order of rank.
         """
-        inputs = self.node.inputs
+        inputs = self.inputs
         unseen = unseen_of(inputs.active_set, inputs.potential) if 'active_set' in inputs else Unseen({})
         if unseen is None:
             self.logger.warning(UNKNOWN)

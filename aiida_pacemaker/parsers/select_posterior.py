@@ -24,7 +24,7 @@ class PaceSelectPosteriorParser(PaceSelectParser):
         job = PaceSelectPosteriorCalculation
         if job.SUMMARY not in self.names:
             return self.verdict(self.diagnose(), self.silent(folder))
-        candidates = dict(sorted(self.node.inputs.candidates.items()))
+        candidates = dict(sorted(self.inputs.candidates.items()))
         path = self.temporary(folder, job.SELECTED)
         try:
             if path is None:

@@ -49,7 +49,7 @@ class PaceTrainParser(TrainingParser):
             self.attach_interim(tables, log)
         lacking: ExitCode | None = None
         left_out: list[str] = []
-        if self.node.inputs.predict.value:
+        if self.inputs.predict.value:
             lacking, left_out = self.attach_predictions(kwargs.get('retrieved_temporary_folder'), tables)
             self.attach_plots()
         self.attach_metrics(tables, log, potential, left_out, diverged=diverged is not None)
@@ -68,12 +68,12 @@ class PaceTrainParser(TrainingParser):
 
     def silent(self, folder: str | None = None) -> ExitCode:
         """Return the exit code of a fit without a word; where a conversion comes after it, its status is not known."""
-        return self.died() if 'yace_code' in self.node.inputs else super().silent(folder)
+        return self.died() if 'yace_code' in self.inputs else super().silent(folder)
 
     @property
     def weighted(self) -> bool:
         """Whether a weighting policy was asked for, which leaves out frames on purpose."""
-        return parse_config(self.node.inputs.config.get_dict()).sections()['fit'].get('weighting') is not None
+        return parse_config(self.inputs.config.get_dict()).sections()['fit'].get('weighting') is not None
 
     def attach_interim(self, tables: dict[str, MetricsTable], log: LogSummary) -> None:
         """Attach the newest interim potential that the fit can be continued from."""
@@ -141,7 +141,7 @@ class PaceTrainParser(TrainingParser):
 
         SciPy counts its iterations from 1 and does no more when the count is `maxiter`: there are `maxiter - 1`.
         """
-        inputs = self.node.inputs
+        inputs = self.inputs
         config = parse_config(inputs.config.get_dict())
         allowed = inputs.max_epochs.value if 'max_epochs' in inputs else config.maxiter
         if int(train['iter_num'][-1]) >= allowed - 1:
@@ -158,7 +158,7 @@ class PaceTrainParser(TrainingParser):
         :returns: what there is to say of predictions that are missing, and of frames that have none.
         """
         arrays, texts, reasons = orm.ArrayData(), [], []
-        inputs = self.node.inputs
+        inputs = self.inputs
         datasets = {
             label: inputs[name] for label, name in (('train', 'dataset'), ('test', 'test_dataset')) if name in inputs
         }
@@ -241,14 +241,14 @@ class PaceTrainParser(TrainingParser):
 
     def counts(self, potential: PacePotentialData | None, log: LogSummary) -> list[str]:
         """Return warnings of a fit that has few data for its functions."""
-        if potential is None or 'dataset' not in self.node.inputs:
+        if potential is None or 'dataset' not in self.inputs:
             return []
         fitted = log.n_trainable or log.n_parameters or potential.n_functions
-        return warnings_about_counts(potential, self.node.inputs.dataset, fitted)
+        return warnings_about_counts(potential, self.inputs.dataset, fitted)
 
     def penalty(self, tables: dict[str, MetricsTable]) -> list[str]:
         """Return a warning of a fit that has continued from a potential with a penalty larger than its errors."""
-        inputs = self.node.inputs
+        inputs = self.inputs
         continued = 'potential_mode' not in inputs or inputs.potential_mode.value == 'continue'
         if 'train' not in tables or 'potential' not in inputs or not continued:
             return []
@@ -265,7 +265,7 @@ class PaceTrainParser(TrainingParser):
 
     def conversion(self, potential: PacePotentialData, tables: dict[str, MetricsTable]) -> ExitCode | None:
         """Return what there is to say of a C-tilde potential that was asked for and is not there."""
-        if 'yace_code' not in self.node.inputs or potential.has_c_tilde:
+        if 'yace_code' not in self.inputs or potential.has_c_tilde:
             return None
         if self.exit_status is None:
             # The job was stopped in the conversion or before it: there was no time to fail.

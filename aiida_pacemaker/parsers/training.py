@@ -90,8 +90,8 @@ class TrainingParser(PaceParser):
         potential = PacePotentialData(
             content,
             c_tilde=c_tilde,
-            baseline=DeltaBaseline.model_validate(self.node.inputs.baseline.get_dict()),
-            reference_energies=self.node.inputs.reference_energies.get_dict(),
+            baseline=DeltaBaseline.model_validate(self.inputs.baseline.get_dict()),
+            reference_energies=self.inputs.reference_energies.get_dict(),
         )
         if n_functions is not None and potential.n_functions != n_functions:
             raise ValueError(f'{n_functions} functions were fitted but the file has {potential.n_functions}: it is cut')
@@ -114,7 +114,7 @@ class TrainingParser(PaceParser):
         :param facts: all else that `metrics` has.
         """
         metrics = TrainingMetrics.from_tables(tables['train'], tables.get('test'), training_time)
-        config = parse_config(self.node.inputs.config.get_dict())
+        config = parse_config(self.inputs.config.get_dict())
         said = {'stop_reason': reason, 'evaluator': config.used_evaluator, 'warnings': list(warnings), **facts}
         self.out('metrics', orm.Dict({**finite(asdict(metrics)), **said}))
         self.out('stop_reason', orm.Str(reason))
@@ -122,22 +122,22 @@ class TrainingParser(PaceParser):
 
     def reach(self) -> list[str]:
         """Return in words where the baseline acts on the labels, as far as these are known."""
-        inputs = self.node.inputs
+        inputs = self.inputs
         if 'dataset' not in inputs:
             return []
         return warnings_about_reach(DeltaBaseline.model_validate(inputs.baseline.get_dict()), inputs.dataset)
 
     def unseen(self, potential: PacePotentialData | None) -> list[str]:
         """Return a warning of interactions that the potential has functions for and the dataset no atoms."""
-        if potential is None or 'dataset' not in self.node.inputs:
+        if potential is None or 'dataset' not in self.inputs:
             return []
-        warning = unseen_by([self.node.inputs.dataset], potential).warning
+        warning = unseen_by([self.inputs.dataset], potential).warning
         return [warning] if warning else []
 
     def unchecked(self, engine_version: str | None) -> list[str]:
         """Return warnings of an engine that was not tested, of settings in `extra`, and of forces without weight."""
         version = untested(engine_version)
-        config = parse_config(self.node.inputs.config.get_dict())
+        config = parse_config(self.inputs.config.get_dict())
         extra = config.extra
         passed = [f'{section}.{key}: {extra[section][key]!r}' for section in sorted(extra) for key in extra[section]]
         settings = f'Passed on to the engine as they are, unchecked (`extra`): {"; ".join(passed)}.' if passed else None

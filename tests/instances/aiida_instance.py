@@ -118,7 +118,7 @@ class AiidaInstance:
             scheduler_type=scheduler,
             workdir=str(self.folder / 'scratch'),
         ).store()
-        computer.set_minimum_job_poll_interval(0.1)
+        computer.set_minimum_job_poll_interval(0.4)
         computer.set_default_mpiprocs_per_machine(1)
         computer.configure(safe_interval=0, use_login_shell=False, **(authentication or {}))
         return computer
