@@ -28,15 +28,17 @@ class Recorder:
         """Remember a test that has ended, or did not get to its call."""
         if 'services' not in report.keywords:
             return
-        self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
+        # `--dist loadgroup` puts the group of a test behind its name.
+        name = report.nodeid.partition('@')[0]
+        self._seconds[name] = self._seconds.get(name, 0.0) + report.duration
         if report.passed and report.when != 'call':
             return
-        if report.failed and self._results.get(report.nodeid, {}).get('outcome') == 'failed':
+        if report.failed and self._results.get(name, {}).get('outcome') == 'failed':
             return
         reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else None
-        self._results[report.nodeid] = {
+        self._results[name] = {
             'outcome': report.outcome,
-            'seconds': round(self._seconds[report.nodeid]),
+            'seconds': round(self._seconds[name]),
             'versions': dict(report.user_properties).get('versions', []),
             'date': datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
             **({'reason': reason} if reason else {}),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from combinations import Combination
 
-pytestmark = [pytest.mark.services, pytest.mark.engine, pytest.mark.slow]
+# All on one worker of pytest-xdist, since the trainings are run once.
+pytestmark = [pytest.mark.services, pytest.mark.engine, pytest.mark.slow, pytest.mark.xdist_group('slurm')]
 
 #: As most users have it.
 CLUSTER = Combination('core.sqlite_dos', 'core.zeromq', 'core.ssh_async (asyncssh)', 'core.slurm', 'other')
