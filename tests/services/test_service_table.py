@@ -47,7 +47,8 @@ def test_services_have_to_be_asked_for():
 def test_recording_keeps_what_was_not_run(tmp_path):
     def report(when='call', outcome='passed', longrepr=None):
         return pytest.TestReport(
-            nodeid='tests/a.py::test_x',
+            # With its group, as `--dist loadgroup` names it.
+            nodeid='tests/a.py::test_x@slurm',
             location=('tests/a.py', 1, 'test_x'),
             keywords={'services': 1},
             outcome=outcome,
