@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-import numpy as np
 from aiida import orm
 from aiida.common import CalcInfo
 from aiida.common.folders import Folder
@@ -15,7 +14,7 @@ from aiida.orm import to_aiida_type
 from aiida_pacemaker import linear
 from aiida_pacemaker.calculations.base import LOOK_AND_REPEAT, PaceCalcJob
 from aiida_pacemaker.calculations.checks.inputs import all_of
-from aiida_pacemaker.calculations.posteriors import archive_of, missing_arrays
+from aiida_pacemaker.calculations.posteriors import archive_of, validate_posterior
 from aiida_pacemaker.calculations.selection_job import check_elements
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.dataset import PaceDatasetData
@@ -37,17 +36,6 @@ def validate_evaluate(inputs: Any, _: Any) -> str | None:
         if unknown:
             return f'`error_bars` has {", ".join(unknown)}, and `datasets` has {", ".join(sorted(inputs["datasets"]))}'
     return check_elements(inputs['potential'], inputs['datasets'], inputs.get('active_set'))
-
-
-def validate_posterior(node: orm.ArrayData | None, _: Any) -> str | None:
-    """Check that the posterior has error bars of forces."""
-    if node is None:
-        return None
-    if missing := missing_arrays(node, POSTERIOR):
-        return f'{missing} training of the potential'
-    if not np.isfinite(node.get_array('calibration')[1]).all():
-        return 'the error bars of the fit are not calibrated, for it had too few frames: leave `posterior` out'
-    return None
 
 
 class PaceEvaluateCalculation(PaceCalcJob):

@@ -12,9 +12,9 @@ from aiida_pacemaker.baseline.model import DeltaBaseline, Mode
 from aiida_pacemaker.calculations.activeset import data_of_training
 from aiida_pacemaker.calculations.checks.inputs import on_one_computer, options_of
 from aiida_pacemaker.calculations.checks.training import check_active_set, check_training
-from aiida_pacemaker.calculations.evaluate import validate_posterior
 from aiida_pacemaker.calculations.functions.potentials import baseline_of, reference_energies_of
 from aiida_pacemaker.calculations.functions.references import pin_energy_reference
+from aiida_pacemaker.calculations.posteriors import validate_posterior
 from aiida_pacemaker.data.active_set import PaceActiveSetData
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.option_errors import parse_options

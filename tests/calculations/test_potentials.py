@@ -3,18 +3,25 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from aiida import orm
 from click.testing import CliRunner
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.checks.training import check_training
-from aiida_pacemaker.calculations.functions.potentials import add_densities, import_potential_file
+from aiida_pacemaker.calculations.functions.potentials import (
+    add_densities,
+    draw_potential,
+    import_potential_file,
+)
 from aiida_pacemaker.cli import main
+from aiida_pacemaker.data.arrays import array_data
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import RefusedError
 from aiida_pacemaker.pace.output.potentials import read_coefficients
 
+LINEAR = Path(__file__).parents[1] / 'fixtures' / 'fit_linear' / 'default'
 DEFAULT = Path(__file__).parents[1] / 'fixtures' / 'train' / 'default'
 PLAIN = DEFAULT / 'output_potential.yaml'
 NONE = DeltaBaseline(mode='none')
@@ -99,6 +106,38 @@ def test_potentials_that_are_not_linear_get_no_densities(aiida_profile):
     _, node = add_densities.run_get_node(twice, orm.Dict(EMBEDDING))
     assert node.exit_status == 410
     assert node.exit_message.startswith('the potential: it is not linear in one density (Mg has 2 densities; O has 2')
+
+
+@pytest.fixture
+def posterior(aiida_profile):
+    """Return the posterior of the recorded fit."""
+    with np.load(LINEAR / 'posterior.npz', allow_pickle=False) as content:
+        return array_data({name: content[name] for name in content.files}).store()
+
+
+def test_draws_of_a_fit(posterior):
+    linear = import_potential_file(
+        LINEAR / 'output_potential.yaml', baseline=NONE, reference_energies={'Mg': -27.4, 'O': -426.1}
+    )
+    first, second = (draw_potential(linear, posterior, orm.Int(seed)) for seed in (1, 2))
+    assert first.creator.inputs.posterior.uuid == posterior.uuid
+    assert (first.baseline, first.reference_energies) == (linear.baseline, linear.reference_energies)
+    assert not first.has_c_tilde
+    found = [np.array(read_coefficients(one.get_b_basis())) for one in (linear, first, second)]
+    assert (found[0] != found[1]).any()
+    assert (found[1] != found[2]).any()
+
+
+def test_draws_that_are_refused(posterior):
+    other = import_potential_file(PLAIN, baseline=NONE)
+    _, node = draw_potential.run_get_node(other, posterior, orm.Int(1))
+    assert node.exit_status == 410
+    assert node.exit_message == 'the potential: the posterior is not that of the potential: their coefficients differ'
+    arrays = {name: posterior.get_array(name) for name in posterior.get_arraynames()}
+    uncalibrated = array_data({**arrays, 'calibration': np.full((2, 2), np.nan)})
+    _, node = draw_potential.run_get_node(other, uncalibrated, orm.Int(1))
+    assert node.exit_status == 410
+    assert 'the error bars of the fit are not calibrated' in node.exit_message
 
 
 def test_the_command(aiida_profile):

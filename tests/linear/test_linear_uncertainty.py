@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -10,6 +11,8 @@ import pytest
 from ase import Atoms
 
 pytest.importorskip('pyace', reason='python-ace is not installed')
+
+import pyace
 
 from aiida_pacemaker.linear.basis import Basis, configuration_of
 from aiida_pacemaker.linear.equations import Equations
@@ -21,6 +24,7 @@ from aiida_pacemaker.linear.validation import calibrate, cross_validate
 from aiida_pacemaker.linear.weighting import Physical
 from aiida_pacemaker.pace.config.linear import linear_fit_of
 from aiida_pacemaker.pace.config.trainer_config import parse_config
+from aiida_pacemaker.pace.draws import draw_coefficients, with_coefficients
 
 pytestmark = pytest.mark.engine
 
@@ -62,7 +66,7 @@ def fitted(tmp_path_factory):
 def test_errors_are_as_large_as_their_bars(fitted):
     """Two of them cover 88 to 100 % of the force errors of frames that were never seen, and they order the errors."""
     potential, posterior, others = fitted
-    bars, calculator = ErrorBars(potential, posterior), pytest.importorskip('pyace').PyACECalculator(potential)
+    bars, calculator = ErrorBars(potential, posterior), pyace.PyACECalculator(potential)
     errors, sigmas = [], []
     for image in others:
         atoms = image.copy()
@@ -104,3 +108,30 @@ def test_energies_without_a_calibration_are_unknown(fitted):
     energy, forces = ErrorBars(potential, Posterior(**{**vars(posterior), 'calibration': calibration})).of(others[0])
     assert energy == np.inf
     assert np.isfinite(forces).all()
+
+
+def test_draws_spread_as_wide_as_the_bars(fitted, tmp_path):
+    """The standard deviation of the forces over drawn potentials is that of the posterior, an independent way to it."""
+    potential, posterior, others = fitted
+    calculators = []
+    for seed in range(60):
+        coefficients = draw_coefficients(
+            posterior.coefficients, posterior.used, posterior.scale, posterior.root, factor=1.0, seed=seed
+        )
+        path = tmp_path / f'{seed}.yaml'
+        path.write_bytes(with_coefficients(Path(potential).read_bytes(), posterior.coefficients, coefficients))
+        calculators.append(pyace.PyACECalculator(str(path)))
+    plain = replace(posterior, calibration=np.array([[1.0, 0.0], [1.0, 0.0]]))
+    bars, ratios = ErrorBars(potential, plain), []
+    for image in others[:6]:
+        forces = []
+        for calculator in calculators:
+            atoms = image.copy()
+            atoms.calc = calculator
+            forces.append(atoms.get_forces())
+        spread = np.sqrt(np.mean(np.var(forces, axis=0, ddof=1), axis=1))
+        ratios.append(spread / bars.of(image)[1])
+    ratios = np.concatenate(ratios)
+    # Each of 60 draws: 9 % at most in a component, less over three.
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.1)
+    assert (np.abs(ratios - 1.0) < 0.45).all()

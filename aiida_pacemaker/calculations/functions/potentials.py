@@ -1,4 +1,4 @@
-"""Calculation functions on potentials: import, further densities, and what one was fitted with."""
+"""Calculation functions on potentials: import, further densities, draws, and what one was fitted with."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from aiida.engine import ExitCode, calcfunction
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.functions.calling import ERROR_REFUSED
+from aiida_pacemaker.calculations.posteriors import validate_posterior
 from aiida_pacemaker.data.potential import PacePotentialData
 from aiida_pacemaker.errors import ConfigError, PotentialFileError, RefusedError
 from aiida_pacemaker.option_errors import parse_options
-from aiida_pacemaker.pace import densities
+from aiida_pacemaker.pace import densities, draws
 from aiida_pacemaker.pace.config.potential_section import Embedding
 from aiida_pacemaker.pace.imported_potentials import origin_of, read_companion
 from aiida_pacemaker.pace.output.potentials import MAX_BYTES
@@ -65,6 +66,35 @@ def add_densities(potential: PacePotentialData, embedding: orm.Dict) -> PacePote
     try:
         parsed = parse_options(Embedding, embedding.get_dict(), '`embedding`')
         content = _with_densities(potential, parsed)
+        return PacePotentialData(content, baseline=potential.baseline, reference_energies=potential.reference_energies)
+    except ValueError as exception:
+        return ExitCode(ERROR_REFUSED, str(exception))
+
+
+@calcfunction
+def draw_potential(
+    potential: PacePotentialData, posterior: orm.ArrayData, seed: orm.Int
+) -> PacePotentialData | ExitCode:
+    """Return a potential whose coefficients are drawn from the posterior of an exact linear fit.
+
+    Draws with several seeds are an ensemble without further fits: the spread of its forces is the error bar, up to the
+    part that is the same everywhere (the offset of the calibration). Functions, ZBL core, baseline and reference
+    energies are those of the potential. There is no `.yace`: `pace_yaml2yace` makes one of the `.yaml`.
+
+    :param potential: of an exact linear fit.
+    :param posterior: output of the same fit. Its calibrated factor of the forces multiplies the standard deviations.
+    :param seed: of the random numbers.
+    """
+    try:
+        if problem := validate_posterior(posterior, None):
+            raise RefusedError(problem)
+        mean, used, scale, root = (posterior.get_array(name) for name in ('coefficients', 'used', 'scale', 'root'))
+        factor = float(posterior.get_array('calibration')[1, 0])
+        drawn = draws.draw_coefficients(mean, used, scale, root, factor=factor, seed=seed.value)
+        try:
+            content = draws.with_coefficients(potential.get_b_basis(), mean, drawn)
+        except PotentialFileError as exception:
+            raise RefusedError(f'the potential: {exception}') from exception
         return PacePotentialData(content, baseline=potential.baseline, reference_energies=potential.reference_energies)
     except ValueError as exception:
         return ExitCode(ERROR_REFUSED, str(exception))
