@@ -70,15 +70,20 @@ def check(parsed: Any, whole: Any, ending: Ending) -> None:
 
 
 def contents(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contents of outputs by their names, in namespaces with a dot: attributes, and checksums of files."""
+    """Return the contents of outputs by their names, in namespaces with a dot: attributes, and checksums of files.
+
+    Attributes that the cache ignores differ between equal outputs: they have the UUIDs of the inputs.
+    """
     found: dict[str, Any] = {}
     for name, node in outputs.items():
         if isinstance(node, dict):
             found |= {f'{name}.{label}': value for label, value in contents(node).items()}
             continue
         # Numbers that are not finite would not be equal to themselves, nor could they be stored.
-        attributes = json.dumps(node.base.attributes.all, allow_nan=False, sort_keys=True)
-        found[name] = node.node_type, attributes, node.base.repository.serialize()
+        ignored = node._hash_ignored_attributes
+        attributes = {key: value for key, value in node.base.attributes.all.items() if key not in ignored}
+        text = json.dumps(attributes, allow_nan=False, sort_keys=True)
+        found[name] = node.node_type, text, node.base.repository.serialize()
     return found
 
 
