@@ -14,7 +14,7 @@ from aiida.engine import run_get_node
 from aiida.engine.utils import instantiate_process
 from aiida.manage import get_manager
 from aiida.plugins import CalculationFactory
-from small_fits import COARSE
+from small_fits import SMALL
 
 from aiida_pacemaker.baseline.model import DeltaBaseline, LJBaseline, ZBLBaseline
 from aiida_pacemaker.calculations import base
@@ -112,15 +112,7 @@ def train_inputs(dataset, lj_baseline, reference_energies) -> Callable[..., dict
     """Return a function that makes the inputs of a small fit, with changes; None takes an input out."""
 
     def make(**changes: Any) -> dict[str, Any]:
-        config = {
-            'elements': ['Mg', 'O'],
-            'evaluator': 'pyace',
-            'r_cut': 4.5,
-            'max_deg': 3,
-            'max_order': 2,
-            'max_epochs': 3,
-            'potential': COARSE,
-        }
+        config = {**SMALL, 'max_epochs': 3}
         inputs = {
             'dataset': dataset,
             'config': config | changes.pop('config', {}),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from aiida import orm
-from small_fits import COARSE
+from small_fits import SMALL
 
 from aiida_pacemaker.baseline.evaluation import subtract
 from aiida_pacemaker.baseline.reference_energies import reference_energy
@@ -67,17 +67,7 @@ def test_names_of_files_say_whether_weights_are_in_them(dataset, lj_baseline):
 )
 def test_weights_and_a_policy_are_not_mixed(aiida_profile, rattled, weighted):
     def as_nodes(config):
-        return orm.Dict(
-            {
-                'elements': ['Mg', 'O'],
-                'evaluator': 'pyace',
-                'r_cut': 4.5,
-                'max_deg': 3,
-                'max_order': 2,
-                'potential': COARSE,
-                **config,
-            }
-        )
+        return orm.Dict({**SMALL, **config})
 
     def said(frames, config):
         return check_training({'dataset': PaceDatasetData(frames), 'config': as_nodes(config)})

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import pytest
 from aiida import orm
-from small_fits import COARSE
+from small_fits import SMALL
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.data.dataset import PaceDatasetData
-
-#: A fit that takes the real engine a few seconds.
-CONFIG = {
-    'elements': ['Mg', 'O'],
-    'evaluator': 'pyace',
-    'r_cut': 4.5,
-    'max_deg': 3,
-    'max_order': 2,
-    'potential': COARSE,
-}
 
 
 @pytest.fixture
@@ -55,7 +45,7 @@ def training_inputs(narrow, reference_energies):
     """Return the inputs of a small fit, all but its code."""
     return {
         'dataset': narrow,
-        'config': orm.Dict(CONFIG),
+        'config': orm.Dict(SMALL),
         'baseline': orm.Dict(DeltaBaseline.for_elements(['Mg', 'O']).model_dump(mode='json')),
         'reference_energies': orm.Dict(reference_energies),
         'max_epochs': orm.Int(6),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from aiida import orm
-from small_fits import COARSE
+from small_fits import SMALL
 
 from aiida_pacemaker.baseline.model import DeltaBaseline
 from aiida_pacemaker.calculations.functions.potentials import import_potential_file
@@ -14,20 +14,11 @@ from aiida_pacemaker.errors import TrainerError
 from aiida_pacemaker.pace.config.trainer_config import parse_config
 from aiida_pacemaker.trainer import PacemakerTrainer
 
-CONFIG = {
-    'elements': ['Mg', 'O'],
-    'evaluator': 'pyace',
-    'r_cut': 4.5,
-    'max_deg': 3,
-    'max_order': 2,
-    'potential': COARSE,
-}
-
 
 @pytest.fixture
 def trainer(pace_codes_fake, reference_energies):
     """Return a trainer with the fake engine."""
-    config = {**CONFIG, 'max_epochs': 5, 'active_set_size': 3}
+    config = {**SMALL, 'max_epochs': 5, 'active_set_size': 3}
     codes = {
         'pacemaker': pace_codes_fake['train'],
         'pace_activeset': pace_codes_fake['activeset'],
@@ -111,13 +102,13 @@ def test_submission_returns_at_once(trainer, narrow, monkeypatch):
 
 def test_a_config_and_codes_as_people_write_them(pace_codes_fake, reference_energies, narrow):
     labels = {'pacemaker': pace_codes_fake['train'].full_label, 'pace_select': pace_codes_fake['select'].pk}
-    trainer = PacemakerTrainer({**CONFIG, 'max_epochs': 5}, labels, reference_energies=reference_energies)
-    assert trainer.config == parse_config({**CONFIG, 'max_epochs': 5})
+    trainer = PacemakerTrainer({**SMALL, 'max_epochs': 5}, labels, reference_energies=reference_energies)
+    assert trainer.config == parse_config({**SMALL, 'max_epochs': 5})
     assert trainer.codes['pacemaker'].uuid == pace_codes_fake['train'].uuid
     assert trainer.codes['pace_select'].uuid == pace_codes_fake['select'].uuid
     with pytest.raises(ValueError, match=r"no code 'pacemaker@localhots'(.|\n)*aiida-pacemaker setup"):
-        PacemakerTrainer(CONFIG, {'pacemaker': 'pacemaker@localhots'})
+        PacemakerTrainer(SMALL, {'pacemaker': 'pacemaker@localhots'})
     with pytest.raises(ValueError, match='rcut: unknown key'):
-        PacemakerTrainer({**CONFIG, 'rcut': 4.5}, labels)
+        PacemakerTrainer({**SMALL, 'rcut': 4.5}, labels)
     with pytest.raises(TrainerError, match='has no code `pacemaker`: `codes` has pace_select'):
-        PacemakerTrainer(CONFIG, {'pace_select': labels['pace_select']}).train(narrow)
+        PacemakerTrainer(SMALL, {'pace_select': labels['pace_select']}).train(narrow)
