@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from aiida_pacemaker.analysis.statistics import rms
+from aiida_pacemaker.frames.table import FloatArray
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ def contributions(
     for row, group in enumerate(groups):
         members[group].append(row)
     found = {
-        group: Contribution(len(rows), float(leverage[rows].sum()), _rms(energy[rows]), _rms(forces[rows]))
+        group: Contribution(
+            len(rows), float(leverage[rows].sum()), _rms_of_known(energy[rows]), _rms_of_known(forces[rows])
+        )
         for group, rows in members.items()
     }
     return dict(sorted(found.items(), key=lambda item: -item[1].parameters))
 
 
-def _rms(values: FloatArray) -> float | None:
+def _rms_of_known(values: FloatArray) -> float | None:
     known = values[~np.isnan(values)]
-    return float(np.sqrt(np.mean(known**2))) if len(known) else None
+    return rms(known) if known.size else None

@@ -30,13 +30,13 @@ def errors_of(frames: Frames, energy: FloatArray, forces: FloatArray, stress: Fl
     force_errors = np.abs(forces - frames.forces)
     stress_errors = (stress - frames.stress)[np.isfinite(stress - frames.stress)]
     return {
-        'rmse_energy': _rms(energy_errors),
+        'rmse_energy': rms(energy_errors),
         'mae_energy': float(energy_errors.mean()),
         'max_energy': float(energy_errors.max()),
-        'rmse_forces': _rms(force_errors),
+        'rmse_forces': rms(force_errors),
         'mae_forces': float(force_errors.mean()),
         'max_forces': float(force_errors.max()),
-        'rmse_stress': _rms(stress_errors) if stress_errors.size else None,
+        'rmse_stress': rms(stress_errors) if stress_errors.size else None,
     }
 
 
@@ -70,7 +70,8 @@ def coverage_of(errors: FloatArray, sigma: FloatArray) -> dict[str, float]:
     return {f'within_{count}_sigma': float(np.mean(np.abs(errors) <= count * sigma[:, None])) for count in (1, 2)}
 
 
-def _rms(values: FloatArray) -> float:
+def rms(values: FloatArray) -> float:
+    """Return the root mean square of values, of which there is at least one."""
     return float(np.sqrt(np.mean(values**2)))
 
 

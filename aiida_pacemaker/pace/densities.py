@@ -13,7 +13,8 @@ from aiida_pacemaker.pace.output.potentials import blocks_of_pairs, read_potenti
 LINEAR = ('FinnisSinclair', 'FinnisSinclairShiftedScaled')
 #: The embedding whose derivative is finite where a density of an exponent below 1 vanishes.
 SMOOTH = 'FinnisSinclairShiftedScaled'
-_FUNCTION = re.compile(r'^(\s*- \{type: (\w+)\b.*\bc: \[)([^\],]+)(\]\}\s*)$')
+#: A function of one density, as the engine writes it: what is before its element and coefficient, these, what is after.
+FUNCTION = re.compile(r'^(\s*- \{type: (\w+)\b.*\bc: \[)([^\],]+)(\]\}\s*)$')
 _EMBEDDING = re.compile(r'^(\s+)(ndensityi|npoti|parameters):.*$')
 
 
@@ -75,7 +76,7 @@ def add_densities(content: bytes, npot: str | None, parameters: Sequence[float] 
         bare = line.rstrip('\r\n')
         if found := _EMBEDDING.match(bare):
             lines.append(f'{found[1]}{found[2]}: {wanted[found[2]]}\n')
-        elif found := _FUNCTION.match(bare):
+        elif found := FUNCTION.match(bare):
             factor = factors.get(found[2], 1.0)
             # Where nothing is scaled the digits stay as they are.
             first = found[3] if factor == 1.0 else repr(float(found[3]) * factor)

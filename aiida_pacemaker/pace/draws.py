@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import numpy.typing as npt
 
 from aiida_pacemaker.errors import PotentialFileError
+from aiida_pacemaker.pace.densities import FUNCTION
 from aiida_pacemaker.pace.output.potentials import read_potential, strip_fit_cycles
 
 FloatArray = npt.NDArray[np.float64]
 
-#: A function of one density, as the engine writes it.
-_FUNCTION = re.compile(r'^(\s*- \{type: .*\bc: \[)([^\],]+)(\]\}\s*)$')
 #: Relative difference of a coefficient and of what was read of its file.
 _ROUNDED = 1e-12
 
@@ -54,13 +51,13 @@ def with_coefficients(content: bytes, before: FloatArray, after: FloatArray) -> 
         different ones.
     """
     lines = strip_fit_cycles(content.decode()).splitlines(keepends=True)
-    places = {number: found for number, line in enumerate(lines) if (found := _FUNCTION.match(line))}
+    places = {number: found for number, line in enumerate(lines) if (found := FUNCTION.match(line))}
     if read_potential(content).n_functions != len(places):
         raise PotentialFileError(
             'its functions are not written as the engine writes those of one density, one a line: read it with '
             'pyace.BBasisConfiguration and save it'
         )
-    values = np.array([float(found[2]) for found in places.values()])
+    values = np.array([float(found[3]) for found in places.values()])
     if len(values) != len(before):
         raise PotentialFileError(f'it has {len(values)} coefficients, and the posterior {len(before)}')
     order, theirs = np.argsort(values, kind='stable'), np.argsort(before, kind='stable')
@@ -73,5 +70,5 @@ def with_coefficients(content: bytes, before: FloatArray, after: FloatArray) -> 
     drawn = np.empty(len(values))
     drawn[order] = after[theirs]
     for (number, found), value in zip(places.items(), drawn.tolist(), strict=True):
-        lines[number] = f'{found[1]}{value:.17g}{found[3]}'
+        lines[number] = f'{found[1]}{value:.17g}{found[4]}'
     return ''.join(lines).encode()
