@@ -31,8 +31,7 @@ class _LightProcess(Process):
     def update_outputs(self) -> None:
         """Attach the outputs that are new, a step that AiiDA takes at each change of the state of a process.
 
-        Before the first output, all that it does is to ask for those that are there: of the processor time that AiiDA
-        takes for a loop, a tenth.
+        Before the first output, all that it does is to ask for those that are there.
         """
         if self.outputs:
             super().update_outputs()

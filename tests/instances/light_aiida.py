@@ -51,6 +51,7 @@ def lighten() -> None:
 
     NodeLinks.validate_incoming = validate  # type: ignore[method-assign]
 
-    # At each change of its state, a process asks the database for the links to its outputs, though it has none yet.
+    # As our own processes do (`_aiida.processes`), for calculation functions too: at each change of its state, one asks
+    # the database for the links to its outputs, though it has none yet.
     update_outputs = Process.update_outputs
     Process.update_outputs = lambda self: update_outputs(self) if self.outputs else None  # type: ignore[method-assign]

@@ -18,7 +18,7 @@ class StopReason(Enum):
     NOTHING_SELECTED = 'No candidate would enlarge the active set.'
     NOTHING_NEW = 'All labelled frames were in the dataset already, as after a relaxation.'
     UNCERTAINTY_CONVERGED = (
-        'The error bars of the forces are below the target on the whole pool, or on all that was explored.'
+        'The error bars of the forces are below the target on the whole pool, or on all that explorations have kept.'
     )
     PLATEAU = 'The errors on the test set no longer improve.'
     BUDGET_SPENT = 'The budget of labels is spent.'

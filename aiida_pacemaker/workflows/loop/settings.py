@@ -44,8 +44,8 @@ class LoopSettings(BaseModel):
         default=None,
         gt=0,
         description='Error bar of the forces in eV/angstrom that is small enough: the loop is done when that quantile '
-        '(`gamma_quantile`) of the largest one of each frame of the pool, or of all that was explored, is below it. '
-        'Exact linear fits have them.',
+        '(`gamma_quantile`) of the largest one of each frame of the pool, or of those that explorations have kept, is '
+        'below it. Exact linear fits have them.',
     )
     seed_frames: int = Field(
         default=10,
